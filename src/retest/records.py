@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Split(StrEnum):
     """Part of the original benchmark that an image belongs to."""
@@ -238,13 +241,20 @@ class ClassReview:
     problematic: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Class indices a model gives to the images of a data set, best first; row i belongs to ``image_ids[i]``."""
+    """What one model predicts on one data set; row i belongs to ``image_ids[i]``.
+
+    ``labels`` are the true class indices, int64 (n,), -1 where unknown; ``top`` the predicted ones, int64 (n, k), best
+    first. ``scores``, where kept, are float32 (n, k) beside ``top``. ``provenance`` names weights, preprocessing and
+    versions; ``notes`` say openly what was corrected on reading.
+    """
 
     dataset: str
     model: str
     image_ids: tuple[str, ...]
-    labels: tuple[int, ...]
-    top: tuple[tuple[int, ...], ...]
+    labels: NDArray[np.int64]
+    top: NDArray[np.int64]
+    scores: NDArray[np.float32] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,8 @@
+"""The study's database (SQLAlchemy: SQLite by default, PostgreSQL by URL) and its blobs (a folder or an object store)."""
+
+from retest.store.blobs import BlobStore, open_blobs
+from retest.store.catalog import SearchState
+from retest.store.database import Database, Tables
+from retest.store.outcomes import PredictionSet
+
+__all__ = ["BlobStore", "Database", "PredictionSet", "SearchState", "Tables", "open_blobs"]

@@ -1,0 +1,132 @@
+"""The study's blobs: image variants, opaque copies, prediction files, partial results.
+
+One seam over obstore: a local folder, S3 (and whatever else obstore reaches), or memory for tests. Keys are relative,
+``/``-separated names. :meth:`BlobStore.put_new` never overwrites and is atomic: after a crash a key holds all of its bytes or
+does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from retest.errors import NotFoundError, StoreError, UsageError
+
+
+class BlobStore(Protocol):
+    """Contract of the blob seam; ``retest.testing.blobs`` is its conformance suite."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Store bytes unless the key exists. True when stored, False when the key was there (its bytes stay)."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store bytes, replacing what the key held; readers see the old or the new bytes, never a mixture."""
+
+    def get(self, key: str) -> bytes:
+        """The bytes of a key; NotFoundError when there are none."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the key holds bytes."""
+
+    def size(self, key: str) -> int | None:
+        """Number of bytes, or None when the key does not exist."""
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """(key, size in bytes) of every key below a folder-like prefix, sorted by key."""
+
+    def delete(self, key: str) -> None:
+        """Remove a key; removing one that does not exist is no error."""
+
+    def location(self, key: str) -> str:
+        """Where a person finds the blob (a path or a URL)."""
+
+
+class ObjectStore:
+    """A :class:`BlobStore` over any obstore back end."""
+
+    def __init__(self, store: Any, *, root: str) -> None:
+        self._store = store
+        self._root = root.rstrip("/")
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        try:
+            obstore.put(self._store, _checked(key), data, mode="create")
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            obstore.put(self._store, _checked(key), data)
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
+
+    def get(self, key: str) -> bytes:
+        try:
+            return bytes(obstore.get(self._store, _checked(key)).bytes())
+        except FileNotFoundError as error:
+            raise NotFoundError("the blob store holds no such key", item=key, remedy="Run retest check --repair") from error
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) is not None
+
+    def size(self, key: str) -> int | None:
+        try:
+            return int(obstore.head(self._store, _checked(key))["size"])
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        found = [(meta["path"], int(meta["size"])) for batch in obstore.list(self._store, prefix=prefix or None) for meta in batch]
+        yield from sorted(found)
+
+    def delete(self, key: str) -> None:
+        try:
+            obstore.delete(self._store, _checked(key))
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
+
+    def location(self, key: str) -> str:
+        return f"{self._root}/{_checked(key)}"
+
+    def _explained(self, key: str, error: Exception) -> StoreError:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        full = "No space left" in str(error) or getattr(error, "errno", None) == 28
+        remedy = "Free some space and run the same command again" if full else "Check the store's address, credentials and permissions"
+        return StoreError(f"the blob store failed ({first_line[:200]})", item=key, remedy=remedy)
+
+
+def _checked(key: str) -> str:
+    parts = key.split("/")
+    if not key or key.startswith("/") or "\\" in key or "\0" in key or any(part in {"", ".", ".."} for part in parts):
+        raise UsageError("not a valid blob key", item=key, remedy="Keys are relative names such as images/original/ID.jpg")
+    return key
+
+
+def open_blobs(location: str, *, base: Path) -> BlobStore:
+    """Open the blob store at ``location``: ``memory://``, a URL such as ``s3://bucket/prefix``, or a folder (relative to ``base``).
+
+    S3 end-point, region and credentials come from the usual ``AWS_*`` environment variables.
+    """
+    if location == "memory://":
+        return ObjectStore(MemoryStore(), root=location)
+    if "://" in location:
+        try:
+            return ObjectStore(from_url(location), root=location)
+        except (BaseError, ValueError) as error:
+            raise StoreError("cannot open the blob store", item=location, remedy=str(error).splitlines()[0]) from error
+    folder = (base / location).resolve()
+    return ObjectStore(LocalStore(folder, mkdir=True), root=str(folder))

@@ -1,0 +1,187 @@
+"""Classes, original images, candidates, their exclusions and the searches that found them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
+
+from retest.records import Candidate, ClassInfo, DuplicateOccurrence, Exclusion, OriginalImage, Split
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchState:
+    """How far one query of a search has got; ``cursor`` is the next page to ask for."""
+
+    key: str
+    wnid: str
+    cursor: str | None = None
+    pages: int = 0
+    found: int = 0
+    finished: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class ClassTable(TableGroup):
+    """The classes of the benchmark."""
+
+    def put(self, classes: Iterable[ClassInfo]) -> None:
+        self._put(schema.classes, ({**_class_row(info)} for info in classes))
+
+    def all(self) -> list[ClassInfo]:
+        """Every class, by wnid."""
+        return [_class_info(row) for row in self._rows(sa.select(schema.classes).order_by(schema.classes.c.wnid))]
+
+    def count(self) -> int:
+        return self._count(schema.classes)
+
+
+def _class_row(info: ClassInfo) -> dict[str, object]:
+    return {
+        "wnid": info.wnid,
+        "cid": info.cid,
+        "synset": list(info.synset),
+        "gloss": info.gloss,
+        "parent_terms": list(info.parent_terms),
+        "wikipedia_pages": list(info.wikipedia_pages),
+        "most_similar": list(info.most_similar),
+    }
+
+
+def _class_info(row: sa.Row[tuple[object, ...]]) -> ClassInfo:
+    return ClassInfo(
+        wnid=row.wnid,
+        cid=row.cid,
+        synset=tuple(row.synset),
+        gloss=row.gloss,
+        parent_terms=tuple(row.parent_terms),
+        wikipedia_pages=tuple(row.wikipedia_pages),
+        most_similar=tuple(row.most_similar),
+    )
+
+
+class OriginalTable(TableGroup):
+    """Images of the benchmark that is being replicated."""
+
+    def add(self, images: Iterable[OriginalImage]) -> int:
+        rows = ({"id": i.id, "split": str(i.split), "wnid": i.wnid, "location": i.location} for i in images)
+        return self._add_new(schema.originals, rows)
+
+    def all(self, *, split: Split | None = None, wnid: str | None = None) -> Iterator[OriginalImage]:
+        """Original images by id, optionally of one split or class."""
+        table = schema.originals
+        query = sa.select(table).order_by(table.c.id)
+        if split is not None:
+            query = query.where(table.c.split == str(split))
+        if wnid is not None:
+            query = query.where(table.c.wnid == wnid)
+        for row in self._rows(query):
+            yield OriginalImage(id=row.id, split=Split(row.split), wnid=row.wnid, location=row.location)
+
+    def ids_by_class(self, split: Split) -> dict[str, list[str]]:
+        """wnid -> sorted image ids of one split."""
+        result: dict[str, list[str]] = {}
+        for image in self.all(split=split):
+            if image.wnid is not None:
+                result.setdefault(image.wnid, []).append(image.id)
+        return result
+
+    def counts(self) -> dict[str, int]:
+        return self._counts_by(schema.originals.c.split)
+
+
+class CandidateTable(TableGroup):
+    """Candidates, and the further occurrences of the same photo."""
+
+    def add(self, candidates: Iterable[Candidate]) -> int:
+        """Add those that are new; an id that exists already keeps its first record."""
+        return self._add_new(schema.candidates, (_candidate_row(c) for c in candidates))
+
+    def add_occurrences(self, occurrences: Iterable[tuple[str, DuplicateOccurrence]]) -> int:
+        """Add duplicate occurrences, each with the key of the place where it was found."""
+        rows = ({"key": key, **dataclasses.asdict(found)} for key, found in occurrences)
+        return self._add_new(schema.duplicate_occurrences, rows)
+
+    def all(self, *, wnid: str | None = None, after: str | None = None, limit: int | None = None) -> Iterator[Candidate]:
+        """Candidates by id; ``after`` and ``limit`` give pages by key."""
+        table = schema.candidates
+        query = sa.select(table).order_by(table.c.id).limit(limit)
+        if wnid is not None:
+            query = query.where(table.c.wnid == wnid)
+        if after is not None:
+            query = query.where(table.c.id > after)
+        return (_candidate(row) for row in self._rows(query))
+
+    def get(self, ids: Iterable[str]) -> dict[str, Candidate]:
+        return {row.id: _candidate(row) for row in self._by_ids(sa.select(schema.candidates), schema.candidates.c.id, ids)}
+
+    def by_photo(self, source: str, photo_ids: Iterable[str]) -> list[tuple[str, str, str]]:
+        """(photo id, wnid, candidate id) of the candidates already known for these photos."""
+        table = schema.candidates
+        query = sa.select(table.c.photo_id, table.c.wnid, table.c.id).where(table.c.source == source)
+        return [(row.photo_id, row.wnid, row.id) for row in self._by_ids(query, table.c.photo_id, photo_ids)]
+
+    def keys(self) -> Iterator[tuple[str, str, str, str, str | None]]:
+        """(id, wnid, source, photo id, search key) of every candidate by id, without the rest of the record."""
+        t = schema.candidates
+        for row in self._rows(sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).order_by(t.c.id)):
+            yield row.id, row.wnid, row.source, row.photo_id, row.search_key
+
+    def count(self) -> int:
+        return self._count(schema.candidates)
+
+    def count_by_class(self) -> dict[str, int]:
+        return self._counts_by(schema.candidates.c.wnid)
+
+    def occurrences(self) -> int:
+        return self._count(schema.duplicate_occurrences)
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, object]:
+    # dataclasses.asdict deep-copies; a million candidates feel that.
+    return {name: getattr(candidate, name) for name in _CANDIDATE_FIELDS} | {"query": dict(candidate.query)}
+
+
+_CANDIDATE_FIELDS = tuple(field.name for field in dataclasses.fields(Candidate) if field.name != "query")
+
+
+def _candidate(row: sa.Row[tuple[object, ...]]) -> Candidate:
+    return Candidate(**row._mapping)
+
+
+class ExclusionTable(TableGroup):
+    """Candidates that are left out, each with its reason. Who changed what is in the ledger."""
+
+    def add(self, exclusions: Iterable[Exclusion]) -> int:
+        """Exclude candidates; the first reason of a candidate stays."""
+        return self._add_new(schema.exclusions, (dataclasses.asdict(e) for e in exclusions))
+
+    def remove(self, candidate_ids: Iterable[str]) -> None:
+        for candidate_id in candidate_ids:
+            self._connection.execute(sa.delete(schema.exclusions).where(schema.exclusions.c.candidate_id == candidate_id))
+
+    def all(self) -> dict[str, Exclusion]:
+        query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)
+        return {row.candidate_id: Exclusion(**row._mapping) for row in self._rows(query)}
+
+    def counts(self) -> dict[str, int]:
+        """reason -> how many."""
+        return self._counts_by(schema.exclusions.c.reason)
+
+
+class SearchTable(TableGroup):
+    """State of every query, written in the same transaction as the page's photos."""
+
+    def get(self, key: str, wnid: str) -> SearchState:
+        row = self._connection.execute(sa.select(schema.search_queries).where(schema.search_queries.c.key == key)).first()
+        return SearchState(key, wnid) if row is None else SearchState(**{**row._mapping, "notes": tuple(row.notes)})
+
+    def put(self, state: SearchState) -> None:
+        self._put(schema.search_queries, [{**dataclasses.asdict(state), "notes": list(state.notes)}])
+
+    def counts(self) -> dict[str, int]:
+        finished = self._count(schema.search_queries, schema.search_queries.c.finished.is_(True))
+        return {"queries": self._count(schema.search_queries), "finished": finished}

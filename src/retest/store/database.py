@@ -1,0 +1,63 @@
+"""The study's database as one object: transactions that hand out the groups of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection
+
+from retest.store import catalog, engine, labels, ledger, media, nearness, outcomes
+
+
+class Tables:
+    """All repositories over one open transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.classes = catalog.ClassTable(connection)
+        self.originals = catalog.OriginalTable(connection)
+        self.candidates = catalog.CandidateTable(connection)
+        self.exclusions = catalog.ExclusionTable(connection)
+        self.searches = catalog.SearchTable(connection)
+        self.variants = media.VariantTable(connection)
+        self.problems = media.ProblemTable(connection)
+        self.opaque_names = media.OpaqueNameTable(connection)
+        self.hits = labels.HitTable(connection)
+        self.assignments = labels.AssignmentTable(connection)
+        self.frequencies = labels.FrequencyTable(connection)
+        self.neighbors = nearness.NeighborTable(connection)
+        self.reviews = nearness.ReviewTable(connection)
+        self.pairs = nearness.PairTable(connection)
+        self.revisions = outcomes.RevisionTable(connection)
+        self.predictions = outcomes.PredictionTable(connection)
+        self.completions = ledger.CompletionTable(connection)
+        self.decisions = ledger.DecisionTable(connection)
+        self.warnings = ledger.WarningTable(connection)
+        self.settings = ledger.SettingTable(connection)
+
+
+class Database:
+    """A study's database. Every access is a transaction: all of a block is kept, or nothing."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = engine.connect(url)
+
+    def upgrade(self) -> None:
+        """Create or migrate the tables."""
+        engine.upgrade(self.engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Tables]:
+        """A consistent view of the study."""
+        with engine.transaction(self.engine, read_only=True) as connection:
+            yield Tables(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Tables]:
+        """A transaction that may write. Keep it short: SQLite has one writer at a time."""
+        with engine.transaction(self.engine) as connection:
+            yield Tables(connection)
+
+    def close(self) -> None:
+        self.engine.dispose()

@@ -1,0 +1,96 @@
+"""Connects to a study's database: SQLite by default, PostgreSQL by URL; brings its tables up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from retest.errors import StoreError
+
+_BUSY_TIMEOUT_S = 60
+_READ_ONLY = "retest_read_only"
+
+
+def connect(url: str) -> Engine:
+    """Open the database at an SQLAlchemy URL; SQLite is put into WAL mode with immediate write transactions.
+
+    Raises:
+        StoreError: the URL is not understood or the driver is missing.
+    """
+    try:
+        engine = sa.create_engine(url, poolclass=NullPool if url.startswith("sqlite") else None)
+    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+        raise StoreError(
+            f"cannot open the study's database ({type(error).__name__})",
+            item=sa.engine.make_url(url).render_as_string() if "://" in url else url,
+            remedy="Use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (with pip install 'retest[postgres]')",
+        ) from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a decision that was confirmed survives a power cut
+        connection.execute("PRAGMA cache_size = -65536")
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        # Taking the write lock at once avoids the deadlock of two readers that both want to become writers.
+        read_only = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine, *, read_only: bool = False) -> Iterator[Connection]:
+    """One transaction: committed when the block ends, rolled back when it raises.
+
+    Raises:
+        StoreError: the disk is full, the database is locked for too long, or it is not a database.
+    """
+    try:
+        with engine.connect().execution_options(**{_READ_ONLY: read_only}) as connection, connection.begin():
+            yield connection
+    except (OperationalError, sa.exc.DatabaseError) as error:
+        raise _explained(error, engine) from error
+
+
+def _explained(error: sa.exc.DatabaseError, engine: Engine) -> StoreError:
+    text = str(error.orig)
+    remedies = {
+        "disk is full": "Free some space and run the same command again: everything committed so far is kept",
+        "readonly": "Check the permissions of the file and of its folder",
+        "locked": "Another process holds the database for long; wait for it or stop it, then run the same command again",
+        "not a database": "The file is damaged or no database; restore it from a backup",
+        "no such table": "Run retest status STUDY once, which brings the tables up to date",
+    }
+    remedy = next((remedy for sign, remedy in remedies.items() if sign in text), None)
+    return StoreError(f"the study's database failed ({text})", item=engine.url.render_as_string(), remedy=remedy)
+
+
+def alembic_config(connection: Connection | None = None) -> alembic.config.Config:
+    """Alembic's configuration for the migrations that ship with the package."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Create or migrate the tables to the newest schema; safe to call at every start and from several processes."""
+    with transaction(engine) as connection:
+        alembic.command.upgrade(alembic_config(connection), "head")

@@ -1,0 +1,206 @@
+"""HITs, their answers and the selection frequencies that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from retest.records import Assignment, AssignmentStatus, Hit, SelectionFrequency
+from retest.store import schema
+from retest.store.rows import TableGroup, chunks
+
+_ROLES = {"label": "images_to_label", "positive": "images_pos_control", "negative": "images_neg_control"}
+
+
+@dataclass(frozen=True, slots=True)
+class HitTotals:
+    """Counts over all HITs that are not excluded."""
+
+    hits: int
+    submitted: int
+    images_to_label: int
+    positive_controls: int
+    negative_controls: int
+    excluded: int
+
+
+class HitTable(TableGroup):
+    """Labelling tasks."""
+
+    def add(self, hits: Iterable[Hit], *, assignments: int) -> int:
+        """Add HITs that are new by their uuid, with the number of annotators asked for."""
+        added = 0
+        for block in chunks(hits, 2000):
+            added += self._add_new(schema.hits, [_hit_row(hit, assignments) for hit in block])
+            table = schema.hits
+            numbers = {r.uuid: r.no for r in self._by_ids(sa.select(table.c.uuid, table.c.no), table.c.uuid, [h.uuid for h in block])}
+            self._add_new(schema.hit_images, _image_rows(block, numbers))
+        return added
+
+    def all(self, *, submitted: bool | None = None, include_excluded: bool = True) -> Iterator[Hit]:
+        """HITs in the order in which they were added."""
+        query = sa.select(schema.hits).order_by(schema.hits.c.no)
+        if submitted is not None:
+            query = query.where(schema.hits.c.submitted.is_(submitted))
+        if not include_excluded:
+            query = query.where(schema.hits.c.excluded.is_(None))
+        return (_hit(row) for row in self._rows(query))
+
+    def get(self, uuids: Iterable[str]) -> dict[str, Hit]:
+        return {row.uuid: _hit(row) for row in self._by_ids(sa.select(schema.hits), schema.hits.c.uuid, uuids)}
+
+    def of_image(self, image_id: str) -> list[Hit]:
+        """The HITs that show an image."""
+        t = schema.hits
+        query = sa.select(t).join(schema.hit_images, schema.hit_images.c.hit_no == t.c.no)
+        return [_hit(row) for row in self._rows(query.where(schema.hit_images.c.image_id == image_id).order_by(t.c.no))]
+
+    def requested_assignments(self) -> dict[str, int]:
+        """uuid -> number of annotators asked for."""
+        return {row.uuid: row.assignments for row in self._rows(sa.select(schema.hits.c.uuid, schema.hits.c.assignments))}
+
+    def mark_submitted(self, uuid: str, *, crowd: str, hit_id: str, hit_type_id: str, user: str, time: str) -> None:
+        """Record that a HIT is published on a crowd back end."""
+        values = {"submitted": True, "crowd": crowd, "hit_id": hit_id, "hit_type_id": hit_type_id, "user": user, "time": time}
+        self._connection.execute(sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(**values))
+
+    def exclude(self, uuids: Iterable[str], reason: str) -> None:
+        """Let HITs count nowhere."""
+        for uuid in uuids:
+            self._connection.execute(sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
+
+    def excluded(self) -> dict[str, str]:
+        """uuid -> reason."""
+        query = sa.select(schema.hits.c.uuid, schema.hits.c.excluded).where(schema.hits.c.excluded.is_not(None))
+        return {row.uuid: row.excluded for row in self._rows(query)}
+
+    def totals(self) -> HitTotals:
+        """Counts over the HITs that are not excluded; an image counts once per place in a HIT."""
+        t = schema.hits
+        counted = t.c.excluded.is_(None)
+        lengths = [sa.func.coalesce(sa.func.sum(sa.func.json_array_length(t.c[name])), 0) for name in _ROLES.values()]
+        to_label, positive, negative = self._connection.execute(sa.select(*lengths).where(counted)).one()
+        return HitTotals(
+            hits=self._count(t, counted),
+            submitted=self._count(t, counted, t.c.submitted.is_(True)),
+            images_to_label=int(to_label),
+            positive_controls=int(positive),
+            negative_controls=int(negative),
+            excluded=self._count(t, t.c.excluded.is_not(None)),
+        )
+
+
+def _hit_row(hit: Hit, assignments: int) -> dict[str, object]:
+    return {
+        "uuid": hit.uuid,
+        "wnid": hit.wnid,
+        **{name: list(getattr(hit, name)) for name in (*_ROLES.values(), "images_all")},
+        "assignments": assignments,
+        "user": hit.user,
+        "time": hit.time,
+        "submitted": hit.submitted,
+        "crowd": None,
+        "hit_id": hit.hit_id,
+        "hit_type_id": hit.hit_type_id,
+        "file": hit.file,
+        "excluded": None,
+    }
+
+
+def _image_rows(hits: list[Hit], numbers: dict[str, int]) -> Iterator[dict[str, object]]:
+    for hit in hits:
+        for role, name in _ROLES.items():
+            for image_id in getattr(hit, name):
+                yield {"image_id": image_id, "hit_no": numbers[hit.uuid], "role": role}
+
+
+def _hit(row: sa.Row[tuple[object, ...]]) -> Hit:
+    return Hit(
+        uuid=row.uuid,
+        wnid=row.wnid,
+        images_to_label=tuple(row.images_to_label),
+        images_pos_control=tuple(row.images_pos_control),
+        images_neg_control=tuple(row.images_neg_control),
+        images_all=tuple(row.images_all),
+        user=row.user,
+        time=row.time,
+        submitted=row.submitted,
+        hit_id=row.hit_id,
+        hit_type_id=row.hit_type_id,
+        file=row.file,
+    )
+
+
+class AssignmentTable(TableGroup):
+    """Raw answers: added once, never rewritten; only their status moves."""
+
+    def add(self, assignments: Iterable[Assignment]) -> int:
+        rows = (
+            {
+                "id": a.id,
+                "hit_uuid": a.hit_uuid,
+                "worker": a.worker,
+                "status": str(a.status),
+                "selected": list(a.selected),
+                "accept_time": a.accept_time,
+                "submit_time": a.submit_time,
+            }
+            for a in assignments
+        )
+        return self._add_new(schema.assignments, rows)
+
+    def set_status(self, assignment_id: str, status: AssignmentStatus) -> None:
+        table = schema.assignments
+        self._connection.execute(sa.update(table).where(table.c.id == assignment_id).values(status=str(status)))
+
+    def all(self, *, hit_uuid: str | None = None) -> Iterator[Assignment]:
+        """Answers ordered by HIT and id."""
+        table = schema.assignments
+        query = sa.select(table).order_by(table.c.hit_uuid, table.c.id)
+        if hit_uuid is not None:
+            query = query.where(table.c.hit_uuid == hit_uuid)
+        for row in self._rows(query):
+            yield Assignment(
+                row.id, row.hit_uuid, row.worker, AssignmentStatus(row.status), tuple(row.selected), row.accept_time, row.submit_time
+            )
+
+    def count(self) -> int:
+        return self._count(schema.assignments)
+
+    def counts_by_hit(self) -> dict[str, dict[str, int]]:
+        """HIT uuid -> status -> count."""
+        t = schema.assignments
+        result: dict[str, dict[str, int]] = {}
+        for uuid, status, number in self._connection.execute(
+            sa.select(t.c.hit_uuid, t.c.status, sa.func.count()).group_by(t.c.hit_uuid, t.c.status)
+        ):
+            result.setdefault(uuid, {})[status] = int(number)
+        return result
+
+
+class FrequencyTable(TableGroup):
+    """Selection frequencies as last computed from the answers."""
+
+    def replace(self, frequencies: Iterable[SelectionFrequency]) -> None:
+        self._connection.execute(sa.delete(schema.selection_frequencies))
+        self._put(
+            schema.selection_frequencies,
+            (
+                {"wnid": f.wnid, "image_id": f.image_id, "num_assignments": f.num_assignments, "num_selected": f.num_selected}
+                for f in frequencies
+            ),
+        )
+
+    def all(self, *, wnid: str | None = None) -> Iterator[SelectionFrequency]:
+        """Frequencies ordered by class and image."""
+        t = schema.selection_frequencies
+        query = sa.select(t).order_by(t.c.wnid, t.c.image_id)
+        if wnid is not None:
+            query = query.where(t.c.wnid == wnid)
+        for row in self._rows(query):
+            yield SelectionFrequency(row.image_id, row.wnid, row.num_assignments, row.num_selected)
+
+    def count(self) -> int:
+        return self._count(schema.selection_frequencies)

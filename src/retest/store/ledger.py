@@ -1,0 +1,89 @@
+"""What was done: completed items of stages, human decisions, warnings, and the study's few settings of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+class CompletionTable(TableGroup):
+    """Which items of a stage are done, and with which key (hash of configuration, inputs and rule version)."""
+
+    def key(self, stage: str, item: str) -> str | None:
+        t = schema.completions
+        return self._connection.execute(sa.select(t.c.key).where(t.c.stage == stage, t.c.item == item)).scalar_one_or_none()
+
+    def keys(self, stage: str) -> dict[str, str]:
+        """item -> key of a whole stage."""
+        t = schema.completions
+        return {row.item: row.key for row in self._rows(sa.select(t.c.item, t.c.key).where(t.c.stage == stage))}
+
+    def info(self, stage: str, item: str) -> dict[str, Any] | None:
+        t = schema.completions
+        return self._connection.execute(sa.select(t.c.info).where(t.c.stage == stage, t.c.item == item)).scalar_one_or_none()
+
+    def put(self, stage: str, item: str, key: str, **info: Any) -> None:
+        self._put(schema.completions, [{"stage": stage, "item": item, "key": key, "info": info}])
+
+
+class DecisionTable(TableGroup):
+    """The append-only history of human (or simulated) decisions."""
+
+    def add(self, *, time: str, user: str, kind: str, item: str, before: Any = None, after: Any = None) -> None:
+        row = {"time": time, "user": user, "kind": kind, "item": item, "before": before, "after": after}
+        self._connection.execute(sa.insert(schema.decisions), [row])
+
+    def add_many(self, rows: Iterable[dict[str, Any]]) -> None:
+        block = [{"before": None, "after": None, **row} for row in rows]
+        if block:
+            self._connection.execute(sa.insert(schema.decisions), block)
+
+    def all(self, *, kind: str | None = None, item: str | None = None) -> list[dict[str, Any]]:
+        t = schema.decisions
+        query = sa.select(t).order_by(t.c.no)
+        if kind is not None:
+            query = query.where(t.c.kind == kind)
+        if item is not None:
+            query = query.where(t.c.item == item)
+        return [dict(row._mapping) for row in self._rows(query)]
+
+    def count(self) -> int:
+        return self._count(schema.decisions)
+
+
+class WarningTable(TableGroup):
+    """Inconsistencies that were met and stepped over."""
+
+    def add(self, stage: str, warnings: Iterable[tuple[str, str | None, str | None, str]]) -> int:
+        """Add warnings (kind, file, item, message); equal ones are stored once."""
+        rows = []
+        for kind, file, item, message in warnings:
+            key = hashlib.sha256("\0".join((stage, kind, file or "", item or "", message)).encode()).hexdigest()[:32]
+            rows.append({"key": key, "stage": stage, "kind": kind, "file": file, "item": item, "message": message})
+        return self._add_new(schema.warnings, rows)
+
+    def counts(self) -> dict[str, int]:
+        return self._counts_by(schema.warnings.c.kind)
+
+    def all(self, *, stage: str | None = None) -> list[dict[str, Any]]:
+        t = schema.warnings
+        query = sa.select(t.c.stage, t.c.kind, t.c.file, t.c.item, t.c.message).order_by(t.c.stage, t.c.kind, t.c.file, t.c.item, t.c.key)
+        if stage is not None:
+            query = query.where(t.c.stage == stage)
+        return [dict(row._mapping) for row in self._rows(query)]
+
+
+class SettingTable(TableGroup):
+    """Values that belong to the study itself, such as the fingerprint of the key that makes opaque names."""
+
+    def get(self, key: str) -> Any:
+        return self._connection.execute(sa.select(schema.settings.c.value).where(schema.settings.c.key == key)).scalar_one_or_none()
+
+    def put(self, key: str, value: Any) -> None:
+        self._put(schema.settings, [{"key": key, "value": value}])

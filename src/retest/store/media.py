@@ -1,0 +1,84 @@
+"""What is stored of each image: its variants, its problems, its opaque names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import sqlalchemy as sa
+
+from retest.records import ImageVariant, OpaqueName
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+class VariantTable(TableGroup):
+    """The stored renditions of original images and candidates."""
+
+    def put(self, variants: Iterable[ImageVariant], *, notes: Sequence[str] = ()) -> None:
+        self._put(schema.variants, ({**dataclasses.asdict(v), "notes": list(notes)} for v in variants))
+
+    def get(self, image_ids: Iterable[str], variant: str) -> dict[str, ImageVariant]:
+        query = sa.select(schema.variants).where(schema.variants.c.variant == variant)
+        return {row.image_id: _variant(row) for row in self._by_ids(query, schema.variants.c.image_id, image_ids)}
+
+    def all(self, variant: str | None = None) -> Iterator[ImageVariant]:
+        """Every variant by image id and name, or all of one name."""
+        table = schema.variants
+        query = sa.select(table).order_by(table.c.image_id, table.c.variant)
+        if variant is not None:
+            query = query.where(table.c.variant == variant)
+        return (_variant(row) for row in self._rows(query))
+
+    def complete(self, names: Sequence[str]) -> set[str]:
+        """Ids of the images that have all of these variants."""
+        t = schema.variants
+        query = sa.select(t.c.image_id).where(t.c.variant.in_(names)).group_by(t.c.image_id)
+        return {row.image_id for row in self._rows(query.having(sa.func.count() == len(names)))}
+
+    def forget(self, image_ids: Iterable[str]) -> None:
+        """Drop the record of variants (their blobs stay), so that they are made again."""
+        for image_id in image_ids:
+            self._connection.execute(sa.delete(schema.variants).where(schema.variants.c.image_id == image_id))
+
+    def counts(self) -> dict[str, int]:
+        return self._counts_by(schema.variants.c.variant)
+
+
+def _variant(row: sa.Row[tuple[object, ...]]) -> ImageVariant:
+    return ImageVariant(row.image_id, row.variant, row.blob_key, row.sha256, row.size_bytes, row.width, row.height)
+
+
+class ProblemTable(TableGroup):
+    """Images that could not be used, originals included, each with its reason."""
+
+    def put(self, image_id: str, reason: str, detail: str) -> None:
+        self._put(schema.image_problems, [{"image_id": image_id, "reason": reason, "detail": detail}])
+
+    def all(self) -> dict[str, tuple[str, str]]:
+        """image id -> (reason, detail)."""
+        return {row.image_id: (row.reason, row.detail) for row in self._rows(sa.select(schema.image_problems))}
+
+    def clear(self, image_ids: Iterable[str]) -> None:
+        for image_id in image_ids:
+            self._connection.execute(sa.delete(schema.image_problems).where(schema.image_problems.c.image_id == image_id))
+
+
+class OpaqueNameTable(TableGroup):
+    """Names under which annotators see images."""
+
+    def add(self, names: Iterable[OpaqueName]) -> int:
+        return self._add_new(schema.opaque_names, (dataclasses.asdict(name) for name in names))
+
+    def all(self, key_version: int) -> dict[str, str]:
+        """image id -> opaque name of one key version."""
+        table = schema.opaque_names
+        return {row.image_id: row.name for row in self._rows(sa.select(table).where(table.c.key_version == key_version))}
+
+    def image_of(self, name: str) -> str | None:
+        """The image behind an opaque name, or None."""
+        query = sa.select(schema.opaque_names.c.image_id).where(schema.opaque_names.c.name == name)
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def count(self) -> int:
+        return self._count(schema.opaque_names)

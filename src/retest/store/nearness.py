@@ -1,0 +1,115 @@
+"""Nearest neighbours, what reviewers said of them, and the resolution that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from retest.records import Neighbor, NeighborReview, Resolution
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+class NeighborTable(TableGroup):
+    """The first k neighbours of every candidate per metric."""
+
+    def put(self, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> None:
+        rows = (
+            {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]} for query, found in lists.items()
+        )
+        self._put(schema.neighbors, rows)
+
+    def all(self, metric: str) -> Iterator[tuple[str, tuple[Neighbor, ...]]]:
+        """(candidate, its neighbours ascending), by candidate id."""
+        t = schema.neighbors
+        for row in self._rows(sa.select(t).where(t.c.metric == metric).order_by(t.c.query_id)):
+            yield row.query_id, tuple(Neighbor(reference, distance) for reference, distance in row.neighbors)
+
+    def metrics(self) -> list[str]:
+        return list(self._counts_by(schema.neighbors.c.metric))
+
+    def counts(self) -> dict[str, int]:
+        return self._counts_by(schema.neighbors.c.metric)
+
+
+class ReviewTable(TableGroup):
+    """Which neighbours were looked at, and which of them are near-duplicates."""
+
+    def add(self, reviews: Iterable[NeighborReview]) -> None:
+        """Record reviews; the newest decision about a pair in a metric is the current one."""
+        for review in reviews:
+            marked = set(review.near_duplicates)
+            self._put(
+                schema.reviewed_neighbors,
+                [
+                    {
+                        "candidate_id": review.candidate_id,
+                        "metric": review.metric,
+                        "reference": reference,
+                        "near_duplicate": reference in marked,
+                        "reviewer": review.reviewer,
+                        "time": review.time,
+                    }
+                    for reference in dict.fromkeys((*review.references, *review.near_duplicates))
+                ],
+            )
+
+    def reviewed(self, metric: str) -> dict[str, set[str]]:
+        """candidate -> references already reviewed in a metric."""
+        t = schema.reviewed_neighbors
+        result: dict[str, set[str]] = {}
+        for row in self._rows(sa.select(t.c.candidate_id, t.c.reference).where(t.c.metric == metric)):
+            result.setdefault(row.candidate_id, set()).add(row.reference)
+        return result
+
+    def count(self) -> int:
+        return self._count(schema.reviewed_neighbors)
+
+    def put_thresholds(self, metric: str, thresholds: Mapping[str, float]) -> None:
+        rows = ({"candidate_id": c, "metric": metric, "threshold": value} for c, value in thresholds.items())
+        self._put(schema.review_thresholds, rows)
+
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        """candidate -> metric -> review threshold as last derived."""
+        result: dict[str, dict[str, float]] = {}
+        for row in self._rows(sa.select(schema.review_thresholds)):
+            result.setdefault(row.candidate_id, {})[row.metric] = row.threshold
+        return result
+
+
+class PairTable(TableGroup):
+    """Near-duplicate pairs, the override list, and what became of each candidate."""
+
+    def add(self, pairs: Iterable[tuple[str, str]], *, user: str, time: str) -> int:
+        rows = ({"first": first, "second": second, "user": user, "time": time} for first, second in pairs)
+        return self._add_new(schema.near_duplicate_pairs, rows)
+
+    def remove(self, pairs: Iterable[tuple[str, str]]) -> None:
+        t = schema.near_duplicate_pairs
+        for first, second in pairs:
+            self._connection.execute(sa.delete(t).where(t.c.first == first, t.c.second == second))
+
+    def all(self) -> list[tuple[str, str]]:
+        t = schema.near_duplicate_pairs
+        return [(row.first, row.second) for row in self._rows(sa.select(t).order_by(t.c.first, t.c.second))]
+
+    def count(self) -> int:
+        return self._count(schema.near_duplicate_pairs)
+
+    def add_overrides(self, candidate_ids: Iterable[str], *, user: str, time: str) -> int:
+        rows = ({"candidate_id": c, "user": user, "time": time} for c in candidate_ids)
+        return self._add_new(schema.resolution_overrides, rows)
+
+    def overrides(self) -> list[str]:
+        t = schema.resolution_overrides
+        return [row.candidate_id for row in self._rows(sa.select(t).order_by(t.c.candidate_id))]
+
+    def replace_resolutions(self, resolutions: Iterable[Resolution]) -> None:
+        self._connection.execute(sa.delete(schema.resolutions))
+        self._put(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
+
+    def resolutions(self) -> dict[str, Resolution]:
+        query = sa.select(schema.resolutions).order_by(schema.resolutions.c.candidate_id)
+        return {row.candidate_id: Resolution(**row._mapping) for row in self._rows(query)}

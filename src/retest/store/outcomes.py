@@ -1,0 +1,95 @@
+"""Revisions, their reviews, and the predictions made on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from retest.errors import ConflictError, NotFoundError
+from retest.records import ClassReview, Revision
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+class RevisionTable(TableGroup):
+    """Immutable test sets."""
+
+    def add(self, revision: Revision) -> bool:
+        """Store a revision; True when it is new, False when an equal one is there.
+
+        Raises:
+            ConflictError: a different revision has this name already.
+        """
+        if revision.name in self.names():
+            known = self.get(revision.name)
+            if (known.images, known.seed, known.sampling_function) == (revision.images, revision.seed, revision.sampling_function):
+                return False
+            raise ConflictError(
+                "this revision exists with other content, and revisions never change",
+                item=revision.name,
+                remedy="Choose the next number, or --starting-from this one",
+            )
+        values = {name: getattr(revision, name) for name in ("name", "sampling_function", "seed", "is_valid", "starting_from")}
+        values |= {"parameters": dict(revision.parameters), "user": revision.user, "time": revision.time}
+        self._connection.execute(sa.insert(schema.revisions), [values])
+        rows = (
+            {"revision": revision.name, "position": i, "image_id": image, "wnid": wnid} for i, (image, wnid) in enumerate(revision.images)
+        )
+        self._put(schema.revision_images, rows)
+        return True
+
+    def names(self) -> list[str]:
+        return [row.name for row in self._rows(sa.select(schema.revisions.c.name).order_by(schema.revisions.c.name))]
+
+    def get(self, name: str) -> Revision:
+        """A revision by name.
+
+        Raises:
+            NotFoundError: there is none; the message lists those that exist.
+        """
+        row = self._connection.execute(sa.select(schema.revisions).where(schema.revisions.c.name == name)).first()
+        if row is None:
+            known = ", ".join(self.names()) or "none yet: run retest sample"
+            raise NotFoundError("the study has no revision of this name", item=name, remedy=f"Revisions: {known}")
+        t = schema.revision_images
+        query = sa.select(t.c.image_id, t.c.wnid).where(t.c.revision == name).order_by(t.c.position)
+        images = tuple((found.image_id, found.wnid) for found in self._rows(query))
+        return Revision(**row._mapping, images=images)
+
+    def put_reviews(self, reviews: Iterable[ClassReview]) -> None:
+        rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)
+        self._put(schema.class_reviews, rows)
+
+    def reviews(self, name: str) -> dict[str, ClassReview]:
+        t = schema.class_reviews
+        return {row.wnid: ClassReview(**row._mapping) for row in self._rows(sa.select(t).where(t.c.revision == name).order_by(t.c.wnid))}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSet:
+    """Where the predictions of a model on a data set lie."""
+
+    dataset: str
+    model: str
+    blob_key: str
+    num_images: int
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class PredictionTable(TableGroup):
+    """Index of the stored prediction files."""
+
+    def put(self, entry: PredictionSet) -> None:
+        row = {name: getattr(entry, name) for name in ("dataset", "model", "blob_key", "num_images", "fingerprint")}
+        self._put(schema.prediction_sets, [{**row, "notes": list(entry.notes)}])
+
+    def all(self) -> list[PredictionSet]:
+        t = schema.prediction_sets
+        rows = self._rows(sa.select(t).order_by(t.c.dataset, t.c.model))
+        return [PredictionSet(**{**row._mapping, "notes": tuple(row.notes)}) for row in rows]
+
+    def count(self) -> int:
+        return self._count(schema.prediction_sets)

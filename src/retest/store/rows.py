@@ -1,0 +1,72 @@
+"""What every group of tables shares: bulk inserts that skip or replace existing rows, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+_ROWS_PER_STATEMENT = 5000
+_IDS_PER_QUERY = 500
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut an iterable into lists of at most ``size``."""
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block
+
+
+class TableGroup:
+    """Base of the repositories: a few related tables behind one open transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _insert(self, table: sa.Table) -> Any:
+        dialect = self._connection.dialect.name
+        return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+    def _add_new(self, table: sa.Table, rows: Iterable[Row]) -> int:
+        """Insert rows whose primary key (or unique key) is not there yet; return how many were new."""
+        statement = self._insert(table).on_conflict_do_nothing()
+        before = self._count(table)
+        for block in chunks(rows, _ROWS_PER_STATEMENT):
+            self._connection.execute(statement, block)
+        return self._count(table) - before
+
+    def _put(self, table: sa.Table, rows: Iterable[Row]) -> None:
+        """Insert rows, replacing those with the same primary key."""
+        statement = self._insert(table)
+        keys = [column.name for column in table.primary_key]
+        changes = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        for block in chunks(rows, _ROWS_PER_STATEMENT):
+            self._connection.execute(statement, block)
+
+    def _count(self, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one())
+
+    def _rows(self, statement: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
+        """Stream the rows of a query with bounded memory."""
+        yield from self._connection.execution_options(yield_per=5000).execute(statement)
+
+    def _by_ids(self, statement: sa.Select[Any], column: sa.Column[Any], ids: Iterable[str]) -> Iterator[sa.Row[Any]]:
+        """Rows whose ``column`` is one of ``ids``, asked in blocks (databases limit the number of parameters)."""
+        for block in chunks(ids, _IDS_PER_QUERY):
+            yield from self._connection.execute(statement.where(column.in_(block)))
+
+    def _counts_by(self, column: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> dict[Any, int]:
+        statement = sa.select(column, sa.func.count()).where(*conditions).group_by(column).order_by(column)
+        return {value: int(count) for value, count in self._connection.execute(statement)}
+
+
+def as_list(values: Sequence[str]) -> list[str]:
+    """A JSON column's form of a tuple."""
+    return list(values)

@@ -1,0 +1,62 @@
+"""Checks of arguments at the public boundary of the room: each error names parameter, value and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from retest.errors import ConfigError, InputError, UsageError
+
+
+def check_open_fraction(name: str, value: float) -> None:
+    """Refuse a value that is not strictly between 0 and 1."""
+    if not 0.0 < value < 1.0:
+        raise UsageError(f"is {value}, not strictly between 0 and 1", item=name, remedy=f"Give {name} as a fraction, for instance 0.95.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Refuse a value that is not between 0 and 1, ends included."""
+    if not 0.0 <= value <= 1.0:
+        raise UsageError(f"is {value}, not between 0 and 1", item=name, remedy=f"Give {name} as a fraction, not in percent.")
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Refuse a word that is not one of ``choices``."""
+    if value not in choices:
+        raise UsageError(f"{value!r} is unknown", item=name, remedy=f"Choose one of: {', '.join(choices)}.")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Refuse a number below ``least``."""
+    if not value >= least:
+        raise UsageError(f"is {value}, less than {least}", item=name, remedy=f"Give {name} of at least {least}.")
+
+
+def check_field(ok: bool, name: str, value: object, remedy: str) -> None:
+    """Raise the error of a wrong setting in a parameter dataclass."""
+    if not ok:
+        raise ConfigError(f"{value!r} is out of range", item=name, remedy=remedy)
+
+
+def as_binary(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.bool_]:
+    """Values of a 0/1 array as bool; anything else is refused."""
+    array = np.asarray(values)
+    if array.ndim != ndim:
+        raise InputError(f"has {array.ndim} dimensions, not {ndim}", item=name, remedy="Give one entry per image.")
+    if array.dtype != np.bool_:
+        if not np.isin(array, (0, 1)).all():
+            raise InputError("holds values other than 0 and 1", item=name, remedy="Give 1 where the model is right, 0 where it is wrong.")
+        array = array.astype(np.bool_)
+    return array
+
+
+def same_length(**arrays: Any) -> int:
+    """Length that all the named arrays share."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InputError(f"lengths differ: {listed}", remedy="Give arrays with one entry per image, in the same order.")
+    return next(iter(lengths.values()))

@@ -1,0 +1,1 @@
+"""Shipped fakes, conformance suites and the synthetic-study factory."""

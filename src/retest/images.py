@@ -19,7 +19,7 @@ import hashlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -213,10 +213,12 @@ def make_variants(data: bytes, *, item: str, parameters: ImageParameters = Image
         raise _refuse(f"a side of {max(image.size)} pixels is longer than JPEG allows ({_JPEG_SIDE_LIMIT})", item, "too_long_side")
     square = (parameters.compare_side, parameters.compare_side)
     sizes = (image.size, _display_size(image.size, parameters.display_side), square)
-    variants = tuple(
-        _encode(name, _resized(image, size), parameters.jpeg_quality) for name, size in zip(variant_names(parameters), sizes, strict=True)
-    )
-    return VariantSet(item, decoded.format, content_hash(data), decoded.notes, variants)
+    variants: list[EncodedVariant] = []
+    for name, size in zip(variant_names(parameters), sizes, strict=True):
+        same = next((v for v in variants if (v.width, v.height) == size), None)
+        # A source that already has the wanted size is not encoded twice: photo services often serve exactly 500 pixels.
+        variants.append(replace(same, name=name) if same else _encode(name, _resized(image, size), parameters.jpeg_quality))
+    return VariantSet(item, decoded.format, content_hash(data), decoded.notes, tuple(variants))
 
 
 def load_rgb(data: bytes, *, item: str = "image", parameters: ImageParameters = ImageParameters()) -> NDArray[np.uint8]:

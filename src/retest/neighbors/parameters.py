@@ -1,0 +1,63 @@
+"""Settings of the neighbour search: the section ``[neighbors]`` of study.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from retest.errors import ConfigError
+
+PIXEL_METRICS = ("l2", "dssim")
+"""Metrics computed on pixels; every other name is a featuriser's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborParameters:
+    """What to search for and how to cut the work (method, section 6).
+
+    The block sizes change how the work is cut and stored, never a result.
+    """
+
+    metrics: tuple[str, ...] = field(
+        default=PIXEL_METRICS,
+        metadata={"help": "distances to search by: l2, dssim, or the name of a featuriser such as fc7"},
+    )
+    k: int = field(default=30, metadata={"help": "neighbours per candidate and metric"})
+    ssim_window: int = field(default=35, metadata={"help": "side of the uniform SSIM window in pixels; odd"})
+    similar_classes: int = field(
+        default=5, metadata={"help": "for dssim: most similar classes whose training images are compared besides the class's own"}
+    )
+    mirrored: bool = field(default=False, metadata={"help": "also search for the mirror image of every candidate"})
+    dssim_threshold: float | None = field(
+        default=None, metadata={"help": "keep only dssim neighbours up to this distance; faster, and exact for those"}
+    )
+    dssim_prerank: int | None = field(
+        default=None, metadata={"help": "compare exactly only this many pre-ranked references per candidate; faster, unproven"}
+    )
+    query_block: int = field(default=1024, metadata={"help": "candidates per work item"})
+    reference_block: int = field(default=16384, metadata={"help": "reference images per work item"})
+
+    def __post_init__(self) -> None:
+        self._check_metrics()
+        for name, least in (("k", 1), ("ssim_window", 3), ("similar_classes", 0), ("query_block", 1), ("reference_block", 1)):
+            _check_at_least(name, getattr(self, name), least)
+        if self.ssim_window % 2 == 0:
+            raise ConfigError(f"the window {self.ssim_window} is even", item="ssim_window", remedy="Use an odd number, published: 35.")
+        if self.dssim_threshold is not None and not 0.0 <= self.dssim_threshold <= 1.0:
+            raise ConfigError(
+                f"{self.dssim_threshold} is not a dssim", item="dssim_threshold", remedy="Use a number from 0 to 1, or leave it out."
+            )
+        if self.dssim_prerank is not None:
+            _check_at_least("dssim_prerank", self.dssim_prerank, self.k)
+        if self.dssim_threshold is not None and self.dssim_prerank is not None:
+            raise ConfigError("it excludes dssim_threshold", item="dssim_prerank", remedy="Set only one of the two.")
+
+    def _check_metrics(self) -> None:
+        if not self.metrics or not all(isinstance(name, str) and name for name in self.metrics):
+            raise ConfigError(f"{self.metrics!r} names no metric", item="metrics", remedy="Name at least one, such as l2.")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ConfigError(f"{self.metrics!r} names a metric twice", item="metrics", remedy="Name each metric once.")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{value} is too small", item=name, remedy=f"Use at least {least}.")

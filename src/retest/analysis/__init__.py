@@ -4,34 +4,50 @@
 """
 
 from retest.analysis.accuracy import AccuracyRow, ClassAccuracy, accuracy_rows, class_accuracies, competition_ranks, top_correct
+from retest.analysis.comparison import Comparison, ComparisonRow, compare_test_sets, newcombe_difference
 from retest.analysis.fits import FitBand, LinearFit, fit_accuracies, mean_band, prediction_band
 from retest.analysis.intervals import INTERVAL_METHODS, IntervalMethod, clopper_pearson, proportion_interval, wilson
 from retest.analysis.points import METRICS, Metric, ModelPoint, PairedModels, pair_models
+from retest.analysis.robustness import EffectiveRobustness, RobustnessRow, effective_robustness
 from retest.analysis.scales import SCALES, Scale, from_scale, to_scale
+from retest.analysis.tables import UNITS, TableRow, Unit, join_tables, parse_number, read_table_rows
 
 __all__ = [
     "INTERVAL_METHODS",
     "METRICS",
     "SCALES",
+    "UNITS",
     "AccuracyRow",
     "ClassAccuracy",
+    "Comparison",
+    "ComparisonRow",
+    "EffectiveRobustness",
     "FitBand",
     "IntervalMethod",
     "LinearFit",
     "Metric",
     "ModelPoint",
     "PairedModels",
+    "RobustnessRow",
     "Scale",
+    "TableRow",
+    "Unit",
     "accuracy_rows",
     "class_accuracies",
     "clopper_pearson",
+    "compare_test_sets",
     "competition_ranks",
+    "effective_robustness",
     "fit_accuracies",
     "from_scale",
+    "join_tables",
     "mean_band",
+    "newcombe_difference",
     "pair_models",
+    "parse_number",
     "prediction_band",
     "proportion_interval",
+    "read_table_rows",
     "to_scale",
     "top_correct",
     "wilson",

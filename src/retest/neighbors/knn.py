@@ -41,13 +41,12 @@ class Knn:
             )
 
     def __len__(self) -> int:
-        return self.indices.shape[0]
+        return int(self.indices.shape[0])
 
     @property
     def k(self) -> int:
         """Number of neighbours asked for."""
-        k: int = self.indices.shape[1]
-        return k
+        return int(self.indices.shape[1])
 
     def neighbors(self, query: int, reference_ids: Sequence[str]) -> tuple[Neighbor, ...]:
         """The neighbours of one query by name, nearest first, padding left out."""

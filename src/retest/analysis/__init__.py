@@ -4,9 +4,12 @@
 """
 
 from retest.analysis.accuracy import AccuracyRow, ClassAccuracy, accuracy_rows, class_accuracies, competition_ranks, top_correct
+from retest.analysis.agreement import Consensus, ModelAgreement, MultiLabelAccuracy, consensus, model_agreement, multilabel_accuracy
 from retest.analysis.comparison import Comparison, ComparisonRow, compare_test_sets, newcombe_difference
+from retest.analysis.correctness import Correctness, correctness_table
 from retest.analysis.fits import FitBand, LinearFit, fit_accuracies, mean_band, prediction_band
 from retest.analysis.intervals import INTERVAL_METHODS, IntervalMethod, clopper_pearson, proportion_interval, wilson
+from retest.analysis.paired import PairedComparison, compare_all_pairs, compare_models, holm, mcnemar
 from retest.analysis.points import METRICS, Metric, ModelPoint, PairedModels, pair_models
 from retest.analysis.robustness import EffectiveRobustness, RobustnessRow, effective_robustness
 from retest.analysis.scales import SCALES, Scale, from_scale, to_scale
@@ -21,12 +24,17 @@ __all__ = [
     "ClassAccuracy",
     "Comparison",
     "ComparisonRow",
+    "Consensus",
+    "Correctness",
     "EffectiveRobustness",
     "FitBand",
     "IntervalMethod",
     "LinearFit",
     "Metric",
+    "ModelAgreement",
     "ModelPoint",
+    "MultiLabelAccuracy",
+    "PairedComparison",
     "PairedModels",
     "RobustnessRow",
     "Scale",
@@ -35,13 +43,21 @@ __all__ = [
     "accuracy_rows",
     "class_accuracies",
     "clopper_pearson",
+    "compare_all_pairs",
+    "compare_models",
     "compare_test_sets",
     "competition_ranks",
+    "consensus",
+    "correctness_table",
     "effective_robustness",
     "fit_accuracies",
     "from_scale",
+    "holm",
     "join_tables",
+    "mcnemar",
     "mean_band",
+    "model_agreement",
+    "multilabel_accuracy",
     "newcombe_difference",
     "pair_models",
     "parse_number",

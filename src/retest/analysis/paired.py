@@ -1,0 +1,161 @@
+"""Two models on the same images: exact McNemar test and paired bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr
+
+from retest.analysis._checks import as_binary, check_at_least, check_open_fraction, same_length
+from retest.analysis.correctness import Correctness
+from retest.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Model a against model b on the same n images.
+
+    ``only_a`` counts the images that a alone gets right, and so on. ``difference_points`` = accuracy of a - accuracy of
+    b in percentage points, with the ends of a paired bootstrap. ``p_value`` is McNemar's exact one; ``p_holm`` is
+    adjusted for the number of pairs compared together (Holm 1979), equal to it for a single pair.
+    """
+
+    model_a: str
+    model_b: str
+    n: int
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    difference_points: float
+    low_points: float
+    high_points: float
+    p_value: float
+    p_holm: float
+
+
+def mcnemar(only_a: ArrayLike, only_b: ArrayLike) -> NDArray[np.float64]:
+    """Two-sided exact p-value of McNemar's test (1947): given b + c discordant images, b is Binomial(b + c, 1/2).
+
+    ``p = min(1, 2 P(X <= min(b, c)))``; 1 without discordant images.
+
+    Args:
+        only_a: images that the first model alone gets right, any shape.
+        only_b: images that the second alone gets right, same shape.
+    """
+    b, c = np.broadcast_arrays(np.asarray(only_a, dtype=np.int64), np.asarray(only_b, dtype=np.int64))
+    p: NDArray[np.float64] = np.minimum(1.0, 2.0 * bdtr(np.minimum(b, c).astype(np.float64), np.maximum(b + c, 1), 0.5))
+    return np.where(b + c == 0, 1.0, p)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Step-down adjusted p-values (Holm 1979): they keep the chance of any false rejection below the level.
+
+    Args:
+        p_values: (m,).
+
+    Returns:
+        float64 (m,), in the order given.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    result = np.empty_like(p)
+    result[order] = adjusted
+    return result
+
+
+def compare_models(
+    correct_a: ArrayLike,
+    correct_b: ArrayLike,
+    *,
+    model_a: str = "a",
+    model_b: str = "b",
+    confidence: float = 0.95,
+    bootstrap: int = 10_000,
+    seed: int = 0,
+) -> PairedComparison:
+    """Compare two models on the same images.
+
+    The paired bootstrap draws images with replacement; the difference depends on a draw only through its numbers of
+    discordant images, which are drawn directly (multinomial), so the result is that of drawing the images.
+
+    Args:
+        correct_a: 1 where the first model is right, (n,).
+        correct_b: the same of the second model, same images in the same order.
+        model_a: name of the first.
+        model_b: name of the second.
+        confidence: coverage of the percentile interval.
+        bootstrap: number of draws, at least 100.
+        seed: of the draws.
+
+    Raises:
+        InputError: the arrays are not 0/1 of equal positive length.
+        UsageError: a parameter is out of range.
+    """
+    a, b = as_binary("correct_a", correct_a), as_binary("correct_b", correct_b)
+    if same_length(correct_a=a, correct_b=b) == 0:
+        raise InputError("there are no images", item="correct_a", remedy="Give at least one image.")
+    check_open_fraction("confidence", confidence)
+    check_at_least("bootstrap", bootstrap, 100)
+    counts = (int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()))
+    rng = np.random.default_rng(seed)
+    return _comparison(model_a, model_b, counts, confidence, bootstrap, rng)
+
+
+def compare_all_pairs(
+    table: Correctness,
+    *,
+    models: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+) -> list[PairedComparison]:
+    """Compare every pair of models, better model first, with p-values adjusted for the number of pairs.
+
+    Args:
+        table: results on one test set.
+        models: which models; all without it.
+        confidence: coverage of each interval (not adjusted for their number).
+        bootstrap: number of draws per pair, at least 100.
+        seed: of the draws.
+
+    Raises:
+        UsageError: a model is unknown or a parameter out of range.
+    """
+    check_open_fraction("confidence", confidence)
+    check_at_least("bootstrap", bootstrap, 100)
+    names = list(table.models if models is None else models)
+    correct = np.stack([table.row(name) for name in names])
+    hits = correct.sum(axis=1)
+    shared = np.rint(correct.astype(np.float32) @ correct.T.astype(np.float32)).astype(np.int64)  # exact below 2^24 images
+    n = correct.shape[1]
+    rng = np.random.default_rng(seed)
+    found = []
+    for i, j in combinations(sorted(range(len(names)), key=lambda m: (-hits[m], names[m])), 2):
+        both = int(shared[i, j])
+        counts = (both, int(hits[i]) - both, int(hits[j]) - both, n - int(hits[i]) - int(hits[j]) + both)
+        found.append(_comparison(names[i], names[j], counts, confidence, bootstrap, rng))
+    adjusted = holm([pair.p_value for pair in found])
+    return [replace(pair, p_holm=float(p)) for pair, p in zip(found, adjusted, strict=True)]
+
+
+def _comparison(
+    model_a: str, model_b: str, counts: tuple[int, int, int, int], confidence: float, draws: int, rng: np.random.Generator
+) -> PairedComparison:
+    both, only_a, only_b, neither = counts
+    n = sum(counts)
+    p = float(mcnemar(only_a, only_b))
+    # Drawing all discordant images, then how many of them are a's, is the multinomial draw of the three cells.
+    discordant = rng.binomial(n, (only_a + only_b) / n, size=draws)
+    of_a = rng.binomial(discordant, only_a / max(only_a + only_b, 1))
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile((2 * of_a - discordant) / n, (tail, 100.0 - tail))
+    difference = (only_a - only_b) / n
+    return PairedComparison(
+        model_a, model_b, n, both, only_a, only_b, neither, 100.0 * difference, 100.0 * float(low), 100.0 * float(high), p, p
+    )

@@ -1,0 +1,75 @@
+"""Labelling without input or output: plan HITs, count answers, judge them, aggregate them."""
+
+from retest.labeling.aggregation import AggregationParameters, Answers, LabelModel, collect_answers, dawid_skene, mace, one_coin
+from retest.labeling.agreement import Agreement, FrequencyChange, Sensitivity, agreement_of_frequencies, krippendorff_alpha, sensitivity
+from retest.labeling.cost import (
+    CostParameters,
+    PlanEstimate,
+    assignments_for_width,
+    estimate_plan,
+    expected_half_width,
+    fee_cents_per_assignment,
+)
+from retest.labeling.frequency import AnswerRemark, CountingReport, FrequencyCounter, answers_per_hit, count_answers, selection_frequencies
+from retest.labeling.plan import (
+    CandidateSelection,
+    ClassImages,
+    HitParameters,
+    SkippedCandidate,
+    candidates_needing_labels,
+    outstanding_assignments,
+    plan_hits,
+    plan_original_hits,
+)
+from retest.labeling.quality import (
+    AssignmentQuality,
+    ControlAccuracy,
+    QualityParameters,
+    QualityReport,
+    WorkerQuality,
+    duration_s,
+    judge_answers,
+)
+
+__all__ = [
+    "AggregationParameters",
+    "Agreement",
+    "AnswerRemark",
+    "Answers",
+    "AssignmentQuality",
+    "CandidateSelection",
+    "ClassImages",
+    "ControlAccuracy",
+    "CostParameters",
+    "CountingReport",
+    "FrequencyChange",
+    "FrequencyCounter",
+    "HitParameters",
+    "LabelModel",
+    "PlanEstimate",
+    "QualityParameters",
+    "QualityReport",
+    "Sensitivity",
+    "SkippedCandidate",
+    "WorkerQuality",
+    "agreement_of_frequencies",
+    "answers_per_hit",
+    "assignments_for_width",
+    "candidates_needing_labels",
+    "collect_answers",
+    "count_answers",
+    "dawid_skene",
+    "duration_s",
+    "estimate_plan",
+    "expected_half_width",
+    "fee_cents_per_assignment",
+    "judge_answers",
+    "krippendorff_alpha",
+    "mace",
+    "one_coin",
+    "outstanding_assignments",
+    "plan_hits",
+    "plan_original_hits",
+    "selection_frequencies",
+    "sensitivity",
+]

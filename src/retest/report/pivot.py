@@ -1,0 +1,173 @@
+"""The accuracy table as people read it: one line per model, one group of figures per set, original first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from retest.analysis import AccuracyRow, LinearFit, Metric, competition_ranks, prediction_band
+from retest.errors import InputError, NotFoundError
+from retest.report.records import Band, Scatter, ScatterPoint
+
+_BAND_POINTS = 61
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyCell:
+    """One model on one set. Accuracies are fractions; ``drop`` = original - new (a fraction).
+
+    ``rank`` counts among the models of this set; ``rank_change`` = original rank - new rank, both counted among the models
+    that the two sets share (positive: the model climbs). Drop and change are None on the original itself and for models
+    that the original lacks.
+    """
+
+    n: int
+    value: float
+    low: float
+    high: float
+    rank: int
+    drop: float | None = None
+    rank_change: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyLine:
+    """One model on all sets; None where it has no predictions."""
+
+    model: str
+    cells: tuple[AccuracyCell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyTable:
+    """Models x sets. ``datasets`` names the columns; the original, where there is one, comes first."""
+
+    metric: Metric
+    original: str | None
+    datasets: tuple[str, ...]
+    lines: tuple[AccuracyLine, ...]
+
+    def column(self, dataset: str) -> tuple[AccuracyCell | None, ...]:
+        """Cells of one set, in order of the lines."""
+        at = self.datasets.index(dataset)
+        return tuple(line.cells[at] for line in self.lines)
+
+    @property
+    def new_sets(self) -> tuple[str, ...]:
+        """The sets other than the original."""
+        return tuple(name for name in self.datasets if name != self.original)
+
+
+def accuracy_table(
+    rows: Iterable[AccuracyRow], *, original: str | None = None, metric: Metric = "top1", datasets: Sequence[str] = ()
+) -> AccuracyTable:
+    """Arrange accuracy rows by model and set.
+
+    Models come in order of their accuracy on the original (best first, ties by name), then those that it lacks by name.
+    Without an original the first set takes its place for the order, and there are no drops.
+
+    Args:
+        rows: any number of models and sets; a model may be absent from some.
+        original: name of the set that the others are compared with.
+        metric: "top1" or "top5"; rows without top-5 are left out.
+        datasets: order of the new sets; those not named follow in order of appearance.
+
+    Raises:
+        NotFoundError: ``original`` has no row at all.
+        InputError: a pair of set and model comes twice.
+    """
+    found: dict[tuple[str, str], AccuracyCell] = {}
+    for row in rows:
+        cell = _cell(row, metric)
+        if (row.dataset, row.model) in found:
+            raise InputError("comes twice", item=f"{row.model} on {row.dataset}", remedy="Give each model once per set.")
+        if cell is not None:
+            found[row.dataset, row.model] = cell
+    names = _ordered_sets(found, original, datasets)
+    by_set = {name: {model: cell for (dataset, model), cell in found.items() if dataset == name} for name in names}
+    reference = by_set[names[0]] if names else {}
+    if original is not None:
+        by_set = {name: cells if name == original else _compared(reference, cells) for name, cells in by_set.items()}
+    models = sorted({model for _, model in found}, key=lambda m: (-reference[m].value if m in reference else math.inf, m))
+    lines = tuple(AccuracyLine(model, tuple(by_set[name].get(model) for name in names)) for model in models)
+    return AccuracyTable(metric, original, names, lines)
+
+
+def scatter_from_rows(
+    rows: Iterable[AccuracyRow],
+    *,
+    original: str,
+    new: str,
+    fit: LinearFit | None = None,
+    metric: Metric = "top1",
+    confidence: float = 0.95,
+    note: str = "",
+) -> Scatter:
+    """The scatter original -> new of the models that both sets have, with the fit's line and prediction band.
+
+    Args:
+        rows: accuracy rows of any sets.
+        original: name of the original set.
+        new: name of the new set.
+        fit: fit over (some of) these models; it decides the scale of the axes, percent without one.
+        metric: "top1" or "top5".
+        confidence: coverage of the prediction band.
+        note: shown below the figure.
+
+    Raises:
+        NotFoundError: one of the sets has no row.
+        UsageError: the sets share no model, or the fit is of other sets or of another metric.
+    """
+    table = accuracy_table(rows, original=original, metric=metric)
+    if new not in table.datasets:
+        raise NotFoundError("no accuracy for this set", item=new, remedy=f"Sets with accuracies: {', '.join(table.datasets)}.")
+    pairs = zip(table.lines, table.column(original), table.column(new), strict=True)
+    points = tuple(ScatterPoint(line.model, a.value, b.value, a.low, a.high, b.low, b.high) for line, a, b in pairs if a and b)
+    band = None if fit is None else fit_band(fit, points, confidence=confidence)
+    scale = "linear" if fit is None else fit.scale
+    return Scatter(original, new, points, metric, scale, fit, band, note)
+
+
+def fit_band(fit: LinearFit, points: Sequence[ScatterPoint], *, confidence: float = 0.95) -> Band | None:
+    """Prediction band of a fit over the range of the points; None where it is undefined (perfect fit of two models)."""
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    margin = 1e-4  # probit and logit of 0 and 1 are infinite
+    low, high = max(low, margin), min(high, 1 - margin)
+    if fit.n_models < 3 or low >= high:
+        return None
+    x = [low + (high - low) * i / (_BAND_POINTS - 1) for i in range(_BAND_POINTS)]
+    band = prediction_band(fit, x, confidence=confidence)
+    return Band(tuple(x), tuple(band.low.tolist()), tuple(band.high.tolist()), f"{confidence:.0%} prediction band".replace("%", " %"))
+
+
+def _cell(row: AccuracyRow, metric: Metric) -> AccuracyCell | None:
+    if metric == "top1":
+        return AccuracyCell(row.n, row.top1, row.top1_low, row.top1_high, row.top1_rank)
+    if row.top5 is None or row.top5_low is None or row.top5_high is None or row.top5_rank is None:
+        return None
+    return AccuracyCell(row.n, row.top5, row.top5_low, row.top5_high, row.top5_rank)
+
+
+def _ordered_sets(found: Iterable[tuple[str, str]], original: str | None, wanted: Sequence[str]) -> tuple[str, ...]:
+    present = list(dict.fromkeys(dataset for dataset, _ in found))
+    if original is not None and original not in present:
+        raise NotFoundError(
+            "no accuracy for the original set", item=original, remedy=f"Sets with accuracies: {', '.join(present) or 'none'}."
+        )
+    first = [] if original is None else [original]
+    named = [name for name in wanted if name in present]
+    return tuple(dict.fromkeys([*first, *named, *present]))
+
+
+def _compared(reference: dict[str, AccuracyCell], cells: dict[str, AccuracyCell]) -> dict[str, AccuracyCell]:
+    shared = [model for model in cells if model in reference]
+    before = competition_ranks([reference[model].value for model in shared])
+    after = competition_ranks([cells[model].value for model in shared])
+    changes = {model: int(before[i] - after[i]) for i, model in enumerate(shared)}
+    return {
+        model: AccuracyCell(cell.n, cell.value, cell.low, cell.high, cell.rank, reference[model].value - cell.value, changes[model])
+        if model in changes
+        else cell
+        for model, cell in cells.items()
+    }

@@ -124,7 +124,7 @@ class CandidateTable(TableGroup):
         query = sa.select(table.c.photo_id, table.c.wnid, table.c.id).where(table.c.source == source)
         return [(row.photo_id, row.wnid, row.id) for row in self._by_ids(query, table.c.photo_id, photo_ids)]
 
-    def keys(self) -> Iterator[tuple[str, str, str, str, str | None]]:
+    def identities(self) -> Iterator[tuple[str, str, str, str, str | None]]:
         """(id, wnid, source, photo id, search key) of every candidate by id, without the rest of the record."""
         t = schema.candidates
         for row in self._rows(sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).order_by(t.c.id)):
@@ -161,7 +161,7 @@ class ExclusionTable(TableGroup):
 
     def remove(self, candidate_ids: Iterable[str]) -> None:
         for candidate_id in candidate_ids:
-            self._connection.execute(sa.delete(schema.exclusions).where(schema.exclusions.c.candidate_id == candidate_id))
+            self._change(schema.exclusions, sa.delete(schema.exclusions).where(schema.exclusions.c.candidate_id == candidate_id))
 
     def all(self) -> dict[str, Exclusion]:
         query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)

@@ -35,6 +35,7 @@ class Tables:
         self.decisions = ledger.DecisionTable(connection)
         self.warnings = ledger.WarningTable(connection)
         self.settings = ledger.SettingTable(connection)
+        self.generations = ledger.GenerationTable(connection)
 
 
 class Database:

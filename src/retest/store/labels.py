@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -64,17 +64,22 @@ class HitTable(TableGroup):
     def mark_submitted(self, uuid: str, *, crowd: str, hit_id: str, hit_type_id: str, user: str, time: str) -> None:
         """Record that a HIT is published on a crowd back end."""
         values = {"submitted": True, "crowd": crowd, "hit_id": hit_id, "hit_type_id": hit_type_id, "user": user, "time": time}
-        self._connection.execute(sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(**values))
+        self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(**values))
 
     def exclude(self, uuids: Iterable[str], reason: str) -> None:
         """Let HITs count nowhere."""
         for uuid in uuids:
-            self._connection.execute(sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
+            self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
 
     def excluded(self) -> dict[str, str]:
         """uuid -> reason."""
         query = sa.select(schema.hits.c.uuid, schema.hits.c.excluded).where(schema.hits.c.excluded.is_not(None))
         return {row.uuid: row.excluded for row in self._rows(query)}
+
+    def crowds(self) -> list[str]:
+        """Names of the back ends that HITs were published on."""
+        query = sa.select(schema.hits.c.crowd).where(schema.hits.c.crowd.is_not(None)).distinct().order_by(schema.hits.c.crowd)
+        return [row.crowd for row in self._rows(query)]
 
     def totals(self) -> HitTotals:
         """Counts over the HITs that are not excluded; an image counts once per place in a HIT."""
@@ -136,9 +141,12 @@ def _hit(row: sa.Row[tuple[object, ...]]) -> Hit:
 class AssignmentTable(TableGroup):
     """Raw answers: added once, never rewritten; only their status moves."""
 
-    def add(self, assignments: Iterable[Assignment]) -> int:
+    def add(self, assignments: Iterable[Assignment], *, contents: Mapping[str, str] | None = None) -> int:
+        """Add answers that are new by their id; ``contents`` holds what the back end delivered, by id."""
+        contents = contents or {}
         rows = (
             {
+                "content": contents.get(a.id),
                 "id": a.id,
                 "hit_uuid": a.hit_uuid,
                 "worker": a.worker,
@@ -151,9 +159,14 @@ class AssignmentTable(TableGroup):
         )
         return self._add_new(schema.assignments, rows)
 
+    def add_workers(self, ids: Mapping[str, str]) -> None:
+        """Remember whose hash is whose: worker -> the back end's own id."""
+        self._add_new(schema.workers, ({"worker": worker, "worker_id": raw} for worker, raw in ids.items()))
+
     def set_status(self, assignment_id: str, status: AssignmentStatus) -> None:
         table = schema.assignments
-        self._connection.execute(sa.update(table).where(table.c.id == assignment_id).values(status=str(status)))
+        differs = (table.c.id == assignment_id) & (table.c.status != str(status))
+        self._change(table, sa.update(table).where(differs).values(status=str(status)))
 
     def all(self, *, hit_uuid: str | None = None) -> Iterator[Assignment]:
         """Answers ordered by HIT and id."""
@@ -168,6 +181,12 @@ class AssignmentTable(TableGroup):
 
     def count(self) -> int:
         return self._count(schema.assignments)
+
+    def rejected(self) -> list[str]:
+        """Ids of the rejected answers, sorted."""
+        t = schema.assignments
+        query = sa.select(t.c.id).where(t.c.status == str(AssignmentStatus.REJECTED)).order_by(t.c.id)
+        return [row.id for row in self._rows(query)]
 
     def counts_by_hit(self) -> dict[str, dict[str, int]]:
         """HIT uuid -> status -> count."""
@@ -184,7 +203,7 @@ class FrequencyTable(TableGroup):
     """Selection frequencies as last computed from the answers."""
 
     def replace(self, frequencies: Iterable[SelectionFrequency]) -> None:
-        self._connection.execute(sa.delete(schema.selection_frequencies))
+        self._change(schema.selection_frequencies, sa.delete(schema.selection_frequencies))
         self._put(
             schema.selection_frequencies,
             (

@@ -87,3 +87,13 @@ class SettingTable(TableGroup):
 
     def put(self, key: str, value: Any) -> None:
         self._put(schema.settings, [{"key": key, "value": value}])
+
+
+class GenerationTable(TableGroup):
+    """How often the content of each table has changed: part of the key of everything derived from it."""
+
+    def of(self, *names: str) -> dict[str, int]:
+        """Table name -> number of changes so far; 0 for a table that never changed."""
+        t = schema.generations
+        known = {row.name: int(row.number) for row in self._rows(sa.select(t).where(t.c.name.in_(names)))}
+        return {name: known.get(name, 0) for name in sorted(names)}

@@ -39,7 +39,7 @@ class VariantTable(TableGroup):
     def forget(self, image_ids: Iterable[str]) -> None:
         """Drop the record of variants (their blobs stay), so that they are made again."""
         for image_id in image_ids:
-            self._connection.execute(sa.delete(schema.variants).where(schema.variants.c.image_id == image_id))
+            self._change(schema.variants, sa.delete(schema.variants).where(schema.variants.c.image_id == image_id))
 
     def counts(self) -> dict[str, int]:
         return self._counts_by(schema.variants.c.variant)
@@ -61,7 +61,7 @@ class ProblemTable(TableGroup):
 
     def clear(self, image_ids: Iterable[str]) -> None:
         for image_id in image_ids:
-            self._connection.execute(sa.delete(schema.image_problems).where(schema.image_problems.c.image_id == image_id))
+            self._change(schema.image_problems, sa.delete(schema.image_problems).where(schema.image_problems.c.image_id == image_id))
 
 
 class OpaqueNameTable(TableGroup):

@@ -67,6 +67,11 @@ class ReviewTable(TableGroup):
     def count(self) -> int:
         return self._count(schema.reviewed_neighbors)
 
+    def reviewers(self) -> list[str]:
+        """Names of those who reviewed neighbours."""
+        column = schema.reviewed_neighbors.c.reviewer
+        return [row.reviewer for row in self._rows(sa.select(column).distinct().order_by(column))]
+
     def put_thresholds(self, metric: str, thresholds: Mapping[str, float]) -> None:
         rows = ({"candidate_id": c, "metric": metric, "threshold": value} for c, value in thresholds.items())
         self._put(schema.review_thresholds, rows)
@@ -89,7 +94,7 @@ class PairTable(TableGroup):
     def remove(self, pairs: Iterable[tuple[str, str]]) -> None:
         t = schema.near_duplicate_pairs
         for first, second in pairs:
-            self._connection.execute(sa.delete(t).where(t.c.first == first, t.c.second == second))
+            self._change(t, sa.delete(t).where(t.c.first == first, t.c.second == second))
 
     def all(self) -> list[tuple[str, str]]:
         t = schema.near_duplicate_pairs
@@ -107,7 +112,7 @@ class PairTable(TableGroup):
         return [row.candidate_id for row in self._rows(sa.select(t).order_by(t.c.candidate_id))]
 
     def replace_resolutions(self, resolutions: Iterable[Resolution]) -> None:
-        self._connection.execute(sa.delete(schema.resolutions))
+        self._change(schema.resolutions, sa.delete(schema.resolutions))
         self._put(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
 
     def resolutions(self) -> dict[str, Resolution]:

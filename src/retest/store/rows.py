@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from retest.store.schema import generations
+
 T = TypeVar("T")
 Row = Mapping[str, Any]
 _ROWS_PER_STATEMENT = 5000
@@ -39,7 +41,10 @@ class TableGroup:
         before = self._count(table)
         for block in chunks(rows, _ROWS_PER_STATEMENT):
             self._connection.execute(statement, block)
-        return self._count(table) - before
+        added = self._count(table) - before
+        if added:
+            self._touch(table)
+        return added
 
     def _put(self, table: sa.Table, rows: Iterable[Row]) -> None:
         """Insert rows, replacing those with the same primary key."""
@@ -47,8 +52,25 @@ class TableGroup:
         keys = [column.name for column in table.primary_key]
         changes = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
         statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        written = False
         for block in chunks(rows, _ROWS_PER_STATEMENT):
             self._connection.execute(statement, block)
+            written = True
+        if written:
+            self._touch(table)
+
+    def _change(self, table: sa.Table, statement: sa.Update | sa.Delete) -> int:
+        """Run an update or delete; return how many rows it changed."""
+        changed: int = self._connection.execute(statement).rowcount
+        if changed:
+            self._touch(table)
+        return changed
+
+    def _touch(self, table: sa.Table) -> None:
+        """Note that the content of a table has changed."""
+        statement = self._insert(generations).values(name=table.name, number=1)
+        newer = {"number": generations.c.number + 1}
+        self._connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=newer))
 
     def _count(self, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one())

@@ -175,6 +175,15 @@ assignments = Table(
     Column("selected", JSON, nullable=False),
     Column("accept_time", String),
     Column("submit_time", String),
+    Column("content", Text),  # the answer as the back end delivered it
+)
+
+# Raw annotator ids are personal data: kept apart from the answers, which know only the keyed hash, and deletable.
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("worker_id", String, nullable=False),
 )
 
 selection_frequencies = Table(
@@ -291,6 +300,14 @@ completions = Table(
     Column("item", String, primary_key=True),
     Column("key", String, nullable=False),
     Column("info", JSON, nullable=False),
+)
+
+# A number per table that grows with every change of its content: a cheap answer to "has anything changed since?".
+generations = Table(
+    "generations",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("number", _Number, nullable=False),
 )
 
 decisions = Table(

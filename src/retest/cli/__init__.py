@@ -1,0 +1,104 @@
+"""The command line: thin commands that parse, call a stage and print.
+
+Commands are imported when they are used, so that ``retest --help`` starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from retest import __version__
+from retest.errors import RetestError
+
+# command -> (module of this package, summary shown by --help)
+_COMMANDS = {
+    "demo": ("demo", "Run a whole replication study on embedded data; ends with the path of report.html."),
+    "init": ("study", "Make a study folder: study.toml, study.db, blobs/."),
+    "status": ("study", "Show counts per stage and what to do next."),
+    "benchmark": ("study", "Register the classes and original images of the benchmark."),
+    "search": ("collect", "Find candidates in the study's source."),
+    "download": ("collect", "Fetch images and store their three variants."),
+    "publish": ("collect", "Give every image its opaque name and write the copy that annotators see."),
+    "check": ("collect", "Check that every image is stored and published."),
+    "label": ("label", "Plan, preview, submit and collect labelling tasks (HITs)."),
+    "neighbors": ("neighbors", "Find the nearest neighbours of every candidate."),
+    "neighbors-of": ("neighbors", "Find nearest neighbours between two folders of images."),
+    "duplicates": ("duplicates", "Review queue, resolution and statistics of near-duplicates."),
+    "sample": ("sample", "Sample a new test set."),
+    "revision": ("sample", "List and show test sets."),
+    "export": ("export", "Export a test set as a folder of images."),
+    "evaluate": ("evaluate", "Run classifiers on test sets."),
+    "accuracy": ("evaluate", "Accuracy table with intervals and ranks."),
+    "fit": ("evaluate", "Fit new accuracy against original accuracy."),
+    "report": ("report", "Write the HTML report."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"retest.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="retest")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Does my benchmark's test set still measure what it should?
+
+    retest builds a new test set for an existing image-classification benchmark the way ImageNetV2 did for ImageNet, and puts
+    models to the test on it.
+
+    \b
+    Examples:
+      retest demo
+      retest status my-study --json
+    """
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``retest`` command; errors are one or two lines, without a traceback unless ``--debug``."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(args=arguments, prog_name="retest", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Aborted. Run the same command again to go on where it stopped.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except RetestError as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (retest ... | head): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        hint = "Free some space and run the same command again: finished work is kept." if error.errno == 28 else ""
+        click.echo(f"Error: {error.strerror or error}: {error.filename or ''} {hint}".rstrip(), err=True)
+        sys.exit(1)

@@ -1,0 +1,105 @@
+"""What commands share: the study option, progress bars, who acts and when, and output for people and machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from retest.stages._common import Stamp
+from retest.study import Study, open_study
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def study_option(command: F) -> F:
+    """``--study FOLDER``."""
+    return click.option(
+        "--study", "study_folder", type=click.Path(path_type=Path), required=True, help="The study's folder (made by retest init)."
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print figures as JSON for machines.")(command)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Study]:
+    """An open study that is closed at the end."""
+    study = open_study(folder)
+    try:
+        yield study
+    finally:
+        study.close()
+
+
+def stamp_now() -> Stamp:
+    """The person at this terminal, now."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no login name in some containers
+        user = "unknown"
+    return Stamp(user, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@contextmanager
+def bars(label: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; silent when it is no terminal, except for a line at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        done = 0
+
+        def count(number: int) -> None:
+            nonlocal done
+            done += number
+
+        yield count
+        click.echo(f"{label}: {done}" + ("" if total is None else f" of {total}"), err=True)
+        return
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda number: progress.advance(task, number)
+
+
+def print_json(value: Any) -> None:
+    """Print a record, or plain values, as JSON with stable keys."""
+    click.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    return dict(value)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table for people; numbers are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [list(row) for row in rows]
+    table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell) for cell in row))
+    Console(markup=False, highlight=False).print(table)

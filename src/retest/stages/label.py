@@ -1,0 +1,278 @@
+"""Stage: plan HITs, publish them on a crowd back end, collect the answers, derive selection frequencies (method, sections 4-5)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from retest.crowd import Crowd, HitTask
+from retest.errors import CrowdError, StageError, UsageError
+from retest.labeling import (
+    ClassImages,
+    CountingReport,
+    HitParameters,
+    PlanEstimate,
+    candidates_needing_labels,
+    count_answers,
+    estimate_plan,
+    outstanding_assignments,
+    plan_hits,
+    plan_original_hits,
+)
+from retest.records import VALID_STATUSES, Candidate, ClassInfo, Hit, Split
+from retest.stages._common import Progress, Stamp, completion_key, display_variant, public_blob_key, silent
+from retest.stages._consistency import check_images
+from retest.stages._duplicates import near_duplicates_of_originals
+from retest.store import Tables
+from retest.study import Study
+
+_STAGE = "frequencies"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """HITs that would be published, what they ask for, and the candidates left out with the reason code."""
+
+    hits: tuple[Hit, ...]
+    estimate: PlanEstimate
+    skipped: Mapping[str, int]
+    added: int = 0
+
+
+def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = True) -> Plan:
+    """Plan HITs for the candidates that still need answers, or with ``originals`` for original validation images.
+
+    With ``store`` the HITs are added to the study as not submitted. Planning again adds nothing while they wait, because their
+    outstanding answers count as expected.
+
+    Raises:
+        StageError: images are missing, or a class has no similar class to take negative controls from.
+        InputError: a class has too few original images for its controls.
+    """
+    parameters = study.config.labeling
+    with study.database.write() as tables:
+        classes = {info.wnid: info for info in tables.classes.all()}
+        controls = _usable_originals(tables, study)
+        need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
+        work = [ClassImages(wnid, ids, *_controls_of(classes, wnid, controls)) for wnid, ids in sorted(need.items()) if ids]
+        make = plan_original_hits if originals else plan_hits
+        taken = {hit.uuid for hit in tables.hits.all()}
+        hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
+        added = tables.hits.add(hits, assignments=parameters.assignments_per_hit) if store else 0
+    return Plan(
+        hits, estimate_plan(hits, parameters, replace(study.config.cost, reward_cents=study.config.crowd.reward_cents)), skipped, added
+    )
+
+
+def _usable_originals(tables: Tables, study: Study) -> dict[str, tuple[str, ...]]:
+    """wnid -> validation images that are stored, so that they can be shown."""
+    shown = {variant.image_id for variant in tables.variants.all(display_variant(study.config.images))}
+    found = tables.originals.ids_by_class(Split.VAL)
+    return {wnid: tuple(i for i in ids if i in shown) for wnid, ids in found.items()}
+
+
+def _controls_of(
+    classes: Mapping[str, ClassInfo], wnid: str, controls: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    similar = classes[wnid].most_similar if wnid in classes else ()
+    if len(similar) < 2:
+        raise StageError(
+            "it has no similar class to take negative controls from",
+            item=f"class {wnid}",
+            remedy="Set similar_classes in [benchmark], or run: retest benchmark --study STUDY --derive-similar",
+        )
+    return controls.get(wnid, ()), controls.get(similar[1], ())
+
+
+def _candidates_to_label(
+    tables: Tables, study: Study, classes: Mapping[str, ClassInfo]
+) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
+    stored = {variant.image_id for variant in tables.variants.all(display_variant(study.config.images))}
+    excluded = tables.exclusions.all()
+    absent = [row[0] for row in tables.candidates.identities() if row[0] not in stored and row[0] not in excluded]
+    if absent:
+        raise StageError(f"{len(absent)} candidates are not stored yet", item=absent[0], remedy="Run: retest download, then retest publish")
+    selection = candidates_needing_labels(
+        (Candidate(i, wnid, source, photo, "", search_key=key) for i, wnid, source, photo, key in tables.candidates.identities()),
+        parameters=study.config.labeling,
+        num_assignments=_num_assignments(tables),
+        outstanding=_outstanding(tables),
+        excluded=set(excluded),
+        near_duplicates_of_originals=near_duplicates_of_originals(tables),
+        wnids=list(classes),
+    )
+    return selection.by_class(), selection.counts
+
+
+def _originals_to_label(
+    tables: Tables, controls: Mapping[str, tuple[str, ...]], parameters: HitParameters
+) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
+    answered, expected = _num_assignments(tables), _outstanding(tables)
+    need: dict[str, tuple[str, ...]] = {}
+    done = 0
+    wnids = sorted(controls)[: parameters.max_classes]
+    for wnid in wnids:
+        ids = [i for i in controls[wnid] if answered.get((i, wnid), 0) + expected.get((i, wnid), 0) < parameters.min_assignments]
+        need[wnid] = tuple(ids)
+        done += len(controls[wnid]) - len(ids)
+    return need, {"labelled": done}
+
+
+def _num_assignments(tables: Tables) -> dict[tuple[str, str], int]:
+    return {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all()}
+
+
+def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
+    """Answers still expected from HITs that are planned or published and not excluded."""
+    received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
+    wanted = tables.hits.requested_assignments()
+    missing = {uuid: max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
+    return outstanding_assignments(tables.hits.all(include_excluded=False), missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What publishing did: HITs published now, failures by HIT, and the cost in cents of what was published now."""
+
+    published: int
+    cost_cents: int
+    failures: Mapping[str, str]
+
+
+def waiting_cost_cents(study: Study, crowd: Crowd) -> tuple[int, int]:
+    """(number of HITs that wait to be published, what they cost in cents)."""
+    with study.database.read() as tables:
+        waiting = list(tables.hits.all(submitted=False, include_excluded=False))
+        wanted = tables.hits.requested_assignments()
+    reward = study.config.crowd.reward_cents
+    return len(waiting), sum(crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=reward) for hit in waiting)
+
+
+def submit(
+    study: Study, crowd: Crowd, *, stamp: Stamp, image_url: str = "", confirmed_live: bool = False, progress: Progress = silent
+) -> Submission:
+    """Publish every planned HIT that is not yet published, each at most once whatever fails.
+
+    Args:
+        study: the study.
+        crowd: the back end.
+        stamp: who publishes, and when.
+        image_url: address under which ``public/`` blobs are served; empty for back ends that show no page.
+        confirmed_live: a person has typed LIVE; needed when the back end costs money.
+        progress: shows the work.
+
+    Raises:
+        StageError: the consistency check of images fails.
+        UsageError: the back end costs money and nobody confirmed, no budget is set, or the HITs cost more than the budget.
+    """
+    number, cost = waiting_cost_cents(study, crowd)
+    _guard_money(study, crowd, number, cost, confirmed_live=confirmed_live)
+    report = check_images(study)
+    if not report.ok:
+        first = report.findings[0]
+        raise StageError(
+            f"{len(report.findings)} images are not ready to be shown; the first: {first.what} {first.problem}",
+            item=first.image_id,
+            remedy="See all with: retest check --study STUDY",
+        )
+    with study.database.read() as tables:
+        waiting = list(tables.hits.all(submitted=False, include_excluded=False))
+        wanted = tables.hits.requested_assignments()
+        infos = {info.wnid: info for info in tables.classes.all()}
+        names = tables.opaque_names.all(1) if image_url else {}
+    failures: dict[str, str] = {}
+    spent = 0
+    with progress("Publish HITs", total=len(waiting)) as advance:
+        for hit in waiting:
+            urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
+            task = HitTask(hit, infos.get(hit.wnid, ClassInfo(hit.wnid, -1)), urls, study.config.crowd, wanted[hit.uuid])
+            try:
+                published = crowd.publish(task)
+            except CrowdError as error:
+                failures[hit.uuid] = str(error)
+            else:
+                spent += crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=study.config.crowd.reward_cents)
+                with study.database.write() as tables:
+                    tables.hits.mark_submitted(
+                        hit.uuid,
+                        crowd=crowd.name,
+                        hit_id=published.hit_id,
+                        hit_type_id=published.hit_type_id,
+                        user=stamp.user,
+                        time=stamp.time,
+                    )
+            advance(1)
+    return Submission(len(waiting) - len(failures), spent, failures)
+
+
+def _guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirmed_live: bool) -> None:
+    budget = study.config.crowd.budget_cents
+    if crowd.live and number:
+        if budget is None:
+            raise UsageError("publishing costs money and no budget is set", item="[crowd] budget_cents", remedy="Set a limit in study.toml")
+        if not confirmed_live:
+            raise UsageError(f"{number} HITs would cost {cost / 100:.2f} USD and nobody confirmed", remedy="Confirm by typing LIVE")
+    if budget is not None and cost > budget:
+        raise UsageError(
+            f"{number} HITs cost {cost / 100:.2f} USD, the budget is {budget / 100:.2f} USD",
+            item="[crowd] budget_cents",
+            remedy="Plan fewer HITs (max_classes, assignments_per_hit) or raise the budget",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What collecting brought: answers that are new, and how many HITs have 0, 1, ... valid answers."""
+
+    new_answers: int
+    histogram: Mapping[int, int]
+
+
+def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Collection:
+    """Fetch the answers of every published HIT of this back end; raw answers are added once and never rewritten."""
+    with study.database.read() as tables:
+        hits = list(tables.hits.all(submitted=True))
+    new = 0
+    with progress("Collect answers", total=len(hits)) as advance:
+        for start in range(0, len(hits), 50):
+            block = hits[start : start + 50]
+            answers = list(crowd.collect(block))
+            with study.database.write() as tables:
+                new += tables.assignments.add((a.assignment for a in answers), contents={a.assignment.id: a.content for a in answers})
+                tables.assignments.add_workers({a.assignment.worker: a.worker_id for a in answers if a.worker_id is not None})
+                for answer in answers:
+                    tables.assignments.set_status(answer.assignment.id, answer.assignment.status)
+            advance(len(block))
+    return Collection(new, answer_histogram(study))
+
+
+def answer_histogram(study: Study) -> dict[int, int]:
+    """How many published HITs have 0, 1, ... valid answers (the published progress histogram)."""
+    with study.database.read() as tables:
+        hits = [hit.uuid for hit in tables.hits.all(submitted=True, include_excluded=False)]
+        counts = tables.assignments.counts_by_hit()
+        top = max(tables.hits.requested_assignments().values(), default=0)
+    valid = Counter(sum(n for status, n in counts.get(uuid, {}).items() if status in VALID_STATUSES) for uuid in hits)
+    return {number: valid[number] for number in range(max([top, *valid]) + 1)}
+
+
+def compute_frequencies(study: Study) -> CountingReport | None:
+    """Derive all selection frequencies from the raw answers; None when they are up to date."""
+    with study.database.write() as tables:
+        key = completion_key("frequencies-1", tables.generations.of("hits", "assignments"))
+        if tables.completions.key(_STAGE, "all") == key:
+            return None
+        excluded = tables.hits.excluded()
+        counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=set(excluded))
+        tables.frequencies.replace(counter.frequencies())
+        tables.completions.put(_STAGE, "all", key)
+    return counter.report
+
+
+def exclude_hits(study: Study, uuids: Iterable[str], *, reason: str, stamp: Stamp) -> None:
+    """Let HITs count nowhere; recorded as a decision."""
+    with study.database.write() as tables:
+        for uuid in uuids:
+            tables.hits.exclude([uuid], reason)
+            tables.decisions.add(time=stamp.time, user=stamp.user, kind="exclude_hit", item=uuid, after=reason)

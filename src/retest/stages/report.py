@@ -1,0 +1,344 @@
+"""Stage: gather everything a study knows into one :class:`~retest.report.StudyReport` and write the HTML page."""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from retest import __version__
+from retest.analysis import AccuracyRow, fit_accuracies, pair_models
+from retest.errors import InputError
+from retest.images import variant_names
+from retest.records import Revision, Split
+from retest.report import (
+    DatasetFacts,
+    DuplicateExample,
+    ExclusionCount,
+    Fact,
+    FrequencyHistogram,
+    MethodPart,
+    MetricDistance,
+    Notice,
+    PlantedCheck,
+    ReportImage,
+    SampleImage,
+    Scatter,
+    Section,
+    StageSize,
+    StudyReport,
+    TargetComparison,
+    parameters_of,
+    render_html,
+    revision_facts,
+    scatter_from_rows,
+)
+from retest.sampling import largest_remainder
+from retest.stages._common import display_variant
+from retest.store import Tables
+from retest.study import Study, write_atomic
+
+ORIGINAL = "original"
+_TITLES = {
+    "sample_above_threshold": ("Threshold", "Random candidates among those that most annotators selected."),
+    "sample_wnid_histogram": ("MatchedFrequency", "Candidates drawn so that selection frequencies match the original's, class by class."),
+    "sample_best": ("TopImages", "The candidates of each class with the highest selection frequency."),
+    "sample_val_annotated": ("Original, annotated", "Original images that were labelled by annotators."),
+    "sample_val_dummy": ("Original, sample", "A sample of original images."),
+}
+_METRIC_EXAMPLES = 8
+_SAMPLES_PER_CLASS = 3
+_CLASSES_SHOWN = 10
+
+
+def simulation_notices(study: Study) -> tuple[Notice, ...]:
+    """What every reader must know when answers or reviews did not come from people."""
+    with study.database.read() as tables:
+        crowds = [name for name in tables.hits.crowds() if "simulated" in name]
+        reviewers = [name for name in tables.reviews.reviewers() if name.startswith("simulated")]
+    notices = []
+    if crowds:
+        text = (
+            "Answers come from the SIMULATED crowd: no person looked at these images. Selection frequencies, and all that is "
+            "sampled by them, are those of an error model."
+        )
+        parts = (Section.STAGES, Section.FREQUENCIES, Section.SAMPLES, Section.ACCURACY)
+        notices.append(Notice(text, "Answers: SIMULATED crowd", parts))
+    if reviewers:
+        text = "Near-duplicates were decided by the SIMULATED reviewer, which knows nothing but distances."
+        notices.append(Notice(text, "Near-duplicate decisions: SIMULATED reviewer", (Section.DUPLICATES, Section.STAGES, Section.ACCURACY)))
+    return tuple(notices)
+
+
+def write_report(study: Study, rows: Sequence[AccuracyRow], out: Path, *, planted: PlantedCheck | None = None) -> StudyReport:
+    """Write the study's report as one self-contained HTML file; ``rows`` are the accuracies to show, which may be none.
+
+    ``planted`` is what a demo or a test knows of near-duplicates that it planted itself.
+    """
+    report = study_report(study, rows, planted=planted)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, render_html(report).encode())
+    return report
+
+
+def study_report(study: Study, rows: Sequence[AccuracyRow], *, planted: PlantedCheck | None = None) -> StudyReport:
+    """Everything the report shows, as records."""
+    with study.database.read() as tables:
+        revisions = [tables.revisions.get(name) for name in tables.revisions.names()]
+        revisions.sort(
+            key=lambda revision: (
+                list(_TITLES).index(revision.sampling_function) if revision.sampling_function in _TITLES else 9,
+                revision.name,
+            )
+        )
+        return StudyReport(
+            title=study.config.study.name,
+            subtitle=f"A new test set for {study.config.benchmark.name}, and what models make of it",
+            benchmark=study.config.benchmark.name,
+            original=ORIGINAL if any(row.dataset == ORIGINAL for row in rows) else None,
+            datasets=_datasets(study, tables, revisions),
+            facts=_facts(tables, rows),
+            notices=simulation_notices(study),
+            stages=_stages(tables, revisions),
+            exclusions=tuple(ExclusionCount(reason, count) for reason, count in tables.exclusions.counts().items()),
+            frequencies=_histograms(study, tables, revisions),
+            target=_target(study, tables, revisions),
+            samples=_samples(study, tables, revisions),
+            duplicates=_duplicates(study, tables),
+            planted=planted,
+            accuracy=tuple(rows) or None,
+            scatters=_scatters(rows, [revision.name for revision in revisions]),
+            methods=_methods(study),
+            revisions=tuple(revision_facts(revision) for revision in revisions) or None,
+            software=_software(),
+        )
+
+
+def revision_labels(revisions: Iterable[Revision]) -> dict[str, str]:
+    """What to call revisions: the strategy's name, with the revision's own when several share it."""
+    revisions = list(revisions)
+    uses = Counter(revision.sampling_function for revision in revisions)
+    labels = {}
+    for revision in revisions:
+        title = _title(revision)
+        labels[revision.name] = title if uses[revision.sampling_function] == 1 else f"{title} ({revision.name})"
+    return labels
+
+
+def _title(revision: Revision) -> str:
+    title = _TITLES.get(revision.sampling_function, (revision.name, ""))[0]
+    if revision.sampling_function == "sample_above_threshold":
+        title += f"{revision.parameters.get('selection_frequency_threshold', '')}"
+    return title
+
+
+def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[DatasetFacts, ...]:
+    count = tables.originals.counts().get(str(Split.VAL), 0)
+    labels = revision_labels(revisions)
+    original = DatasetFacts(ORIGINAL, "Original", f"The validation images of {study.config.benchmark.name}.", count)
+    new = [DatasetFacts(r.name, labels[r.name], _TITLES.get(r.sampling_function, ("", ""))[1], len(r.images)) for r in revisions]
+    return (original, *new, DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool."))
+
+
+def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:
+    models = len({row.model for row in rows})
+    facts = [Fact("Classes", f"{tables.classes.count():,}"), Fact("Candidates", f"{tables.candidates.count():,}")]
+    return (*facts, Fact("Answers", f"{tables.assignments.count():,}"), Fact("Models", f"{models:,}"))
+
+
+def _stages(tables: Tables, revisions: Sequence[Revision]) -> tuple[StageSize, ...]:
+    originals = tables.originals.counts()
+    hits = tables.hits.totals()
+    excluded = tables.exclusions.all()
+    labelled = {f.image_id for f in tables.frequencies.all() if f.num_assignments}
+    near = sum(resolution.near_duplicate for resolution in tables.pairs.resolutions().values())
+    identities = [row[0] for row in tables.candidates.identities()]
+    sampled = {image for revision in revisions for image, _ in revision.images}
+    return (
+        StageSize(
+            "Original training images", originals.get("train", 0), "reference of the near-duplicate search; models are trained on them"
+        ),
+        StageSize("Original validation images", originals.get("val", 0), "the test set that is replicated; also the source of controls"),
+        StageSize("Candidates found", len(identities), "all photos the source gave"),
+        StageSize("Candidates kept", sum(image not in excluded for image in identities), "not excluded for any reason"),
+        StageSize("Candidates labelled", sum(image in labelled for image in identities), "with at least one valid answer"),
+        StageSize("Near-duplicates", near, "candidates that give way to an original image or to another candidate"),
+        StageSize("In a new test set", len(sampled), "distinct images of all revisions"),
+        StageSize("HITs", hits.hits, "pages of images for one class", "HITs"),
+        StageSize("Answers", tables.assignments.count(), "assignments of all HITs", "answers"),
+        StageSize("Neighbours reviewed", tables.reviews.count(), "candidate, metric and reference", "pairs"),
+    )
+
+
+def _frequency_table(tables: Tables) -> dict[tuple[str, str], float]:
+    return {(f.image_id, f.wnid): f.value for f in tables.frequencies.all() if f.num_assignments}
+
+
+def _histograms(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[FrequencyHistogram, ...] | None:
+    frequencies = _frequency_table(tables)
+    if not frequencies:
+        return None
+    sets = {
+        ORIGINAL: [(i.id, i.wnid) for i in tables.originals.all(split=Split.VAL) if i.wnid is not None],
+        "candidates": [(row[0], row[1]) for row in tables.candidates.identities()],
+        **{revision.name: list(revision.images) for revision in revisions},
+    }
+    inner = study.config.sampling.histogram_edges
+    edges = (0.0, *inner, 1.0)
+    return tuple(FrequencyHistogram(name, edges, _count(frequencies, pairs, inner)) for name, pairs in sets.items())
+
+
+def _count(frequencies: Mapping[tuple[str, str], float], pairs: Iterable[tuple[str, str]], inner: Sequence[float]) -> tuple[int, ...]:
+    counts = [0] * (len(inner) + 1)
+    for pair in pairs:
+        if pair in frequencies:
+            counts[bisect_right(inner, frequencies[pair])] += 1
+    return tuple(counts)
+
+
+def _target(study: Study, tables: Tables, revisions: Sequence[Revision]) -> TargetComparison | None:
+    """Target and achieved histogram of the newest matched revision, summed over classes."""
+    matched = [revision for revision in revisions if revision.sampling_function == "sample_wnid_histogram"]
+    if not matched:
+        return None
+    revision, settings = matched[-1], study.config.sampling
+    per_class = max(Counter(wnid for _, wnid in revision.images).values(), default=0)
+    answers = {(f.image_id, f.wnid): f for f in tables.frequencies.all()}
+    inner = settings.histogram_edges
+    target = [0] * (len(inner) + 1)
+    for wnid, images in tables.originals.ids_by_class(Split.VAL).items():
+        counts = [0] * len(target)
+        for image in images:
+            found = answers.get((image, wnid))
+            if found is not None and found.num_assignments >= settings.min_num_annotations_val:
+                counts[bisect_right(inner, found.value)] += 1
+        if any(counts):
+            target = [total + share for total, share in zip(target, largest_remainder(counts, per_class), strict=True)]
+    achieved = _count(_frequency_table(tables), revision.images, inner)
+    return TargetComparison(revision.name, ORIGINAL, (0.0, *inner, 1.0), tuple(target), achieved)
+
+
+def _samples(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[SampleImage, ...] | None:
+    names = {info.wnid: info.name for info in tables.classes.all()[:_CLASSES_SHOWN]}
+    frequencies = _frequency_table(tables)
+    chosen: list[tuple[str, str, str]] = []
+    originals = tables.originals.ids_by_class(Split.VAL)
+    for wnid in names:
+        chosen += [(ORIGINAL, image, wnid) for image in originals.get(wnid, [])[:_SAMPLES_PER_CLASS]]
+        for revision in revisions:
+            chosen += [(revision.name, image, wnid) for image, of in revision.images if of == wnid][:_SAMPLES_PER_CLASS]
+    pictures = _pictures(study, tables, {image for _, image, _ in chosen})
+    candidates = tables.candidates.get({image for _, image, _ in chosen})
+    found = []
+    for dataset, image, wnid in chosen:
+        if image in pictures:
+            source = candidates.get(image)
+            credit = " ".join(part for part in (source.owner, source.license) if part) if source else ""
+            link = (source.source_page or "") if source else ""
+            found.append(SampleImage(dataset, names[wnid], pictures[image], frequencies.get((image, wnid)), credit, link))
+    return tuple(found) or None
+
+
+def _pictures(study: Study, tables: Tables, images: Iterable[str]) -> dict[str, ReportImage]:
+    stored = tables.variants.get(sorted(images), display_variant(study.config.images))
+    return {image: ReportImage(image, study.blobs.get(variant.blob_key)) for image, variant in stored.items()}
+
+
+def _duplicates(study: Study, tables: Tables) -> tuple[DuplicateExample, ...] | None:
+    """A few pairs on either side of the decision, with their distances."""
+    marked = set(tables.pairs.all())
+    distances: dict[tuple[str, str], dict[str, float]] = {}
+    reviewed: dict[str, set[tuple[str, str]]] = {}
+    for metric in tables.neighbors.metrics():
+        seen = tables.reviews.reviewed(metric)
+        for image, neighbors in tables.neighbors.all(metric):
+            for neighbor in neighbors:
+                if neighbor.reference in seen.get(image, ()):
+                    reviewed.setdefault(metric, set()).add((image, neighbor.reference))
+                    distances.setdefault((image, neighbor.reference), {})[metric] = neighbor.distance
+                elif (image, neighbor.reference) in marked:
+                    distances.setdefault((image, neighbor.reference), {})[metric] = neighbor.distance
+    chosen = _spread(sorted(pair for pair in distances if pair in marked)) + _closest(distances, marked)
+    pictures = _pictures(study, tables, {image for pair in chosen for image in pair})
+    resolutions = tables.pairs.resolutions()
+    targets = study.config.review.targets
+    return tuple(
+        DuplicateExample(
+            pictures[first],
+            pictures[second],
+            tuple(MetricDistance(metric, value, targets.get(metric)) for metric, value in sorted(distances[first, second].items())),
+            (first, second) in marked,
+            reason=resolutions[first].reason if first in resolutions and (first, second) in marked else "",
+        )
+        for first, second in chosen
+        if first in pictures and second in pictures
+    )
+
+
+def _spread(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    step = max(1, len(pairs) // _METRIC_EXAMPLES)
+    return pairs[::step][:_METRIC_EXAMPLES]
+
+
+def _closest(distances: Mapping[tuple[str, str], Mapping[str, float]], marked: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Reviewed pairs that were not marked, the closest by each metric: what nearly was a near-duplicate."""
+    kept = []
+    for metric in sorted({metric for found in distances.values() for metric in found}):
+        near = sorted(
+            (found[metric], pair)
+            for pair, found in distances.items()
+            if metric in found and pair not in marked and pair[::-1] not in marked
+        )
+        kept += [pair for _, pair in near[:2]]
+    return list(dict.fromkeys(kept))
+
+
+def _scatters(rows: Sequence[AccuracyRow], datasets: Sequence[str]) -> tuple[Scatter, ...] | None:
+    known = {row.dataset for row in rows}
+    found = []
+    for name in datasets:
+        if name not in known or ORIGINAL not in known:
+            continue
+        points = pair_models(rows, original=ORIGINAL, new=name).points
+        try:
+            fit = fit_accuracies(points, original=ORIGINAL, new=name)
+        except InputError:  # fewer than three models, or all equally good: a scatter without a line
+            fit = None
+        found.append(scatter_from_rows(rows, original=ORIGINAL, new=name, fit=fit))
+    return tuple(found) or None
+
+
+def _methods(study: Study) -> tuple[MethodPart, ...]:
+    config = study.config
+    full, shown, compared = variant_names(config.images)
+    texts = {
+        "Images": (
+            f"Every image was decoded, turned upright and stored in three variants: {full}, {shown} (what annotators see) "
+            f"and {compared} (what is compared).",
+        ),
+        "Labelling": (
+            "Annotators were shown candidates among positive and negative controls and selected the images that contain the class.",
+        ),
+        "Near-duplicates": (
+            "For every candidate the nearest neighbours among original images and candidates were searched exactly, reviewed "
+            "up to a distance, and resolved.",
+        ),
+        "Sampling": ("Usable candidates have enough answers, are not excluded, not near-duplicates and sufficiently reviewed.",),
+    }
+    settings: dict[str, tuple[object, ...]] = {
+        "Images": (config.images,),
+        "Labelling": (config.labeling,),
+        "Near-duplicates": (config.neighbors, config.review, config.resolution),
+        "Sampling": (config.sampling,),
+    }
+    return tuple(
+        MethodPart(title, text, tuple(p for group in settings[title] for p in parameters_of(group))) for title, text in texts.items()
+    )
+
+
+def _software() -> tuple[Fact, ...]:
+    packages = ("numpy", "scipy", "pillow", "scikit-learn", "sqlalchemy", "pyarrow")
+    return (Fact("retest", __version__), Fact("Python", platform.python_version()), *(Fact(name, version(name)) for name in packages))

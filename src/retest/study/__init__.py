@@ -1,0 +1,18 @@
+"""A study's settings and its open folder."""
+
+from retest.study.config import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, format_config, parse_config, read_config
+from retest.study.folder import Study, create_study, open_study, write_atomic
+
+__all__ = [
+    "BenchmarkSettings",
+    "SourceSettings",
+    "Study",
+    "StudyConfig",
+    "StudySettings",
+    "create_study",
+    "format_config",
+    "open_study",
+    "parse_config",
+    "read_config",
+    "write_atomic",
+]

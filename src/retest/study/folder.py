@@ -1,0 +1,80 @@
+"""A study: a folder with ``study.toml``, a database and a blob store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from retest.errors import ConflictError, NotFoundError
+from retest.store import BlobStore, Database, open_blobs
+from retest.study.config import CONFIG_FILE, StudyConfig, format_config, read_config
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """An open study. Stages take it as their first argument."""
+
+    folder: Path
+    config: StudyConfig
+    database: Database
+    blobs: BlobStore
+
+    def path(self, location: str) -> Path:
+        """A path of the configuration, relative ones seen from the study folder."""
+        return (self.folder / Path(location).expanduser()).resolve()
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def create_study(folder: Path, config: StudyConfig) -> Study:
+    """Make a study folder and open it; running it again with the same settings changes nothing.
+
+    Raises:
+        ConflictError: the folder holds a study with other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / CONFIG_FILE
+    if path.exists():
+        if read_config(path) != config:
+            raise ConflictError(
+                "a study with other settings is here already", item=str(path), remedy="Edit the file, or choose another folder"
+            )
+    else:
+        write_atomic(path, format_config(config).encode())
+    return open_study(folder)
+
+
+def open_study(folder: Path) -> Study:
+    """Open a study, bringing its tables up to date.
+
+    Raises:
+        NotFoundError: there is no study in this folder.
+        ConfigError: its settings are wrong.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise NotFoundError("there is no study in this folder", item=str(folder), remedy="Create one with: retest init STUDY")
+    config = read_config(folder / CONFIG_FILE)
+    root = folder.resolve()
+    url = config.study.database
+    if url.startswith(_SQLITE) and not url.startswith(_SQLITE + "/"):
+        url = f"{_SQLITE}{root / url.removeprefix(_SQLITE)}"
+    database = Database(url)
+    database.upgrade()
+    return Study(root, config, database, open_blobs(config.study.blobs, base=root))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers, and a crash, see either the old or the new content."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""Run classifiers and featurisers, and keep what they say: the seam, the evaluation, the result files."""
+
+from retest.models.base import Classifier, Featuriser, top_k
+from retest.models.evaluate import (
+    EvaluateParameters,
+    Evaluation,
+    EvaluationImage,
+    EvaluationProgress,
+    ExcludedImage,
+    evaluate,
+)
+from retest.models.parts import discard_parts, image_list_hash, run_key
+from retest.models.published import (
+    correct_order,
+    find_published_predictions,
+    is_worst_first,
+    published_model_name,
+    read_published_predictions,
+    write_published_predictions,
+)
+from retest.models.results import check_predictions, read_predictions, take_rows, write_predictions
+from retest.models.sklearn import GreyVector, MlpFeaturiser, SklearnClassifier, weights_hash
+
+__all__ = [
+    "Classifier",
+    "EvaluateParameters",
+    "Evaluation",
+    "EvaluationImage",
+    "EvaluationProgress",
+    "ExcludedImage",
+    "Featuriser",
+    "GreyVector",
+    "MlpFeaturiser",
+    "SklearnClassifier",
+    "check_predictions",
+    "correct_order",
+    "discard_parts",
+    "evaluate",
+    "find_published_predictions",
+    "image_list_hash",
+    "is_worst_first",
+    "published_model_name",
+    "read_predictions",
+    "read_published_predictions",
+    "run_key",
+    "take_rows",
+    "top_k",
+    "weights_hash",
+    "write_predictions",
+    "write_published_predictions",
+]

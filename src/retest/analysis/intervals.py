@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,15 @@ IntervalMethod = Literal["clopper-pearson", "wilson"]
 INTERVAL_METHODS: tuple[IntervalMethod, ...] = ("clopper-pearson", "wilson")
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and the ends of its interval, in the unit of the field that holds it."""
+
+    value: float
+    low: float
+    high: float
 
 
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95) -> tuple[Floats, Floats]:

@@ -1,0 +1,288 @@
+"""The statistical bias of matching test sets on noisy selection frequencies, and its corrections.
+
+Engstrom et al. (2020), "Identifying Statistical Bias in Dataset Replication": an image's observed frequency scatters
+around its true one. Where the pool of candidates has lower true frequencies than the original images, a candidate with
+observed frequency 0.8 is on average a worse image than an original with 0.8, so a set matched on observed frequencies
+is harder than the original, and its accuracy too low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from retest.analysis._checks import as_binary, check_field
+from retest.analysis.curves import AccuracyCurve, curve_of, fit_curves, mean_accuracy, posterior_frequencies
+from retest.analysis.frequency import AnnotationCounts
+from retest.analysis.intervals import Estimate
+from retest.analysis.mixture import BetaMixture, count_cells, fit_beta_mixture, fit_cells, pack
+from retest.analysis.thinning import thinning
+from retest.errors import InputError, UsageError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingParameters:
+    """How accuracies are corrected for the noise of selection frequencies."""
+
+    components: int = field(default=2, metadata={"help": "beta distributions in the mixture of true selection frequencies"})
+    knots: int = field(default=4, metadata={"help": "knots of the spline of accuracy over true frequency"})
+    annotators: int | None = field(
+        default=None, metadata={"help": "annotators per image for naive and jackknife; without it as many as 95 % of the images have"}
+    )
+    leave_out: int = field(default=1, metadata={"help": "annotators that the jackknife leaves out"})
+    bootstrap: int = field(default=500, metadata={"help": "draws of images for the intervals"})
+    confidence: float = field(default=0.95, metadata={"help": "coverage of the intervals"})
+    seed: int = field(default=0, metadata={"help": "seed of the bootstrap"})
+
+    def __post_init__(self) -> None:
+        check_field(1 <= self.components <= 5, "components", self.components, "Give 1 to 5.")
+        check_field(2 <= self.knots <= 8, "knots", self.knots, "Give 2 to 8.")
+        check_field(self.annotators is None or self.annotators >= 2, "annotators", self.annotators, "Give at least 2, or leave it out.")
+        check_field(self.leave_out >= 1, "leave_out", self.leave_out, "Give at least 1.")
+        check_field(self.bootstrap >= 50, "bootstrap", self.bootstrap, "Give at least 50.")
+        check_field(0 < self.confidence < 1, "confidence", self.confidence, "Give a fraction such as 0.95.")
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedAccuracy:
+    """One model's accuracy on new images, matched to the selection frequencies of the original images; fractions.
+
+    ``measured`` is the plain accuracy on the new images given. ``naive`` matches observed frequencies, ``jackknife``
+    removes the part of its bias that falls with 1 / annotators, ``corrected`` deconvolves the noise. ``bias_points`` =
+    100 * (naive - corrected): what naive matching adds to the accuracy, negative where it makes the set too hard.
+    """
+
+    model: str
+    measured: float
+    naive: Estimate
+    jackknife: Estimate
+    corrected: Estimate
+    bias_points: Estimate
+    curve: AccuracyCurve
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingBias:
+    """Corrected accuracies of all models, and the distributions they rest on."""
+
+    annotators: int
+    n_original: int
+    n_new: int
+    n_pool: int
+    original: BetaMixture
+    pool: BetaMixture
+    rows: tuple[MatchedAccuracy, ...]
+    parameters: MatchingParameters
+    notes: tuple[str, ...]
+
+    @property
+    def mean_bias_points(self) -> float:
+        """Bias of naive matching, mean over models."""
+        return float(np.mean([row.bias_points.value for row in self.rows]))
+
+    @property
+    def warning(self) -> str:
+        """What a report of a naively matched study has to say."""
+        low, high = min(row.bias_points.value for row in self.rows), max(row.bias_points.value for row in self.rows)
+        return (
+            f"The new set was matched on observed selection frequencies of {self.annotators} annotators, which are noisy. "
+            f"The expected bias of its accuracies is {self.mean_bias_points:+.1f} points (over the models {low:+.1f} to {high:+.1f}); "
+            "compare the corrected accuracies instead (Engstrom et al. 2020)."
+        )
+
+
+def matching_bias(
+    original: AnnotationCounts,
+    new: AnnotationCounts,
+    correct: ArrayLike,
+    *,
+    models: Sequence[str] | None = None,
+    pool: AnnotationCounts | None = None,
+    parameters: MatchingParameters | None = None,
+) -> MatchingBias:
+    """Accuracy on new images matched to the original images' selection frequencies, naive and corrected.
+
+    With p1, p2 the distributions of the true frequency s of original images and of the pool, the quantity wanted is
+    ``integral E2[correct | s] p1(s) ds``.
+
+    * naive: ``sum_k P1(k) acc2(k)`` over the number k of ``annotators`` that select an image;
+    * delete-d jackknife: ``(n theta_n - (n - d) theta_(n-d)) / d``, where theta_m is the naive value with m annotators
+      per image, averaged over all choices of the m (in closed form: k of m is hypergeometric given k of n);
+    * corrected: p1 and p2 as mixtures of beta distributions by EM, ``E2[correct | s]`` as a smooth curve by maximum
+      likelihood from ``P(correct | k) = integral E2[correct | s] p2(s | k) ds``.
+
+    Intervals: percentiles of a bootstrap of images in which everything is estimated anew. Assumes that annotators are
+    exchangeable and answer independently given the image, that the answers to an image and a model's answer are
+    independent given s, and, with ``pool``, that new images were chosen from the pool by their counts alone.
+
+    Args:
+        original: counts of original images (a random sample of them).
+        new: counts of the n new images.
+        correct: 1 where a model is right on a new image, (n,) or (m, n).
+        models: names of the m models.
+        pool: counts of all candidates that the new images were chosen from; without it the new images themselves count
+            as a random sample of the pool (right only if they were not chosen by frequency).
+        parameters: see :class:`MatchingParameters`.
+
+    Raises:
+        InputError: arrays do not fit, or there are too few answers.
+        UsageError: more annotators are asked for than images have.
+    """
+    parameters = parameters or MatchingParameters()
+    hits = as_binary("correct", np.atleast_2d(np.asarray(correct)), ndim=2)
+    names = tuple(models) if models is not None else tuple(f"model {i}" for i in range(len(hits)))
+    if len(names) != len(hits) or hits.shape[1] != len(new):
+        raise InputError(
+            f"{hits.shape} results for {len(names)} models and {len(new)} images do not fit", item="correct", remedy="Give (m, n)."
+        )
+    data = _prepare(original, new, hits, pool, parameters)
+    p1 = fit_beta_mixture(original, components=parameters.components)
+    p2 = fit_beta_mixture(new if pool is None else pool, components=parameters.components)
+    point = _estimate(data, data.whole(), pack(p1), pack(p2), parameters, refit=False)
+    draws = _estimate(data, data.draw(parameters.bootstrap, parameters.seed), pack(p1), pack(p2), parameters, refit=True)
+    tail = 50.0 * (1.0 - parameters.confidence)
+    ends = np.percentile(draws.with_bias(), (tail, 100.0 - tail), axis=-1)
+    values = point.with_bias()[:, :, 0]
+    rows = []
+    for i, name in enumerate(names):
+        naive, jackknife, corrected = (Estimate(float(values[q, i]), float(ends[0, q, i]), float(ends[1, q, i])) for q in range(3))
+        bias = Estimate(*(100.0 * float(v) for v in (values[3, i], ends[0, 3, i], ends[1, 3, i])))
+        measured = float(hits[i, new.labelled].mean())
+        rows.append(MatchedAccuracy(name, measured, naive, jackknife, corrected, bias, curve_of(point.coefficients[i, 0])))
+    n_pool = int((new if pool is None else pool).labelled.sum())
+    n_original, n_new = int(original.labelled.sum()), int(new.labelled.sum())
+    return MatchingBias(data.annotators, n_original, n_new, n_pool, p1, p2, tuple(rows), parameters, data.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """Images per cell in b draws: original (b, c1), pool (b, c2), new images (b, c) and right answers (m, b, c)."""
+
+    original: Floats
+    pool: Floats
+    images: Floats
+    right: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimates:
+    """Accuracies of m models in b draws, each (m, b), and curve coefficients (m, b, p)."""
+
+    naive: Floats
+    jackknife: Floats
+    corrected: Floats
+    coefficients: Floats
+
+    def with_bias(self) -> Floats:
+        return np.stack([self.naive, self.jackknife, self.corrected, self.naive - self.corrected])
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The data as counts of images per distinct (assignments, selected)."""
+
+    original: tuple[Integers, Integers, Floats]
+    pool: tuple[Integers, Integers, Floats]
+    new: tuple[Integers, Integers, Floats]
+    right: Floats  # (m, c)
+    in_pool: Integers | None  # cell of the pool for each cell of the new images; None: the new images are the pool
+    annotators: int
+    notes: tuple[str, ...]
+
+    def whole(self) -> _Draws:
+        return _Draws(self.original[2][None], self.pool[2][None], self.new[2][None], self.right[:, None])
+
+    def draw(self, draws: int, seed: int) -> _Draws:
+        rng = np.random.default_rng(seed)
+        original, new, pool = (_resample(rng, cells[2], draws) for cells in (self.original, self.new, self.pool))
+        rate = self.right / self.new[2]
+        right = rng.binomial(new.astype(np.int64), rate[:, None, :]).astype(np.float64)
+        return _Draws(original, new if self.in_pool is None else pool, new, right)
+
+
+def _resample(rng: np.random.Generator, weight: Floats, draws: int) -> Floats:
+    return rng.multinomial(int(weight.sum()), weight / weight.sum(), size=draws).astype(np.float64)
+
+
+def _prepare(
+    original: AnnotationCounts,
+    new: AnnotationCounts,
+    hits: NDArray[np.bool_],
+    pool: AnnotationCounts | None,
+    parameters: MatchingParameters,
+) -> _Cells:
+    for name, counts in (("original", original), ("new", new), *((("pool", pool),) if pool is not None else ())):
+        if not counts.labelled.any():
+            raise InputError("no image has an assignment", item=name, remedy="Collect answers first.")
+    source = new if pool is None else pool
+    annotators = parameters.annotators or int(min(np.quantile(c.assignments[c.labelled], 0.05, method="lower") for c in (original, source)))
+    if annotators <= parameters.leave_out:
+        raise UsageError(
+            f"{annotators} annotators per image are too few to leave {parameters.leave_out} out", item="annotators", remedy="Collect more."
+        )
+    cells = count_cells(new)
+    position = {pair: i for i, pair in enumerate(zip(cells[0].tolist(), cells[1].tolist(), strict=True))}
+    labelled = np.flatnonzero(new.labelled)
+    where = np.array([position[pair] for pair in zip(new.assignments[labelled].tolist(), new.selected[labelled].tolist(), strict=True)])
+    right = np.stack([np.bincount(where[row[labelled]], minlength=len(cells[0])) for row in hits]).astype(np.float64)
+    pool_cells = count_cells(source)
+    in_pool = None if pool is None else _match_cells(cells, pool_cells)
+    return _Cells(count_cells(original), pool_cells, cells, right, in_pool, annotators, _notes(original, source, new, annotators))
+
+
+def _match_cells(new: tuple[Integers, Integers, Floats], pool: tuple[Integers, Integers, Floats]) -> Integers:
+    at = {pair: i for i, pair in enumerate(zip(pool[0].tolist(), pool[1].tolist(), strict=True))}
+    pairs = list(zip(new[0].tolist(), new[1].tolist(), strict=True))
+    missing = [pair for pair in pairs if pair not in at]
+    if missing:
+        n, k = missing[0]
+        raise InputError(f"new images with {k} of {n} selections, but no candidate has them", item="pool", remedy="Give the whole pool.")
+    return np.array([at[pair] for pair in pairs], dtype=np.int64)
+
+
+def _notes(original: AnnotationCounts, pool: AnnotationCounts, new: AnnotationCounts, annotators: int) -> tuple[str, ...]:
+    notes = []
+    for name, counts in (("original", original), ("pool", pool), ("new", new)):
+        unlabelled, few = int((~counts.labelled).sum()), int((counts.labelled & (counts.assignments < annotators)).sum())
+        if unlabelled:
+            notes.append(f"{name}: {unlabelled} of {len(counts)} images have no assignment and are left out")
+        if few:
+            notes.append(f"{name}: {few} of {len(counts)} images have fewer than {annotators} assignments: not in naive and jackknife")
+    return tuple(notes)
+
+
+def _estimate(data: _Cells, draws: _Draws, p1: Floats, p2: Floats, parameters: MatchingParameters, *, refit: bool) -> _Estimates:
+    n, d = data.annotators, parameters.leave_out
+    full, fewer = _naive(data, draws, n), _naive(data, draws, n - d)
+    b = len(draws.original)
+    theta1, theta2 = np.repeat(p1, b, axis=0), np.repeat(p2, b, axis=0)
+    if refit:
+        theta1, _ = fit_cells(theta1, data.original[0], data.original[1], draws.original, em_steps=2)
+        theta2, _ = fit_cells(theta2, data.pool[0], data.pool[1], draws.pool, em_steps=2)
+    posterior = posterior_frequencies(data.new[0], data.new[1], theta2)
+    coefficients = fit_curves(posterior, draws.images, draws.right, knots=parameters.knots)
+    corrected = mean_accuracy(coefficients, theta1)
+    return _Estimates(full, (n * full - (n - d) * fewer) / d, corrected, coefficients)
+
+
+def _naive(data: _Cells, draws: _Draws, annotators: int) -> Floats:
+    """Naive matched accuracy with some number of annotators, (m, b)."""
+    original = draws.original @ _weights_of(data.original, annotators)
+    table = _weights_of(data.new, annotators)
+    weight = draws.images if data.in_pool is None else np.where(draws.images > 0, draws.pool[:, data.in_pool], 0.0)
+    accuracy = np.divide(draws.right, draws.images, out=np.zeros_like(draws.right), where=draws.images > 0)
+    images, right = weight @ table, (weight * accuracy) @ table
+    accuracy_j = np.divide(right, images, out=np.zeros_like(right), where=images > 0)
+    share = np.where(images > 0, original, 0.0)
+    result: Floats = (share * accuracy_j).sum(axis=-1) / share.sum(axis=-1)
+    return result
+
+
+def _weights_of(cells: tuple[Integers, Integers, Floats], annotators: int) -> Floats:
+    return np.nan_to_num(thinning(cells[0], cells[1], annotators))

@@ -38,7 +38,7 @@ class Panel:
             svg.element("title", self.title),
             svg.element("desc", self.description),
             self.body,
-            class_="chart",
+            class_="chart small" if self.width <= 300 else "chart",
             viewBox=f"0 0 {svg.coordinate(self.width)} {svg.coordinate(self.height)}",
             width=self.width,
             height=self.height,

@@ -15,8 +15,8 @@ from retest.report.styles import SetStyles
 from retest.report.svg import Axis
 from retest.report.wording import count, percent, plural
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT = 260.0, 216.0, 34.0, 42.0, 40.0, 6.0
-_WIDE, _WIDE_HEIGHT = 460.0, 270.0
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT = 300.0, 220.0, 34.0, 42.0, 40.0, 6.0
+_WIDE, _WIDE_HEIGHT = 400.0, 250.0
 
 
 def histogram_chart(histograms: Sequence[FrequencyHistogram], *, styles: SetStyles, original: str | None = None) -> Chart:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from retest.report import theme
 from retest.report.chart import Chart, marker
@@ -22,6 +23,8 @@ from retest.report.page_tables import PageTable, data_table
 from retest.report.records import StudyReport
 from retest.report.svg import element
 from retest.report.wording import clean, count, decimal, number, plural, signed
+
+_UNBROKEN = 12
 
 
 def render_html(report: StudyReport) -> str:
@@ -67,7 +70,7 @@ def _environment() -> Environment:
         finalize=_cleaned,
     )
     formats = {"count": count, "decimal": decimal, "number": number, "signed": signed, "plural": plural}
-    environment.filters.update(formats, web_link=web_link, marker=_marker, bar=_bar, numbers=_numbers)
+    environment.filters.update(formats, web_link=web_link, marker=_marker, breakable=_breakable, bar=_bar, numbers=_numbers)
     return environment
 
 
@@ -83,6 +86,14 @@ def _bar(share: float) -> Markup:
     # A drawing, because the page's policy allows no style attributes.
     bar = element("rect", width=f"{100 * share:.2f}%", height="100%", class_="fill")
     return element("svg", bar, class_="bar-cell", aria_hidden="true")
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after the signs that join its parts, as in ``resnext101_32x4d``."""
+    name = clean(name)
+    if len(name) <= _UNBROKEN:
+        return escape(name)
+    return Markup("<wbr>").join(re.split(r"(?<=[_./-])(?=[^_./-])|(?<=[a-z0-9])(?=[A-Z])", name))
 
 
 def _numbers(chart: Chart) -> PageTable:

@@ -73,7 +73,11 @@ def accuracy_page_table(table: AccuracyTable, *, styles: SetStyles, numbers: Num
     """Models x sets: accuracy with interval, drop, rank and rank change."""
     columns = [PageColumn("Model")]
     groups = [ColumnGroup("", 1)]
-    accuracy = PageColumn(METRIC_NAMES[table.metric], "number", f"Accuracy in percent with {100 * confidence:g} % confidence interval")
+    accuracy = PageColumn(
+        f"{METRIC_NAMES[table.metric]} [{100 * confidence:g} %]",
+        "number",
+        f"Accuracy in percent with {100 * confidence:g} % confidence interval",
+    )
     rank = PageColumn("rank", "number", "Rank among the models that this set has, 1 = best; in small type the change against the original")
     drop = PageColumn("drop", "number", "Original minus new accuracy, in percentage points")
     for name in table.datasets:
@@ -138,12 +142,11 @@ def stage_page_table(stages: Sequence[StageSize]) -> PageTable:
     """Sizes per stage, with bars that compare stages of one unit."""
     units = [stage.unit for stage in stages]
     largest = {unit: max(stage.count for stage in stages if stage.unit == unit) for unit in units if units.count(unit) > 1}
-    columns = (PageColumn("Stage"), PageColumn("size", "number"), PageColumn("what it counts"))
+    columns = (PageColumn("Stage"), PageColumn("size", "number"))
     rows = tuple(
         (
-            PageCell(stage.name),
+            PageCell(stage.name, stage.explanation),
             PageCell(count(stage.count), stage.unit, stage.count, stage.count / largest[stage.unit] if largest.get(stage.unit) else None),
-            PageCell(stage.explanation),
         )
         for stage in stages
     )
@@ -163,9 +166,10 @@ def exclusion_page_table(exclusions: Sequence[ExclusionCount]) -> PageTable:
     """Candidates left out, by reason, most frequent first."""
     ordered = sorted(exclusions, key=lambda entry: (-entry.count, entry.reason))
     largest = max((entry.count for entry in ordered), default=0) or 1
-    columns = (PageColumn("Reason"), PageColumn("candidates", "number"), PageColumn("explanation"))
+    columns = (PageColumn("Reason"), PageColumn("candidates", "number"))
     rows = tuple(
-        (PageCell(e.reason), PageCell(count(e.count), value=e.count, bar=e.count / largest), PageCell(e.explanation)) for e in ordered
+        (PageCell(entry.reason, entry.explanation), PageCell(count(entry.count), value=entry.count, bar=entry.count / largest))
+        for entry in ordered
     )
     numbers = Numbers(("reason", "count", "explanation"), tuple((e.reason, e.count, e.explanation) for e in ordered))
     return PageTable(
@@ -185,20 +189,18 @@ def planted_page_table(check: PlantedCheck) -> PageTable:
         PageColumn("planted", "number"),
         PageColumn("found", "number"),
         PageColumn("recall", "number", "Share of the planted copies that was found, in percent"),
-        PageColumn("how it was made"),
     )
     rows = tuple(
         (
-            PageCell(kind.kind),
+            PageCell(kind.kind, kind.explanation),
             PageCell(count(kind.planted), value=kind.planted),
             PageCell(count(kind.found), value=kind.found),
             _EMPTY if kind.recall is None else PageCell(f"{percent(kind.recall)} %", value=kind.recall),
-            PageCell(kind.explanation),
         )
         for kind in check.kinds
     )
     total = "–" if check.recall is None else f"{percent(check.recall)} %"
-    foot = ((PageCell("all kinds"), PageCell(count(check.planted)), PageCell(count(check.found)), PageCell(total), PageCell("")),)
+    foot = ((PageCell("all kinds"), PageCell(count(check.planted)), PageCell(count(check.found)), PageCell(total)),)
     precision = ""
     if check.precision is not None:
         marked = plural(check.marked, "candidate")
@@ -238,7 +240,7 @@ def _accuracy_cells(table: AccuracyTable, cells: Sequence[AccuracyCell | None]) 
         out.append(PageCell(percent(cell.value), interval(cell.low, cell.high), cell.value, kind="interval"))
         if compared:
             out.append(_EMPTY if cell.drop is None else PageCell(signed(100 * cell.drop).lstrip("+"), value=cell.drop))
-        out.append(PageCell(str(cell.rank), _rank_words(cell.rank_change), cell.rank, kind="change"))
+        out.append(PageCell(str(cell.rank), _rank_words(cell.rank_change), cell.rank, kind="change" if compared else ""))
     return out
 
 
@@ -253,7 +255,7 @@ def _mean_row(table: AccuracyTable) -> tuple[PageCell, ...]:
     for name in table.datasets:
         present = [cell for cell in table.column(name) if cell is not None]
         drops = [cell.drop for cell in present if cell.drop is not None]
-        cells.append(PageCell(percent(sum(cell.value for cell in present) / len(present))))
+        cells.append(PageCell(percent(sum(cell.value for cell in present) / len(present)), kind="interval"))
         if name != table.original:
             cells.append(PageCell(signed(100 * sum(drops) / len(drops)).lstrip("+")) if drops else _EMPTY)
         cells.append(PageCell(""))

@@ -19,7 +19,7 @@ from retest.report.styles import SetStyles
 from retest.report.svg import Axis, position
 from retest.report.wording import METRIC_NAMES, decimal, interval, percent, plural, signed
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 400.0, 42.0, 12.0, 62.0, 46.0
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 380.0, 42.0, 12.0, 62.0, 46.0
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _LOWEST, _SQUARE, _TALLEST = 0.75 * _PLOT, 0.95 * _PLOT, 1.2 * _PLOT
 _PAD = 0.04
@@ -90,11 +90,12 @@ def _panel(scatter: Scatter, domain: Domain, styles: SetStyles, series: int) -> 
     y = Axis(*domain.y, bottom, _TOP, scatter.scale)
     base, name = styles.label(scatter.original), styles.label(scatter.new)
     metric = METRIC_NAMES[scatter.metric]
-    identity, identity_label = _identity(x, y, scatter)
+    dots = [Rect.about(x(point.x), y(point.y), _DOT + 1) for point in scatter.points]
+    identity_label, covered = _identity_label(x, y, dots)
     clipped = svg.element(
         "svg",
         *_band(scatter, x, y, series),
-        identity,
+        _identity(x, y),
         *_fit(scatter, x, y, series),
         x=_LEFT,
         y=_TOP,
@@ -110,7 +111,7 @@ def _panel(scatter: Scatter, domain: Domain, styles: SetStyles, series: int) -> 
         clipped,
         identity_label,
         *(_mark(scatter, point, x, y, series, first=i == 0) for i, point in enumerate(_left_to_right(scatter))),
-        *_names(scatter, x, y),
+        *_names(scatter, x, y, [*dots, *covered]),
         svg.element("text", svg.shortened(f"{metric} accuracy on {base}, %", _PLOT), x=_LEFT + _PLOT, y=bottom + 36, text_anchor="end"),
     ]
     return Panel(f"{name} against {base}", _description(scatter, base, name), _WIDTH, bottom + _BOTTOM, svg.join(parts))
@@ -134,19 +135,36 @@ def _percent_tick(value: float, ticks: Sequence[float]) -> str:
     return svg.tick_label(100 * value, 100 * step) if step >= 0.01 else f"{100 * value:.4g}"
 
 
-def _identity(x: Axis, y: Axis, scatter: Scatter) -> tuple[Markup, Markup]:
-    low, high = max(x.low, y.low), min(x.high, y.high)
-    if low >= high:
-        return Markup(""), Markup("")
-    line = svg.polyline([(x(low), y(low)), (x(high), y(high))], class_="identity")
+def _identity(x: Axis, y: Axis) -> Markup:
+    low, high = _shared_range(x, y)
+    return svg.polyline([(x(low), y(low)), (x(high), y(high))], class_="identity") if low < high else Markup("")
+
+
+def _identity_label(x: Axis, y: Axis, dots: Sequence[Rect]) -> tuple[Markup, list[Rect]]:
+    """The name of the dashed line along its upper end, above or below it, where it covers no point; and what it covers."""
+    low, high = _shared_range(x, y)
     dx, dy = x(high) - x(low), y(high) - y(low)
-    if math.hypot(dx, dy) < 120:
-        return line, Markup("")
-    # Beside the upper end, on the side where the points are not.
-    above = sum(point.drop >= 0 for point in scatter.points) * 2 >= len(scatter.points)
-    at = f"{svg.coordinate(x(high) - 0.05 * dx)} {svg.coordinate(y(high) - 0.05 * dy)}"
-    turn = f"translate({at}) rotate({svg.coordinate(math.degrees(math.atan2(dy, dx)))})"
-    return line, svg.element("text", "equal accuracy", x=0.0, y=-6.0 if above else 14.0, text_anchor="end", transform=turn)
+    length, text = math.hypot(dx, dy), "equal accuracy"
+    width = svg.text_width(text)
+    if low >= high or length < 1.5 * width:
+        return Markup(""), []
+    ux, uy = dx / length, dy / length
+    for side in (-10.0, 10.0):  # from the line to the middle of the text, upwards first
+        middles = [(x(high) - ux * along - uy * side, y(high) - uy * along + ux * side) for along in _steps(14.0, 14.0 + width)]
+        covered = [Rect.about(*middle, 7.0) for middle in middles]
+        if not any(rect.overlaps(dot) for rect in covered for dot in dots):
+            at = f"{svg.coordinate(x(high) - 14 * ux)} {svg.coordinate(y(high) - 14 * uy)}"
+            turn = f"translate({at}) rotate({svg.coordinate(math.degrees(math.atan2(dy, dx)))})"
+            return svg.element("text", text, x=0.0, y=side + 4, text_anchor="end", transform=turn), covered
+    return Markup(""), []
+
+
+def _steps(start: float, end: float) -> list[float]:
+    return [start + (end - start) * i / 8 for i in range(9)]
+
+
+def _shared_range(x: Axis, y: Axis) -> tuple[float, float]:
+    return max(x.low, y.low, 0.0), min(x.high, y.high, 1.0)
 
 
 def _band(scatter: Scatter, x: Axis, y: Axis, series: int) -> list[Markup]:
@@ -195,13 +213,12 @@ def _value(value: float, low: float | None, high: float | None) -> str:
     return f"{percent(value)} %" if low is None or high is None else f"{percent(value)} % {interval(low, high)}"
 
 
-def _names(scatter: Scatter, x: Axis, y: Axis) -> list[Markup]:
+def _names(scatter: Scatter, x: Axis, y: Axis, taken: Sequence[Rect]) -> list[Markup]:
     """Names beside the points that a reader looks for: best, worst, farthest from the line; more while there is room."""
     by_x = _left_to_right(scatter)
     residual = dict(zip(scatter.fit.models, scatter.fit.residuals, strict=True)) if scatter.fit else {}
     far = sorted(by_x, key=lambda point: (-abs(residual.get(point.model, 0.0)), point.model))
     wanted = list(dict.fromkeys([by_x[-1], by_x[0], *(far if len(by_x) <= 12 else far[:4])]))
-    taken = [Rect.about(x(point.x), y(point.y), _DOT + 1) for point in by_x]
     frame = Rect(_LEFT, _TOP, _LEFT + _PLOT, y.start)
     texts = [(svg.shortened(point.model, 150, 11.5), x(point.x), y(point.y)) for point in wanted]
     placed = place_labels(texts, taken=taken, frame=frame, distance=_DOT + 4)

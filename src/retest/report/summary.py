@@ -83,13 +83,15 @@ def _change_sentence(change: SetChange, base: str, styles: SetStyles, n_all: int
         subject = f"Across {plural(change.n_models, 'model')}, {METRIC_NAMES['top1']} {what}"
     if change.n_models == 1:
         return f"{subject}."
-    return f"{subject} (mean); the intervals of {_share(change.separate, change.n_models)} do not overlap."
+    return f"{subject} (mean); {_overlap(change)}."
 
 
-def _share(n: int, of: int) -> str:
-    if n in (0, of):
-        return "no model" if n == 0 else f"all {count(of)} models"
-    return f"{count(n)} of {count(of)} models"
+def _overlap(change: SetChange) -> str:
+    if change.separate == 0:
+        return "the two intervals of every model overlap"
+    if change.separate == change.n_models:
+        return f"the two intervals of all {count(change.n_models)} models are apart"
+    return f"the two intervals of {count(change.separate)} of {count(change.n_models)} models are apart"
 
 
 def _than(change: float) -> str:

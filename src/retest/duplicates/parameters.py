@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
@@ -30,6 +31,8 @@ class ReviewParameters:
     )
 
     def __post_init__(self) -> None:
+        if not isinstance(self.targets, Mapping):
+            raise ConfigError(f"must be a table of metric = distance, not {self.targets!r}", item="targets", remedy="Correct the setting")
         for metric, target in self.targets.items():
             if not metric:
                 raise ConfigError("a metric needs a name", item="targets", remedy="Use names such as l2, dssim or fc7")

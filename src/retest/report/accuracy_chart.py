@@ -41,12 +41,25 @@ def accuracy_chart(table: AccuracyTable, *, styles: SetStyles) -> Chart:
     )
     panel = Panel("Accuracy by model", described, _WIDTH, bottom + _BOTTOM, svg.join(parts))
     rows = tuple(
-        (table.metric, dataset, line.model, cell.n, cell.value, cell.low, cell.high, cell.rank, cell.drop, cell.rank_change)
+        (
+            table.metric,
+            dataset,
+            line.model,
+            cell.n,
+            cell.value,
+            cell.low,
+            cell.high,
+            cell.rank,
+            cell.drop,
+            cell.drop_low,
+            cell.drop_high,
+            cell.rank_change,
+        )
         for line in table.lines
         for dataset, cell in zip(table.datasets, line.cells, strict=True)
         if cell is not None
     )
-    header = ("metric", "dataset", "model", "n", "accuracy", "low", "high", "rank", "drop", "rank_change")
+    header = ("metric", "dataset", "model", "n", "accuracy", "low", "high", "rank", "drop", "drop_low", "drop_high", "rank_change")
     legend = tuple(LegendEntry(styles.marker(name, 0), styles.label(name)) for name in table.datasets)
     caption = "Markers: accuracy of a model on a set. Lines: confidence intervals."
     return Chart("accuracy-by-model", f"{metric.capitalize()} accuracy by model", caption, (panel,), Numbers(header, rows), 1, legend)
@@ -91,5 +104,7 @@ def _row(
 
 
 def _words(cell: AccuracyCell) -> str:
-    change = "" if cell.drop is None else f", {signed(-100 * cell.drop)} points"
-    return f"{percent(cell.value)} % {interval(cell.low, cell.high)}{change}"
+    words = f"{percent(cell.value)} % {interval(cell.low, cell.high)}"
+    if cell.drop is None or cell.drop_low is None or cell.drop_high is None:
+        return words
+    return f"{words}, {signed(-100 * cell.drop)} points [{signed(-100 * cell.drop_high)}, {signed(-100 * cell.drop_low)}]"

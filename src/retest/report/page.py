@@ -162,7 +162,7 @@ class _Builder:
         self.order = [facts.name for facts in report.datasets]
         self.table: AccuracyTable | None = None
         if report.accuracy:
-            self.table = accuracy_table(report.accuracy, original=report.original, datasets=self.order)
+            self.table = accuracy_table(report.accuracy, original=report.original, datasets=self.order, confidence=report.confidence)
         self.styles = set_styles(report)
 
     def accuracy_lead(self) -> str:
@@ -196,7 +196,7 @@ class _Builder:
         with_top5 = [row for row in rows if row.top5 is not None]
         if with_top5:
             base = report.original if any(row.dataset == report.original for row in with_top5) else None
-            top5 = accuracy_table(with_top5, original=base, metric="top5", datasets=self.order)
+            top5 = accuracy_table(with_top5, original=base, metric="top5", datasets=self.order, confidence=report.confidence)
             yield accuracy_page_table(top5, styles=self.styles, numbers=numbers, confidence=report.confidence)
 
     def stages(self) -> list[Content]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from retest.analysis import AccuracyRow, LinearFit, Metric, competition_ranks, prediction_band
+from retest.analysis import AccuracyRow, ComparisonRow, LinearFit, Metric, compare_test_sets, prediction_band
 from retest.errors import InputError, NotFoundError
 from retest.report.records import Band, Scatter, ScatterPoint
 
@@ -15,7 +15,7 @@ _BAND_POINTS = 61
 
 @dataclass(frozen=True, slots=True)
 class AccuracyCell:
-    """One model on one set. Accuracies are fractions; ``drop`` = original - new (a fraction).
+    """One model on one set. Accuracies are fractions; ``drop`` = original - new (a fraction), with its interval.
 
     ``rank`` counts among the models of this set; ``rank_change`` = original rank - new rank, both counted among the models
     that the two sets share (positive: the model climbs). Drop and change are None on the original itself and for models
@@ -28,6 +28,8 @@ class AccuracyCell:
     high: float
     rank: int
     drop: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
     rank_change: int | None = None
 
 
@@ -60,7 +62,12 @@ class AccuracyTable:
 
 
 def accuracy_table(
-    rows: Iterable[AccuracyRow], *, original: str | None = None, metric: Metric = "top1", datasets: Sequence[str] = ()
+    rows: Iterable[AccuracyRow],
+    *,
+    original: str | None = None,
+    metric: Metric = "top1",
+    datasets: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> AccuracyTable:
     """Arrange accuracy rows by model and set.
 
@@ -72,11 +79,13 @@ def accuracy_table(
         original: name of the set that the others are compared with.
         metric: "top1" or "top5"; rows without top-5 are left out.
         datasets: order of the new sets; those not named follow in order of appearance.
+        confidence: coverage of the drops' intervals (Newcombe's, see :func:`retest.analysis.compare_test_sets`).
 
     Raises:
         NotFoundError: ``original`` has no row at all.
         InputError: a pair of set and model comes twice.
     """
+    rows = list(rows)
     found: dict[tuple[str, str], AccuracyCell] = {}
     for row in rows:
         cell = _cell(row, metric)
@@ -88,7 +97,10 @@ def accuracy_table(
     by_set = {name: {model: cell for (dataset, model), cell in found.items() if dataset == name} for name in names}
     reference = by_set[names[0]] if names else {}
     if original is not None:
-        by_set = {name: cells if name == original else _compared(reference, cells) for name, cells in by_set.items()}
+        for name in names[1:]:
+            if reference.keys() & by_set[name].keys():
+                comparison = compare_test_sets(rows, original=original, new=name, metric=metric, confidence=confidence)
+                by_set[name] |= {row.model: _with_drop(by_set[name][row.model], row) for row in comparison.rows}
     models = sorted({model for _, model in found}, key=lambda m: (-reference[m].value if m in reference else math.inf, m))
     lines = tuple(AccuracyLine(model, tuple(by_set[name].get(model) for name in names)) for model in models)
     return AccuracyTable(metric, original, names, lines)
@@ -160,14 +172,6 @@ def _ordered_sets(found: Iterable[tuple[str, str]], original: str | None, wanted
     return tuple(dict.fromkeys([*first, *named, *present]))
 
 
-def _compared(reference: dict[str, AccuracyCell], cells: dict[str, AccuracyCell]) -> dict[str, AccuracyCell]:
-    shared = [model for model in cells if model in reference]
-    before = competition_ranks([reference[model].value for model in shared])
-    after = competition_ranks([cells[model].value for model in shared])
-    changes = {model: int(before[i] - after[i]) for i, model in enumerate(shared)}
-    return {
-        model: AccuracyCell(cell.n, cell.value, cell.low, cell.high, cell.rank, reference[model].value - cell.value, changes[model])
-        if model in changes
-        else cell
-        for model, cell in cells.items()
-    }
+def _with_drop(cell: AccuracyCell, row: ComparisonRow) -> AccuracyCell:
+    drop, low, high = (points / 100 for points in (row.drop_points, row.drop_low_points, row.drop_high_points))
+    return replace(cell, drop=drop, drop_low=low, drop_high=high, rank_change=row.rank_change)

@@ -191,7 +191,7 @@ def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, series: int, 
         parts.append(svg.polyline([(x(point.x_low), at_y), (x(point.x_high), at_y)], class_=f"ci s{series}"))
     if point.y_low is not None and point.y_high is not None:
         parts.append(svg.polyline([(at_x, y(point.y_low)), (at_x, y(point.y_high))], class_=f"ci s{series}"))
-    hollow = {"fill_opacity": 0.25} if not _in_fit(scatter, point) else {}
+    hollow = {"fill_opacity": 0.25} if not in_fit(scatter, point) else {}
     parts.append(marker(series, at_x, at_y, _DOT, **hollow))
     return mark(*parts, tip=point_tip(scatter, point), first=first, model=point.model)
 
@@ -204,7 +204,7 @@ def point_tip(scatter: Scatter, point: ScatterPoint) -> str:
         f"{scatter.new}: {_value(point.y, point.y_low, point.y_high)}",
         f"change: {signed(-100 * point.drop)} points",
     ]
-    if not _in_fit(scatter, point):
+    if not in_fit(scatter, point):
         lines.append("not in the fit")
     return "\n".join(lines)
 
@@ -229,7 +229,8 @@ def _left_to_right(scatter: Scatter) -> list[ScatterPoint]:
     return sorted(scatter.points, key=lambda point: (point.x, point.y, point.model))
 
 
-def _in_fit(scatter: Scatter, point: ScatterPoint) -> bool:
+def in_fit(scatter: Scatter, point: ScatterPoint) -> bool:
+    """Whether the model of a point is among those of the fit (or there is no fit)."""
     return scatter.fit is None or point.model in scatter.fit.models
 
 
@@ -257,7 +258,7 @@ def _caption(scatters: Sequence[Scatter]) -> str:
     meanings = list(dict.fromkeys(scatter.band.meaning for scatter in scatters if scatter.band))
     if any(scatter.fit for scatter in scatters):
         parts.append(f"Solid line: least-squares fit{f', with its {meanings[0]}' if meanings else ''}.")
-    if any(not _in_fit(scatter, point) for scatter in scatters for point in scatter.points):
+    if any(not in_fit(scatter, point) for scatter in scatters for point in scatter.points):
         parts.append("Pale points are models left out of the fit.")
     parts += dict.fromkeys(scatter.note for scatter in scatters if scatter.note)
     return " ".join(parts)
@@ -272,5 +273,5 @@ def _row(scatter: Scatter, point: ScatterPoint) -> tuple[object, ...]:
         point.model,
         *ends,
         point.drop,
-        "" if scatter.fit is None else _in_fit(scatter, point),
+        "" if scatter.fit is None else in_fit(scatter, point),
     )

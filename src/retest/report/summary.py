@@ -17,7 +17,7 @@ class SetChange:
     """How accuracy on a new set compares with the original, over the models that both have; changes in points.
 
     ``change`` = mean of (new - original), ``lowest`` and ``highest`` those of single models. ``separate`` counts the models
-    whose two intervals do not overlap (a stricter criterion than a test of the difference). ``largest_rank_change`` is the
+    for which the interval of the difference excludes 0. ``largest_rank_change`` is the
     largest absolute one, ``same_best`` whether one model is best on both.
     """
 
@@ -50,7 +50,7 @@ def summary_sentences(report: StudyReport) -> tuple[str, ...]:
     sentences: list[str] = []
     if report.accuracy and report.original is not None:
         order = [facts.name for facts in report.datasets]
-        table = accuracy_table(report.accuracy, original=report.original, datasets=order)
+        table = accuracy_table(report.accuracy, original=report.original, datasets=order, confidence=report.confidence)
         changes = set_changes(table)
         base = styles.label(report.original)
         sentences += [_change_sentence(change, base, styles, len(table.lines), first=i == 0) for i, change in enumerate(changes)]
@@ -69,7 +69,7 @@ def _change(name: str, pairs: list[tuple[AccuracyCell, AccuracyCell]]) -> SetCha
         change=sum(points) / len(points),
         lowest=min(points),
         highest=max(points),
-        separate=sum(a.low > b.high or b.low > a.high for a, b in pairs),
+        separate=sum(not (b.drop_low or 0.0) <= 0.0 <= (b.drop_high or 0.0) for _, b in pairs),
         largest_rank_change=max(abs(b.rank_change or 0) for _, b in pairs),
         same_best=any(a.value == best_a and b.value == best_b for a, b in pairs),
     )
@@ -83,15 +83,14 @@ def _change_sentence(change: SetChange, base: str, styles: SetStyles, n_all: int
         subject = f"Across {plural(change.n_models, 'model')}, {METRIC_NAMES['top1']} {what}"
     if change.n_models == 1:
         return f"{subject}."
-    return f"{subject} (mean); {_overlap(change)}."
+    return f"{subject} (mean); {_beyond_chance(change)}."
 
 
-def _overlap(change: SetChange) -> str:
-    if change.separate == 0:
-        return "the two intervals of every model overlap"
+def _beyond_chance(change: SetChange) -> str:
+    models = "no model" if change.separate == 0 else f"{count(change.separate)} of {count(change.n_models)} models"
     if change.separate == change.n_models:
-        return f"the two intervals of all {count(change.n_models)} models are apart"
-    return f"the two intervals of {count(change.separate)} of {count(change.n_models)} models are apart"
+        models = f"all {count(change.n_models)} models"
+    return f"for {models} the difference is beyond the chance in the choice of images"
 
 
 def _than(change: float) -> str:

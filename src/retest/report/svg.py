@@ -16,7 +16,8 @@ from retest.analysis import Scale, to_scale
 from retest.report.wording import clean, clean_line
 
 _NICE_STEPS = (1.0, 2.0, 5.0, 10.0)
-_PERCENT_TICKS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9, 99.95, 99.99)
+PERCENT_TICKS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9, 99.95, 99.99)
+"""Where a probit or logit axis has ticks, in percent."""
 _EDGE = 1e-4
 _WIDE = frozenset({"W", "F"})
 
@@ -103,7 +104,7 @@ class Axis:
         if self.scale in (None, "linear"):
             return nice_ticks(self.low, self.high, max(2, int(abs(self.end - self.start) / spacing)))
         fine = nice_ticks(self.low, self.high, max(2, int(abs(self.end - self.start) / spacing)))
-        candidates = [percent / 100 for percent in _PERCENT_TICKS if self.low <= percent / 100 <= self.high]
+        candidates = [percent / 100 for percent in PERCENT_TICKS if self.low <= percent / 100 <= self.high]
         chosen: list[float] = []
         for value in candidates if len(candidates) >= 3 else fine:
             if not chosen or abs(self(value) - self(chosen[-1])) >= spacing * 0.6:

@@ -19,6 +19,7 @@ ACCURACY_COLUMNS = tuple(field.name for field in dataclasses.fields(AccuracyRow)
 
 _GAP = "  "
 _MISSING = "    -"
+_COMPARED = ("drop", "drop_low", "drop_high", "rank_change")
 
 
 def accuracy_json_rows(rows: Iterable[AccuracyRow]) -> list[dict[str, Any]]:
@@ -34,8 +35,8 @@ def accuracy_csv(rows: Iterable[AccuracyRow], *, original: str | None = None) ->
 def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None, notes: tuple[str, ...] = ()) -> Numbers:
     """Accuracy rows in long form; fractions in full precision, None where there is no top-5.
 
-    With ``original`` four columns follow that compare with it: ``top1_drop``, ``top1_rank_change``, ``top5_drop``,
-    ``top5_rank_change`` (drop = original - new; rank change among the models that both sets have).
+    With ``original`` columns follow that compare with it: ``top1_drop``, ``top1_drop_low``, ``top1_drop_high``,
+    ``top1_rank_change`` and the same for top-5 (drop = original - new; rank change among the models that both sets have).
 
     Raises:
         NotFoundError: ``original`` has no row.
@@ -46,11 +47,11 @@ def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None
         return Numbers(ACCURACY_COLUMNS, tuple(plain), notes)
     metrics: tuple[Metric, ...] = ("top1", "top5") if _has_top5(rows, original) else ("top1",)
     compared = {metric: _cells(accuracy_table(rows, original=original, metric=metric)) for metric in metrics}
-    header = (*ACCURACY_COLUMNS, *(f"{metric}_{name}" for metric in metrics for name in ("drop", "rank_change")))
+    header = (*ACCURACY_COLUMNS, *(f"{metric}_{name}" for metric in metrics for name in _COMPARED))
     lines = []
     for row, values in zip(rows, plain, strict=True):
         cells = [compared[metric].get((row.dataset, row.model)) for metric in metrics]
-        lines.append((*values, *(value for cell in cells for value in ((cell.drop, cell.rank_change) if cell else (None, None)))))
+        lines.append((*values, *(value for cell in cells for value in ([getattr(cell, name, None) for name in _COMPARED]))))
     return Numbers(header, tuple(lines), notes)
 
 

@@ -40,7 +40,7 @@ class CrowdParameters:
     )
     endpoint: str = field(default="", metadata={"help": "URL of the MTurk-protocol server; empty: Amazon's own for backend mturk"})
     live: bool = field(default=False, metadata={"help": "publish for real money; false means Amazon's sandbox for backend mturk"})
-    assignments: int = field(default=10, metadata={"help": "different annotators per HIT"})
+    assignments: int = field(default=10, metadata={"help": "different annotators per HIT", "derived_from": "labeling.assignments_per_hit"})
     reward_cents: int = field(default=10, metadata={"help": "reward per assignment in whole US cents"})
     budget_cents: int | None = field(default=None, metadata={"help": "refuse to publish beyond this total cost in cents; unset: no limit"})
     assignment_duration_s: int = field(default=600, metadata={"help": "seconds an annotator has to answer a HIT once accepted"})

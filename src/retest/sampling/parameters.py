@@ -43,7 +43,10 @@ class SamplingParameters:
     )
     near_duplicate_review_targets: dict[str, float] = field(
         default_factory=lambda: dict(PUBLISHED_REVIEW_TARGETS),
-        metadata={"help": "distance per metric that a candidate's review threshold must exceed; empty: no review is asked for"},
+        metadata={
+            "help": "distance per metric that a candidate's review threshold must exceed; empty: no review is asked for",
+            "derived_from": "review.targets",
+        },
     )
 
     def __post_init__(self) -> None:

@@ -60,9 +60,7 @@ def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = T
         taken = {hit.uuid for hit in tables.hits.all()}
         hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
         added = tables.hits.add(hits, assignments=parameters.assignments_per_hit) if store else 0
-    return Plan(
-        hits, estimate_plan(hits, parameters, replace(study.config.cost, reward_cents=study.config.crowd.reward_cents)), skipped, added
-    )
+    return Plan(hits, estimate_plan(hits, parameters, study.config.cost), skipped, added)
 
 
 def _usable_originals(tables: Tables, study: Study) -> dict[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from retest.errors import SamplingError, UsageError
 from retest.records import ClassReview, Split
@@ -72,7 +72,6 @@ def sample(
 
 def _run(study: Study, tables: Tables, strategy: str, parameters: SamplingParameters, starting_from: str | None) -> SampleResult:
     wnids = [info.wnid for info in tables.classes.all()]
-    parameters = replace(parameters, near_duplicate_review_targets=study.config.review.targets)
     previous = None if starting_from is None else tables.revisions.get(starting_from)
     if strategy == "threshold":
         return sample_above_threshold(_candidates(tables), wnids, parameters=parameters, starting_from=previous)

@@ -1,0 +1,61 @@
+# Two commands: `make demo` runs a whole study, `make test` passes the tests. Both install what they need into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+OUT    ?= demo-study
+
+.PHONY: help demo test lint types format lock docs clean
+
+help:
+	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
+	@echo "make test     install everything and run the tests"
+	@echo "make lint     style, types and import rules"
+	@echo "make format   format the code"
+	@echo "make docs     write the generated pages of docs/"
+	@echo "make lock     renew requirements/*.txt from pyproject.toml (needs uv)"
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "retest needs Python 3.11 or newer; set PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV) || { echo "Cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.created requirements/base.txt pyproject.toml
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) install -r requirements/base.txt
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base requirements/test.txt
+	@echo "Installing the test tools into $(VENV) (once) ..."
+	@$(PIP) install -r requirements/test.txt
+	@touch $@
+
+demo: $(VENV)/.base
+	@$(BIN)/retest demo --out $(OUT)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+types: $(VENV)/.test
+	@$(BIN)/mypy
+
+format: $(VENV)/.test
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.base
+	@$(BIN)/python -c "from retest.study.config import settings_reference; print(settings_reference(), end='')" > docs/settings.md
+
+lock:
+	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --group dev -o requirements/test.txt
+	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml -c requirements/test.txt -o requirements/base.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -214,7 +214,7 @@ def _percent_axis(axis: Any, ends: tuple[float, float], scale: Literal["linear",
         return f"{100 * float(from_scale(value if scale != 'linear' else 100 * value, scale)):.4g}"
 
     within = [position(p / 100, scale) for p in PERCENT_TICKS if ends[0] <= p / 100 <= ends[1]]
-    axis.set_major_locator(MaxNLocator(5) if scale == "linear" or len(within) < 3 else FixedLocator(within, nbins=6))
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]) if scale == "linear" or len(within) < 3 else FixedLocator(within, nbins=6))
     axis.set_major_formatter(FuncFormatter(shown))
 
 
@@ -229,6 +229,7 @@ def _draw_histograms(histograms: Sequence[FrequencyHistogram], styles: SetStyles
         panel.set_title(clean_line(styles.label(histogram.dataset)))
         panel.set_ylabel(f"% of {plural(histogram.total, 'image')}")
         panel.set_xlabel("selection frequency")
+        panel.tick_params(labelbottom=True)
         panel.grid(visible=False, axis="x")
     for panel in axes[len(histograms) :]:
         panel.set_axis_off()

@@ -165,6 +165,11 @@ class _Builder:
             self.table = accuracy_table(report.accuracy, original=report.original, datasets=self.order, confidence=report.confidence)
         self.styles = set_styles(report)
 
+    def scatters(self) -> list[Scatter]:
+        """In the order of the sets, as far as the report gives one."""
+        place = {name: i for i, name in enumerate(self.order)}
+        return sorted(self.report.scatters or (), key=lambda scatter: place.get(scatter.new, len(place)))
+
     def accuracy_lead(self) -> str:
         if self.table is None or self.table.original is None or not self.table.new_sets:
             return ""
@@ -175,13 +180,14 @@ class _Builder:
 
     def accuracy(self) -> list[Content]:
         contents: list[Content] = []
-        groups = _groups(self.report.scatters or ())
+        scatters = self.scatters()
+        groups = _groups(scatters)
         for i, group in enumerate(groups):
             slug = "scatter" if i == 0 else f"scatter-{group[0].metric}-{group[0].scale}"
             contents.append(scatter_chart(group, styles=self.styles, slug=slug))
         if self.table is not None:
             contents += self._accuracy_tables(self.table)
-        fits = [scatter.fit for scatter in self.report.scatters or () if scatter.fit is not None]
+        fits = [scatter.fit for scatter in scatters if scatter.fit is not None]
         if fits:
             contents.append(fit_page_table(fits, styles=self.styles))
         return contents

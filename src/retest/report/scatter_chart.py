@@ -52,8 +52,10 @@ def scatter_chart(scatters: Sequence[Scatter], *, styles: SetStyles, slug: str =
     base = styles.label(first.original)
     panels = tuple(_panel(scatter, domain, styles, styles.marker(scatter.new)) for scatter in scatters)
     rows = tuple(_row(scatter, point) for scatter in scatters for point in scatter.points)
-    metric = METRIC_NAMES[first.metric]
-    return Chart(slug, f"{metric.capitalize()} accuracy on the new sets against {base}", _caption(scatters), panels, Numbers(_HEADER, rows))
+    title = f"{METRIC_NAMES[first.metric].capitalize()} accuracy on the new sets against {base}"
+    if first.scale != "linear":
+        title += f", {first.scale} scale"
+    return Chart(slug, title, _caption(scatters), panels, Numbers(_HEADER, rows), min(3, len(panels)))
 
 
 def shared_domain(scatters: Sequence[Scatter]) -> Domain:
@@ -110,7 +112,7 @@ def _panel(scatter: Scatter, domain: Domain, styles: SetStyles, series: int) -> 
         _frame(x, y),
         clipped,
         identity_label,
-        *(_mark(scatter, point, x, y, series, first=i == 0) for i, point in enumerate(_left_to_right(scatter))),
+        *(_mark(scatter, point, x, y, styles, first=i == 0) for i, point in enumerate(_left_to_right(scatter))),
         *_names(scatter, x, y, [*dots, *covered]),
         svg.element("text", svg.shortened(f"{metric} accuracy on {base}, %", _PLOT), x=_LEFT + _PLOT, y=bottom + 36, text_anchor="end"),
     ]
@@ -184,8 +186,9 @@ def _fit(scatter: Scatter, x: Axis, y: Axis, series: int) -> list[Markup]:
     return [svg.polyline([(x(a), y(b)) for a, b in zip(ends, heights, strict=True)], class_=f"fit s{series}")]
 
 
-def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, series: int, *, first: bool) -> Markup:
+def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, styles: SetStyles, *, first: bool) -> Markup:
     at_x, at_y = x(point.x), y(point.y)
+    series = styles.marker(scatter.new)
     parts: list[Markup] = []
     if point.x_low is not None and point.x_high is not None:
         parts.append(svg.polyline([(x(point.x_low), at_y), (x(point.x_high), at_y)], class_=f"ci s{series}"))
@@ -193,15 +196,15 @@ def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, series: int, 
         parts.append(svg.polyline([(at_x, y(point.y_low)), (at_x, y(point.y_high))], class_=f"ci s{series}"))
     hollow = {"fill_opacity": 0.25} if not in_fit(scatter, point) else {}
     parts.append(marker(series, at_x, at_y, _DOT, **hollow))
-    return mark(*parts, tip=point_tip(scatter, point), first=first, model=point.model)
+    return mark(*parts, tip=point_tip(scatter, point, styles), first=first, model=point.model)
 
 
-def point_tip(scatter: Scatter, point: ScatterPoint) -> str:
+def point_tip(scatter: Scatter, point: ScatterPoint, styles: SetStyles) -> str:
     """What a point says when pointed at: model, both accuracies, change."""
     lines = [
         point.model,
-        f"{scatter.original}: {_value(point.x, point.x_low, point.x_high)}",
-        f"{scatter.new}: {_value(point.y, point.y_low, point.y_high)}",
+        f"{styles.label(scatter.original)}: {_value(point.x, point.x_low, point.x_high)}",
+        f"{styles.label(scatter.new)}: {_value(point.y, point.y_low, point.y_high)}",
         f"change: {signed(-100 * point.drop)} points",
     ]
     if not in_fit(scatter, point):

@@ -55,7 +55,7 @@ def summary_sentences(report: StudyReport) -> tuple[str, ...]:
         base = styles.label(report.original)
         sentences += [_change_sentence(change, base, styles, len(table.lines), first=i == 0) for i, change in enumerate(changes)]
         sentences += _rank_sentences(changes, styles)
-    sentences += _fit_sentences([scatter.fit for scatter in report.scatters or () if scatter.fit is not None], styles)
+    sentences += _fit_sentences(report, styles)
     sentences += _planted_sentences(report)
     return tuple(sentences)
 
@@ -90,7 +90,7 @@ def _beyond_chance(change: SetChange) -> str:
     models = "no model" if change.separate == 0 else f"{count(change.separate)} of {count(change.n_models)} models"
     if change.separate == change.n_models:
         models = f"all {count(change.n_models)} models"
-    return f"for {models} the difference is beyond the chance in the choice of images"
+    return f"the difference exceeds what the choice of images explains for {models}"
 
 
 def _than(change: float) -> str:
@@ -112,10 +112,14 @@ def _rank_sentences(changes: tuple[SetChange, ...], styles: SetStyles) -> list[s
     return [f"No model moves by more than {plural(largest, 'rank')}; the best model on the original is also the best {where}."]
 
 
-def _fit_sentences(fits: Sequence[LinearFit], styles: SetStyles) -> list[str]:
-    """One sentence per scale and metric: what a better model on the original is worth on each new set."""
+def _fit_sentences(report: StudyReport, styles: SetStyles) -> list[str]:
+    """What a better model on the original is worth on each new set: one sentence per metric (and scale, where none is in percent)."""
+    place = {facts.name: i for i, facts in enumerate(report.datasets)}
+    fits = [scatter.fit for scatter in report.scatters or () if scatter.fit is not None]
+    fits.sort(key=lambda fit: place.get(fit.new, len(place)))
+    plain = [fit for fit in fits if fit.scale == "linear"]
     groups: dict[tuple[str, str, str], list[LinearFit]] = {}
-    for fit in fits:
+    for fit in plain or fits:
         groups.setdefault((fit.original, fit.metric, fit.scale), []).append(fit)
     return [_fit_sentence(group, styles) for group in groups.values()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -56,6 +57,8 @@ def decimal(value: float, digits: int) -> str:
 
 def number(value: float) -> str:
     """A distance or another quantity of unknown size, four significant digits: ``12,040``, ``0.2205``, ``1.18e+08``."""
+    if not math.isfinite(value):
+        return str(value)
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if 1e3 <= abs(value) < 1e6:

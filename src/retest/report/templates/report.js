@@ -69,13 +69,28 @@
   let current = null;
   let lit = [];
 
+  /* A ring about the point, drawn last so that no other point covers it. */
+  const ring = (mark) => {
+    const dots = mark.querySelectorAll(".dot");
+    if (dots.length !== 1) return;
+    const box = dots[0].getBBox();
+    const circle = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    circle.setAttribute("class", "ring");
+    circle.setAttribute("cx", box.x + box.width / 2);
+    circle.setAttribute("cy", box.y + box.height / 2);
+    circle.setAttribute("r", 8);
+    mark.closest("svg").append(circle);
+  };
+
   const light = (node) => {
+    for (const old of document.querySelectorAll(".ring")) old.remove();
     for (const other of lit) other.classList.remove("on");
     for (const chart of document.querySelectorAll(".chart.dimmed")) chart.classList.remove("dimmed");
     const name = node && node.dataset.model;
     lit = name === undefined || node === null ? (node ? [node] : []) : byModel.get(name);
     for (const other of lit) {
       other.classList.add("on");
+      if (other.closest(".chart")) ring(other);
       const chart = other.closest(".chart");
       if (chart && name !== undefined) chart.classList.add("dimmed");
     }

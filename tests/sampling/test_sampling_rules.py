@@ -303,6 +303,13 @@ def test_a_class_without_labelled_original_images_is_reported():
     )
 
 
+@pytest.mark.parametrize(("labelled", "valid"), [(19, False), (20, True)])
+def test_twenty_labelled_original_images_are_enough(labelled, valid):
+    originals = [OriginalFacts(f"o{k}", "n1", 0.7, 10) for k in range(labelled)]
+    originals += [OriginalFacts(f"p{k}", "n1", 0.7, 9) for k in range(5)]
+    assert sample_wnid_histogram([GOOD], originals, ["n1"], parameters=SamplingParameters(per_class=1)).is_valid is valid
+
+
 def test_the_report_says_what_is_missing_and_why():
     candidates = [
         GOOD,

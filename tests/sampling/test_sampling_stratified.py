@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from literal_sampling import bin_of
 from sampling_studies import REVIEWED, facts, original_facts, revision, studies
@@ -154,8 +154,14 @@ def test_a_keyword_of_two_classes_is_a_stratum_in_each_or_in_one():
     reference = {"auto": {"cruiser": 5, "cab": 5}, "ship": {"cruiser": 5, "boat": 5}}
     each = stratum_targets(reference, reference, per_class=4, stratification=StratifiedParameters())
     assert each == {"auto": {"cab": 2, "cruiser": 2}, "ship": {"boat": 2, "cruiser": 2}}
+    shared = StratifiedParameters(shared_strata="one_class")
+    # as often in both: the smaller class name; and it counts the images of both
+    assert stratum_targets(reference, reference, per_class=4, stratification=shared) == {
+        "auto": {"cab": 1, "cruiser": 3},
+        "ship": {"boat": 4},
+    }
     reference["ship"]["cruiser"] = 10
-    one = stratum_targets(reference, reference, per_class=4, stratification=StratifiedParameters(shared_strata="one_class"))
+    one = stratum_targets(reference, reference, per_class=4, stratification=shared)
     assert one == {"auto": {"cab": 4}, "ship": {"boat": 1, "cruiser": 3}}  # 5 + 15 reference images
 
 
@@ -234,9 +240,12 @@ def test_a_threshold_may_be_asked_for():
     assert result.classes[0].unusable == {"below_threshold": 20}
 
 
-entries = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 50))
+places = st.sampled_from([0, 0, 1, 2, 5, 20])
+entries = st.tuples(places, places, st.sampled_from([0, 0, 1, 2, 50]))
 
 
+@example([(5, 0, 0), (0, 5, 0)])
+@example([(5, 0, 1), (0, 2, 3), (0, 9, 0)])
 @given(st.lists(entries, min_size=1, max_size=8))
 def test_redistribution_places_all_that_fits_and_never_too_much(rows):
     targets, capacities, weights = (list(column) for column in zip(*rows, strict=True))

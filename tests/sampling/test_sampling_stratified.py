@@ -123,14 +123,14 @@ def test_bins_as_strata_give_the_histogram_strategy_draw_for_draw(study, upward)
     )
     reference = {}
     for wnid in classes:
-        reference[wnid] = {str(b): 0 for b in range(5)}
+        reference[wnid] = {f"bin {b}": 0 for b in range(5)}
         for o in originals:
             if o["wnid"] == wnid and o["n"] >= 10:
-                reference[wnid][str(bin_of(o["f"]))] += 1
+                reference[wnid][f"bin {bin_of(o['f'])}"] += 1
     stratified = sample_stratified(
         map(facts, candidates),
         classes,
-        strata={c["id"]: str(bin_of(c["f"])) for c in candidates},
+        strata={c["id"]: f"bin {bin_of(c['f'])}" for c in candidates},
         reference=reference,
         parameters=parameters,
         stratification=StratifiedParameters(order="name", shortfall="upward" if upward else "fail"),
@@ -148,6 +148,8 @@ def test_an_image_with_several_keywords_counts_in_the_most_frequent_one_of_its_c
     # auto: cab and cruiser have two votes each, the alphabetically last wins; f has no keyword
     assert reference_distribution(images, strata) == {"auto": {"cab": 1, "cruiser": 2}, "ship": {"boat": 2}}
     assert reference_distribution(images[::-1], strata) == reference_distribution(images, strata)
+    # one stratum need not be wrapped in a list
+    assert reference_distribution([("a", "auto")], {"a": "cab"}) == {"auto": {"cab": 1}}
 
 
 def test_a_keyword_of_two_classes_is_a_stratum_in_each_or_in_one():

@@ -21,8 +21,11 @@ from retest.sampling.strategies import choice_of
 Reference = Mapping[str, Mapping[str, int]]
 """wnid -> stratum -> number of reference images."""
 
+Strata = Mapping[str, str | Collection[str]]
+"""image id -> its stratum, or its several strata."""
 
-def reference_distribution(images: Iterable[tuple[str, str]], strata: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
+
+def reference_distribution(images: Iterable[tuple[str, str]], strata: Strata) -> dict[str, dict[str, int]]:
     """Count reference images by class and stratum; every image counts in exactly one stratum.
 
     An image with several strata (an ambiguous keyword) counts in the one that most images of its class have, counting each
@@ -30,9 +33,9 @@ def reference_distribution(images: Iterable[tuple[str, str]], strata: Mapping[st
 
     Args:
         images: pairs (image id, wnid).
-        strata: image id -> its strata.
+        strata: image id -> its stratum or strata.
     """
-    listed = [(wnid, sorted(set(strata.get(image, ())))) for image, wnid in images]
+    listed = [(wnid, _strata_of(image, strata)) for image, wnid in images]
     votes: dict[str, Counter[str]] = {}
     for wnid, names in listed:
         votes.setdefault(wnid, Counter()).update(names)
@@ -73,7 +76,7 @@ def sample_stratified(
     candidates: Iterable[CandidateFacts],
     classes: Iterable[str],
     *,
-    strata: Mapping[str, Collection[str]],
+    strata: Strata,
     reference: Reference,
     parameters: SamplingParameters,
     stratification: StratifiedParameters | None = None,
@@ -90,7 +93,7 @@ def sample_stratified(
     Args:
         candidates: the study's candidates, in any order; those of other classes are ignored.
         classes: classes to sample.
-        strata: candidate id -> its strata. One with several counts in that with the most reference images in its class
+        strata: candidate id -> its stratum or strata. One with several counts in that with the most reference images in its class
             (the alphabetically last among equals); one without a stratum that has places is never taken.
         reference: reference images per class and stratum, e.g. by :func:`reference_distribution`.
         parameters: uses per_class (rule ``largest_remainder``), seed, min_num_annotations, near_duplicate_review_targets.
@@ -117,7 +120,7 @@ def sample_stratified(
         previous: dict[str, list[str]] = {name: [] for name in names}
         place_of: dict[str, str] = {}
         for image in group.usable:
-            listed = [name for name in strata.get(image, ()) if name in wanted]
+            listed = [name for name in _strata_of(image, strata) if name in wanted]
             if listed:
                 place_of[image] = _one_stratum(listed, counts)
                 usable[place_of[image]].append(image)
@@ -212,6 +215,11 @@ def _effective(reference: Reference, settings: StratifiedParameters) -> Referenc
             if name not in owners or count > reference[owners[name]][name]:
                 owners[name] = wnid
     return {wnid: {name: totals[name] for name in counts if owners[name] == wnid} for wnid, counts in reference.items()}
+
+
+def _strata_of(image: str, strata: Strata) -> list[str]:
+    names = strata.get(image, ())
+    return [names] if isinstance(names, str) else sorted(set(names))
 
 
 def _one_stratum(names: Iterable[str], counts: Mapping[str, int]) -> str:

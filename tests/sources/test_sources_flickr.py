@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import logging
@@ -12,7 +13,7 @@ import pytest
 
 from retest.errors import ConfigError, SourceError
 from retest.records import ClassInfo
-from retest.sources import FoundPhoto, SearchParameters
+from retest.sources import FoundPhoto, SearchParameters, flickr, flickr_windows
 from retest.sources.api import Clock
 from retest.sources.flickr import FlickrKey, FlickrSource, read_flickr_key
 from retest.sources.limits import RetryParameters
@@ -61,15 +62,20 @@ MANNERS = {
     "well-behaved": FlickrManners(),
     "totals too low": FlickrManners(total_factor=0.2),
     "totals too high": FlickrManners(total_factor=4.0),
-    "repeats": FlickrManners(repeat_every=90),
+    "repeats": FlickrManners(repeat_every=40),
 }
 
 
 @pytest.mark.parametrize("manners", MANNERS.values(), ids=MANNERS)
 class TestFlickrContract(SourceContract):
     @pytest.fixture(autouse=True)
-    def _server(self, manners: FlickrManners):
-        self.photos = collection()
+    def _server(self, manners: FlickrManners, monkeypatch: pytest.MonkeyPatch):
+        # A tenth of the service's numbers, so that many pages and windows are walked quickly.
+        monkeypatch.setattr(flickr, "PAGE_SIZE", 50)
+        for name, value in (("PAGE_SIZE", 50), ("RESULT_CAP", 400), ("SAFE_TOTAL", 350)):
+            monkeypatch.setattr(flickr_windows, name, value)
+        manners = dataclasses.replace(manners, result_cap=400)
+        self.photos = sample_photos("goldfish", 450) + sample_photos("carassius auratus", 7, first_id=8_000_000_000)
         with FakeFlickr(self.photos, key=KEY, manners=manners) as self.server:
             yield
 

@@ -10,6 +10,7 @@ integers. Faults are added on request. The images themselves are served too, so 
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import threading
@@ -202,7 +203,8 @@ def _fail(code: int, message: str | None = None) -> dict[str, Any]:
 
 
 def _search(photos: Sequence[FakePhoto], params: Mapping[str, str], manners: FlickrManners, root: str, *, strings: bool) -> dict[str, Any]:
-    found = [photo for photo in photos if _matches(photo, params, manners)]
+    wanted = _wanted(params, manners)
+    found = [photo for photo in photos if wanted(photo)]
     _sort(found, params.get("sort", "date-posted-desc"))
     if manners.repeat_every:
         found = _with_repeats(found, manners.repeat_every)
@@ -225,21 +227,27 @@ def _search(photos: Sequence[FakePhoto], params: Mapping[str, str], manners: Fli
     }
 
 
-def _matches(photo: FakePhoto, params: Mapping[str, str], manners: FlickrManners) -> bool:
-    words = f"{photo.title} {photo.tags}".lower().split()
-    if not all(word in words for word in params["text"].lower().split()):
-        return False
-    if "license" in params and photo.license not in params["license"].split(","):
-        return False
-    low, high = (_moment(params.get(name)) for name in ("min_taken_date", "max_taken_date"))
-    taken = _moment(photo.taken) or 0
-    if (low is not None and taken < low) or (high is not None and taken > high):
-        return False
-    low, high = (_moment(params.get(name)) for name in ("min_upload_date", "max_upload_date"))
-    inside = (low is None or photo.uploaded >= low) and (high is None or photo.uploaded <= high)
-    return inside or manners.ignores_upload_window
+def _wanted(params: Mapping[str, str], manners: FlickrManners) -> Callable[[FakePhoto], bool]:
+    words = params["text"].lower().split()
+    licenses = params["license"].split(",") if "license" in params else None
+    names = ("min_taken_date", "max_taken_date", "min_upload_date", "max_upload_date")
+    least_taken, most_taken, least_uploaded, most_uploaded = (_moment(params.get(name)) for name in names)
+
+    def wanted(photo: FakePhoto) -> bool:
+        said = f"{photo.title} {photo.tags}".lower().split()
+        if not all(word in said for word in words) or (licenses is not None and photo.license not in licenses):
+            return False
+        inside = _between(photo.uploaded, least_uploaded, most_uploaded) or manners.ignores_upload_window
+        return inside and _between(_moment(photo.taken), least_taken, most_taken)
+
+    return wanted
 
 
+def _between(value: int | None, low: int | None, high: int | None) -> bool:
+    return value is not None and (low is None or value >= low) and (high is None or value <= high)
+
+
+@functools.lru_cache(maxsize=100_000)
 def _moment(text: str | None) -> int | None:
     if text is None:
         return None

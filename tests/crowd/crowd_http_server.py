@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -102,8 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(204, {}, b"")
         elif path == "/mturk/done":
             self._send(200, {"Content-Type": "text/html"}, b"<h1>Thank you</h1>")
+        elif path == "/favicon.ico":
+            self._send(204, {}, b"")
         elif path.startswith("/image/"):
-            color = f"#{hash(path) % 0xFFFFFF:06x}"
+            color = f"#{zlib.crc32(path.encode()) % 0xFFFFFF:06x}"
             svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width="9" height="9" fill="{color}"/></svg>'
             self._send(200, {"Content-Type": "image/svg+xml"}, svg.encode())
         else:

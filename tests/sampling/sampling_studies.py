@@ -42,9 +42,9 @@ def plain_candidates(rng: random.Random, classes: list[str], most: int) -> list[
 def plain_originals(rng: random.Random, classes: list[str], most: int) -> list[dict]:
     result = []
     for wnid in classes:
-        for index in range(rng.randint(0, most)):
+        for _ in range(rng.randint(0, most)):
             f, n = frequency(rng)
-            result.append({"id": f"ILSVRC2012_val_{rng.randrange(10**6):06}{index:02}.JPEG", "wnid": wnid, "f": f, "n": n})
+            result.append({"id": f"ILSVRC2012_val_{rng.getrandbits(40):013}.JPEG", "wnid": wnid, "f": f, "n": n})
     rng.shuffle(result)
     return result
 

@@ -12,9 +12,18 @@ from typing import Any, cast
 
 import click
 
-from retest.analysis import AccuracyRow, LinearFit, PairedModels, accuracy_rows, fit_accuracies, join_tables, pair_models, read_table_rows
-from retest.analysis.points import Metric
-from retest.analysis.scales import Scale
+from retest.analysis import (
+    AccuracyRow,
+    LinearFit,
+    Metric,
+    PairedModels,
+    Scale,
+    accuracy_rows,
+    fit_accuracies,
+    join_tables,
+    pair_models,
+    read_table_rows,
+)
 from retest.cli._common import bars, json_option, opened, print_json, study_option
 from retest.errors import InputError, UsageError
 from retest.models import Classifier, read_predictions

@@ -1,0 +1,100 @@
+"""The command line as a user meets it: help, usage errors, exit codes, errors without tracebacks."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retest.cli import _COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run([sys.executable, "-m", "retest", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_lists_every_command():
+    text = run("--help").stdout
+    for name in _COMMANDS:
+        assert re.search(rf"^  {name} ", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    import click
+
+    from retest.cli import cli
+
+    with click.Context(cli) as context:
+        command = cli.get_command(context, name)
+        commands = [command, *(command.commands.values() if isinstance(command, click.Group) else [])]
+        for one in commands:
+            if not isinstance(one, click.Group):
+                assert re.search(r"Examples?:\n\s+retest ", one.help or ""), one.name
+            for parameter in one.params:
+                assert isinstance(parameter, click.Argument) or parameter.help, (one.name, parameter.name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "No such command"),
+        (["status"], "Name the study"),
+        (["sample", "best", "--study", "x"], "is not one of"),
+        (["fit"], "--study STUDY or --table"),
+        (["accuracy"], "Give --study"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_names_item_and_remedy_without_traceback(tmp_path):
+    done = run("status", tmp_path / "none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert str(tmp_path / "none") in done.stderr
+    assert "retest init" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in run("--debug", "status", tmp_path / "none").stderr
+
+
+def test_a_misspelt_setting_is_named(tmp_path):
+    assert run("init", tmp_path / "s").returncode == 0
+    path = tmp_path / "s" / "study.toml"
+    path.write_text(path.read_text().replace("[labeling]", "[labeling]\nimages_to_lable = 40"))
+    done = run("status", tmp_path / "s")
+    assert done.returncode == 2
+    assert "images_to_lable" in done.stderr
+    assert "images_to_label" in done.stderr
+    assert "study.toml" in done.stderr
+
+
+def test_init_and_status(tmp_path):
+    assert run("init", tmp_path / "s").returncode == 0
+    done = run("status", "--study", tmp_path / "s", "--json")
+    counts = json.loads(done.stdout)
+    assert counts["candidates"] == 0
+    assert counts["next"].startswith("retest benchmark")
+    assert run("init", tmp_path / "s").returncode == 0  # again: no change, no error
+
+
+def test_fit_of_two_tables(tmp_path):
+    for name, shift in (("a", 0.0), ("b", -10.0)):
+        rows = "".join(f"m{i},{60 + 3 * i + shift}\n" for i in range(6))
+        (tmp_path / f"{name}.csv").write_text("model,top1\n" + rows)
+    done = run("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv", "--bootstrap", "200", "--json")
+    found = json.loads(done.stdout)
+    assert found["slope"] == pytest.approx(1.0)
+    assert found["intercept"] == pytest.approx(-10.0)
+    assert found["n_models"] == 6

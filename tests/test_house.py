@@ -1,0 +1,74 @@
+"""The house itself: import rules, lightness, and documents that must not lie."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = (
+    "numpy",
+    "scipy",
+    "sklearn",
+    "numba",
+    "torch",
+    "PIL",
+    "sqlalchemy",
+    "alembic",
+    "obstore",
+    "pyarrow",
+    "matplotlib",
+    "pydantic",
+    "httpx",
+    "rich",
+)
+
+
+def test_import_rules_hold():
+    done = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, env=_path())
+    assert done.returncode == 0, done.stdout
+
+
+def _path():
+    import os
+
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("statement", ["import retest", "import retest.errors", "import retest.cli"])
+def test_import_is_light(statement):
+    code = f"import sys; {statement}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_light_import_test_can_fail():
+    code = f"import sys; import retest.records; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "numpy" in done.stdout
+
+
+def test_every_room_is_in_the_picture():
+    picture = (ROOT / "docs/architecture.md").read_text().split("```")[1]
+    rooms = {path.stem for path in (ROOT / "src/retest").iterdir() if not path.name.startswith(("_", ".")) and path.name != "py.typed"}
+    assert sorted(room for room in rooms if room not in picture) == []
+
+
+def test_settings_page_is_current():
+    from retest.study.config import settings_reference
+
+    assert (ROOT / "docs/settings.md").read_text() == settings_reference(), "run: make docs"
+
+
+def test_no_assert_in_the_package():
+    """Asserts vanish under -O: validation must not rest on them."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        if "testing" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert)
+    ]
+    assert found == []

@@ -126,6 +126,24 @@ def test_answers_survive_a_reload_and_another_browser(server, published, page, b
     assert selected(crowd) == [(0, 3)]
 
 
+def test_a_click_before_the_saved_answers_are_back_loses_neither(server, published, page):
+    crowd, hit_id = published
+    lease = server.desk.accept(hit_id, "AONE")
+    server.desk.save(lease.assignment_id, [("select-3", "1"), ("select-8", "1")])
+
+    def slowly(route) -> None:
+        page.click(".tile:nth-child(1) img")
+        page.click(".tile:nth-child(9) img")  # image 8: ticked, but it was saved as ticked already
+        page.click(".tile:nth-child(9) img")  # and so unticked now
+        route.continue_()
+
+    page.route("**/saveAnswer?assignmentId=*", slowly)
+    page.goto(address(server, hit_id))
+    page.wait_for_function("() => document.querySelector('[name=select-3]').checked")
+    finish(page)
+    assert selected(crowd) == [(0, 3)]
+
+
 def test_a_lost_connection_loses_no_answer(server, published, page):
     crowd, hit_id = published
     page.goto(address(server, hit_id))

@@ -30,9 +30,10 @@
   const count = () => { byId("count").textContent = chosen().length + " of " + boxes.length + " selected"; };
 
   // Saving: at once in this browser, and on the labelling server where that shows the page.
-  let version = 0, stored = 0, busy = false, done = false;
+  let version = 0, stored = 0, busy = false, done = false, restored = false;
+  const touched = new Set();
   const save = async () => {
-    if (!own || preview || busy) return;
+    if (!own || preview || busy || !restored) return;
     busy = true;
     for (let wait = 500; stored < version && !done; wait = Math.min(wait * 2, 10000)) {
       const sent = version;
@@ -46,19 +47,28 @@
     }
     busy = false;
   };
-  const changed = () => { count(); version += 1; local.set(chosen()); save(); };
-  form.addEventListener("change", changed);
+  const changed = () => { count(); version += 1; if (restored) local.set(chosen()); save(); };
+  form.addEventListener("change", (event) => { touched.add(event.target.name); changed(); });
 
-  const restore = async () => {
-    let names = local.get();
-    if (!names && own && !preview) {
+  // What was saved comes back, but never over a click made meanwhile; nothing is saved before that.
+  const remembered = async () => {
+    const names = local.get();
+    if (Array.isArray(names) || !own || preview) return names;
+    for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
       try {
         const reply = await fetch(base + "/mturk/saveAnswer?assignmentId=" + encodeURIComponent(assignment));
-        if (reply.status === 200) names = Object.keys(await reply.json());
-      } catch { /* nothing to restore */ }
+        if (reply.status === 200) return Object.keys(await reply.json());
+        if (reply.status < 500) return null;
+      } catch { /* offline: try again */ }
+      await pause(wait);
     }
-    if (Array.isArray(names) && version === 0) boxes.forEach((box) => { box.checked = names.includes(box.name); });
+  };
+  const restore = async () => {
+    const names = await remembered();
+    if (Array.isArray(names)) boxes.forEach((box) => { if (!touched.has(box.name)) box.checked = names.includes(box.name); });
+    restored = true;
     count();
+    if (touched.size) changed();
   };
 
   // Submitting, once: on the own server until it has arrived, on Mechanical Turk as an ordinary form.
@@ -68,6 +78,7 @@
     submit.disabled = true;
     if (!own) { local.drop(); return; }
     event.preventDefault();
+    await restoring;
     for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
       try {
         const reply = await fetch(form.action, { method: "POST", body: fields(), headers: { Accept: "text/html" } });
@@ -116,12 +127,12 @@
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
     if (step) (boxes[at + step] || boxes[at]).focus();
     else if (event.key === "z" || event.key === "Z") enlarge(tiles[at]);
-    else if (event.key === "Enter") { boxes[at].checked = !boxes[at].checked; changed(); }
+    else if (event.key === "Enter") boxes[at].click();
     else return;
     event.preventDefault();
   });
 
   if (preview) { submit.disabled = true; say("This is a preview. Accept the task to answer it."); }
   byId("return").hidden = !own || preview;
-  restore();
+  const restoring = restore();
 })();

@@ -7,11 +7,13 @@ Local sources are here; those that use the network live in modules of their own 
 from retest.sources.base import FetchingSource, FoundPhoto, Page, Query, Source
 from retest.sources.folder import FolderSource
 from retest.sources.identity import Identified, candidate_id, identify, photo_ids_by_source, second_candidate_id
+from retest.sources.opening import SOURCE_KINDS, open_source, read_hand_terms
 from retest.sources.published import published_record
 from retest.sources.search import SearchParameters, class_queries, class_terms
 from retest.sources.table import TableSource
 
 __all__ = [
+    "SOURCE_KINDS",
     "FetchingSource",
     "FolderSource",
     "FoundPhoto",
@@ -25,7 +27,9 @@ __all__ = [
     "class_queries",
     "class_terms",
     "identify",
+    "open_source",
     "photo_ids_by_source",
     "published_record",
+    "read_hand_terms",
     "second_candidate_id",
 ]

@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 
 from retest.errors import ConfigError, InputError
 
-__all__ = ["ArchiveLimits", "TarMember", "iter_members", "safe_member_path", "unpack"]
+__all__ = ["ArchiveLimits", "MemberStream", "TarMember", "iter_members", "safe_member_path", "unpack"]
 
 _COPY_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 20
@@ -61,10 +61,12 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 
 class _HeaderGuard(tarfile.TarInfo):
-    """Refuses extended headers of absurd size, which tarfile would read into memory as a whole."""
+    """Refuses what tarfile would accept: extended headers of absurd size (it reads them as a whole), and a cut header as the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _HeaderGuard:
+        if 0 < len(buf) < tarfile.BLOCKSIZE:
+            raise EOFError("it ends inside a header")
         header = super().frombuf(buf, encoding, errors)
         if header.type in _EXTENDED_HEADERS and header.size > _HEADER_BYTES:
             raise InputError(f"has an extended header of {header.size} bytes", item="archive", remedy="Do not use this archive")
@@ -89,7 +91,21 @@ class _Counted:
         return data
 
 
-def iter_members(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[tuple[TarMember, IO[bytes] | None]]:
+class MemberStream:
+    """The bytes of one file of an archive; ``read`` raises InputError where the archive is damaged."""
+
+    def __init__(self, stream: IO[bytes], item: str) -> None:
+        self._stream, self._item = stream, item
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, b"" at the end."""
+        try:
+            return self._stream.read(size)
+        except _BROKEN as error:
+            raise _damaged(self._item, error) from error
+
+
+def iter_members(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[tuple[TarMember, MemberStream | None]]:
     """Yield each member of a tar archive (plain, gzip, bzip2 or xz) with a stream of its bytes (files only), in one pass.
 
     A stream is only valid until the next member is asked for. Names are as in the archive: check them with
@@ -109,7 +125,7 @@ def iter_members(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Itera
             with tarfile.open(fileobj=counted, mode="r|", tarinfo=_HeaderGuard) as tar:
                 yield from _checked_members(tar, limits, path.name)
         except _BROKEN as error:
-            raise InputError(f"the archive is damaged or incomplete ({error})", item=path.name, remedy="Download it again") from error
+            raise _damaged(path.name, error) from error
 
 
 def safe_member_path(name: str) -> PurePosixPath | None:
@@ -159,6 +175,10 @@ def unpack(
     return count
 
 
+def _damaged(item: str, error: Exception) -> InputError:
+    return InputError(f"the archive is damaged or incomplete ({error})", item=item, remedy="Download it again")
+
+
 def _decompressed(raw: IO[bytes], item: str) -> IO[bytes]:
     start = raw.read(512)
     raw.seek(0)
@@ -175,7 +195,7 @@ def _decompressed(raw: IO[bytes], item: str) -> IO[bytes]:
     return raw
 
 
-def _checked_members(tar: tarfile.TarFile, limits: ArchiveLimits, item: str) -> Iterator[tuple[TarMember, IO[bytes] | None]]:
+def _checked_members(tar: tarfile.TarFile, limits: ArchiveLimits, item: str) -> Iterator[tuple[TarMember, MemberStream | None]]:
     count = 0
     while (info := tar.next()) is not None:
         count += 1
@@ -189,7 +209,8 @@ def _checked_members(tar: tarfile.TarFile, limits: ArchiveLimits, item: str) -> 
                 item=item,
                 remedy="Use the original archive or raise max_member_bytes",
             )
-        yield member, tar.extractfile(info) if member.kind == "file" else None
+        stream = tar.extractfile(info) if member.kind == "file" else None
+        yield member, None if stream is None else MemberStream(stream, item)
         cast(Any, tar).members.clear()  # tarfile would keep every header of the archive in memory
 
 
@@ -223,7 +244,7 @@ def _make_folder(place: Path, member: TarMember, item: str) -> None:
         raise _clash(member, item) from error
 
 
-def _write(place: Path, stream: IO[bytes], member: TarMember, item: str, progress: Callable[[int], None] | None) -> None:
+def _write(place: Path, stream: MemberStream, member: TarMember, item: str, progress: Callable[[int], None] | None) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         out: Any = place.open("xb")

@@ -15,6 +15,7 @@ from typing import IO, Any
 __all__ = ["JsonStream"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_ENDS = frozenset(",]} \t\r\n")
 _CHUNK = 1 << 18
 _MAX_VALUE = 1 << 28
 _DECODER = json.JSONDecoder()
@@ -82,8 +83,8 @@ class JsonStream:
                 if not self._fill():
                     raise self._error(error.msg[:1].lower() + error.msg[1:]) from error
                 continue
-            # A number at the very end of the buffer may go on in the next chunk.
-            if end < len(self._buffer) or not self._fill():
+            # A number may be cut anywhere ("0." of "0.5"), so a value counts once something that ends it is in sight.
+            if self._buffer[end : end + 1] in _ENDS or not self._fill():
                 self._at = end
                 self._chunk = _CHUNK
                 return value

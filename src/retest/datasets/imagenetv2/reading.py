@@ -64,14 +64,15 @@ class Source:
         """The bytes of a file; None (and a warning) when it cannot be read."""
         with _Guard(self, path), self.tree.open(path) as file:
             data = file.read()
-            self._done(path)
+            self.done(path)
             return data
         return None
 
     def _text(self, path: str) -> _Reading:
         return _Reading(self, path)
 
-    def _done(self, path: str) -> None:
+    def done(self, path: str) -> None:
+        """Report a file as read, or as left out."""
         if self.on_file is not None:
             self.on_file(path, self.tree.sizes[path])
 
@@ -89,7 +90,7 @@ class _Reading:
 
     def __exit__(self, *exception: object) -> None:
         self._text.close()
-        self._source._done(self._path)
+        self._source.done(self._path)
 
 
 class _Guard:

@@ -67,6 +67,7 @@ def read_predictions(source: Source, paths: Iterable[str], *, rows: Mapping[str,
         model = stem.removesuffix(ALIAS) or stem
         if (dataset, model) in seen:
             source.warn("duplicate_model", path, model, "the model has predictions under its own name as well; this file is left out")
+            source.done(path)
             continue
         data = source.data(path)
         if data is None or (top := _array(source, path, data)) is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from retest.datasets.archives import DEFAULT_LIMITS, ArchiveLimits, TarMember, iter_members, safe_member_path
+from retest.datasets.archives import DEFAULT_LIMITS, ArchiveLimits, MemberStream, TarMember, iter_members, safe_member_path
 from retest.datasets.imagenetv2.layout import FOLDERS, family_of
 from retest.errors import InputError
 
@@ -146,7 +146,7 @@ def _open_archive(path: Path, limits: ArchiveLimits) -> ArchiveTree:
     return ArchiveTree(path.name, state.sizes, tuple(state.ignored), tuple(state.notes), spool, state.offsets)
 
 
-def _spool_member(state: _Spooling, spool: IO[bytes], member: TarMember, stream: IO[bytes] | None) -> None:
+def _spool_member(state: _Spooling, spool: IO[bytes], member: TarMember, stream: MemberStream | None) -> None:
     safe = safe_member_path(member.name)
     if stream is None:
         if member.kind != "folder":
@@ -165,7 +165,7 @@ def _spool_member(state: _Spooling, spool: IO[bytes], member: TarMember, stream:
         state.end += _copy(stream, spool, member)
 
 
-def _copy(stream: IO[bytes], spool: IO[bytes], member: TarMember) -> int:
+def _copy(stream: MemberStream, spool: IO[bytes], member: TarMember) -> int:
     written = 0
     while block := stream.read(_COPY_BYTES):
         spool.write(block)

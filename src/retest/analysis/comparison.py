@@ -9,7 +9,7 @@ import numpy as np
 
 from retest.analysis._checks import check_open_fraction
 from retest.analysis.accuracy import AccuracyRow, competition_ranks
-from retest.analysis.intervals import IntervalMethod, proportion_interval, wilson
+from retest.analysis.intervals import Estimate, IntervalMethod, estimate_difference, proportion_interval, wilson
 from retest.analysis.points import Metric, ModelPoint, pair_models
 from retest.errors import InputError
 
@@ -99,11 +99,9 @@ def newcombe_difference(k1: int, n1: int, k2: int, n2: int, *, confidence: float
         UsageError: a count or ``confidence`` is impossible.
     """
     low, high = wilson([k1, k2], [n1, n2], confidence=confidence)
-    p1, p2 = k1 / n1, k2 / n2
-    difference = p1 - p2
-    down = np.hypot(p1 - low[0], high[1] - p2)
-    up = np.hypot(high[0] - p1, p2 - low[1])
-    return float(difference - down), float(difference + up)
+    first, second = (Estimate(k / n, float(low[i]), float(high[i])) for i, (k, n) in enumerate(((k1, n1), (k2, n2))))
+    result = estimate_difference(first, second)
+    return result.low, result.high
 
 
 def _rows(points: tuple[ModelPoint, ...], confidence: float, method: IntervalMethod) -> list[ComparisonRow]:

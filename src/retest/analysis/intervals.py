@@ -27,6 +27,18 @@ class Estimate:
     high: float
 
 
+def estimate_difference(a: Estimate, b: Estimate) -> Estimate:
+    """``a - b`` of independent estimates, with the interval combined from theirs (MOVER; Zou & Donner 2008).
+
+    ``low = a - b - sqrt((a - a_low)^2 + (b_high - b)^2)`` and likewise above; for Wilson intervals this is Newcombe's
+    method 10.
+    """
+    value = a.value - b.value
+    down = float(np.hypot(a.value - a.low, b.high - b.value))
+    up = float(np.hypot(a.high - a.value, b.value - b.low))
+    return Estimate(value, value - down, value + up)
+
+
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Exact interval of a binomial proportion (Clopper & Pearson 1934), with tails of ``(1 - confidence) / 2`` each.
 

@@ -19,7 +19,7 @@ from retest.analysis.curves import AccuracyCurve, curve_of, fit_curves, mean_acc
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.intervals import Estimate
 from retest.analysis.mixture import BetaMixture, count_cells, fit_beta_mixture, fit_cells, pack
-from retest.analysis.thinning import thinning
+from retest.analysis.subsampling import thin_counts
 from retest.errors import InputError, UsageError
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ class MatchingParameters:
     """How accuracies are corrected for the noise of selection frequencies."""
 
     components: int = field(default=2, metadata={"help": "beta distributions in the mixture of true selection frequencies"})
-    knots: int = field(default=4, metadata={"help": "knots of the spline of accuracy over true frequency"})
+    knots: int = field(default=5, metadata={"help": "knots of the spline of accuracy over true frequency"})
     annotators: int | None = field(
         default=None, metadata={"help": "annotators per image for naive and jackknife; without it as many as 95 % of the images have"}
     )
@@ -285,4 +285,4 @@ def _naive(data: _Cells, draws: _Draws, annotators: int) -> Floats:
 
 
 def _weights_of(cells: tuple[Integers, Integers, Floats], annotators: int) -> Floats:
-    return np.nan_to_num(thinning(cells[0], cells[1], annotators))
+    return np.nan_to_num(thin_counts(cells[0], cells[1], annotators))

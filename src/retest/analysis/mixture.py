@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaln, digamma, gammaln, logsumexp, polygamma, softmax
+from scipy.special import betainc, betaln, digamma, gammaln, polygamma
 
 from retest.analysis._checks import check_at_least
 from retest.analysis.frequency import AnnotationCounts
@@ -58,7 +58,7 @@ class BetaMixture:
         """Probability that 0, 1, ... n of n annotators select an image, float64 (n + 1,)."""
         k = np.arange(annotators + 1)
         choose = gammaln(annotators + 1) - gammaln(k + 1) - gammaln(annotators - k + 1)
-        log_p: Floats = choose + logsumexp(_log_terms(_pack([self]), np.full(len(k), annotators), k)[0], axis=-1)
+        log_p: Floats = choose + _logsumexp(_log_terms(_pack([self]), np.full(len(k), annotators), k)[0])
         return np.exp(log_p)
 
     def sample(self, size: int, rng: np.random.Generator) -> Floats:
@@ -94,9 +94,11 @@ def fit_beta_mixture(counts: AnnotationCounts, *, components: int = 2) -> BetaMi
 
 def count_cells(counts: AnnotationCounts) -> tuple[Integers, Integers, Floats]:
     """Distinct (assignments, selected) of the labelled images, and how many images have them; each (c,)."""
-    pairs = np.stack([counts.assignments, counts.selected], axis=1)[counts.labelled]
-    cells, weight = np.unique(pairs, axis=0, return_counts=True)
-    return cells[:, 0], cells[:, 1], weight.astype(np.float64)
+    labelled = counts.labelled
+    n, k = counts.assignments[labelled].astype(np.int64), counts.selected[labelled]
+    radix = int(n.max(initial=0)) + 1
+    code, weight = np.unique(n * radix + k, return_counts=True)
+    return code // radix, code % radix, weight.astype(np.float64)
 
 
 def fit_cells(theta: Floats, n: Integers, k: Integers, weight: Floats, *, em_steps: int = 10) -> tuple[Floats, Floats]:
@@ -132,7 +134,7 @@ def fit_cells(theta: Floats, n: Integers, k: Integers, weight: Floats, *, em_ste
 def cell_masses(theta: Floats, edges: Floats) -> Floats:
     """Probability of each interval of true frequencies between ``edges`` (g + 1,) under b mixtures, (b, g)."""
     a, b = np.exp(theta[:, 1, :, None]), np.exp(theta[:, 2, :, None])
-    masses: Floats = (softmax(theta[:, 0], axis=1)[:, None, :] @ np.diff(betainc(a, b, edges), axis=2))[:, 0]
+    masses: Floats = (_softmax(theta[:, 0])[:, None, :] @ np.diff(betainc(a, b, edges), axis=2))[:, 0]
     return masses
 
 
@@ -147,7 +149,7 @@ def _pack(mixtures: list[BetaMixture]) -> Floats:
 
 
 def _unpack(theta: Floats, log_likelihood: float, n_images: int) -> BetaMixture:
-    weights, a, b = softmax(theta[0]), np.exp(theta[1]), np.exp(theta[2])
+    weights, a, b = _softmax(theta[0]), np.exp(theta[1]), np.exp(theta[2])
     order = np.argsort(a / (a + b))
     w, alpha, beta = (tuple(part[order].tolist()) for part in (weights, a, b))
     return BetaMixture(w, alpha, beta, log_likelihood, n_images)
@@ -168,14 +170,14 @@ def _starts(n: Integers, k: Integers, weight: Floats, components: int) -> Floats
 def _log_terms(theta: Floats, n: Integers, k: Integers) -> Floats:
     """log(weight_j * B(alpha_j + k, beta_j + n - k) / B(alpha_j, beta_j)), (b, c, j)."""
     logits, a, b = theta[:, None, 0], np.exp(theta[:, None, 1]), np.exp(theta[:, None, 2])
-    log_weights = logits - logsumexp(logits, axis=-1, keepdims=True)
+    log_weights = logits - _logsumexp(logits)[..., None]
     terms: Floats = log_weights + betaln(a + k[:, None], b + (n - k)[:, None]) - betaln(a, b)
     return terms
 
 
 def log_likelihood(theta: Floats, n: Integers, k: Integers, weight: Floats) -> Floats:
     """Log-likelihoods (b,) of the cells, without binomial coefficients; arguments as :func:`fit_cells`."""
-    ll: Floats = (weight * logsumexp(_log_terms(theta, n, k), axis=-1)).sum(axis=1)
+    ll: Floats = (weight * _logsumexp(_log_terms(theta, n, k))).sum(axis=1)
     return ll
 
 
@@ -195,18 +197,18 @@ def _scoring_step(theta: Floats, n: Integers, k: Integers, weight: Floats, dampi
 
 def _scores(theta: Floats, n: Integers, k: Integers) -> Floats:
     """Derivatives of each cell's log-probability by the parameters, (b, c, 3j)."""
-    share = softmax(_log_terms(theta, n, k), axis=-1)
+    share = _softmax(_log_terms(theta, n, k))
     a, b = np.exp(theta[:, None, 1]), np.exp(theta[:, None, 2])
     both = digamma(a + b) - digamma(a + b + n[:, None])
     by_a = share * a * (digamma(a + k[:, None]) - digamma(a) + both)
     by_b = share * b * (digamma(b + (n - k)[:, None]) - digamma(b) + both)
-    by_weight: Floats = share - softmax(theta[:, None, 0], axis=-1)
+    by_weight = share - _softmax(theta[:, None, 0])
     return np.concatenate([by_weight, by_a, by_b], axis=2)
 
 
 def _em_step(theta: Floats, n: Integers, k: Integers, weight: Floats) -> Floats:
     terms = _log_terms(theta, n, k)
-    share = weight[:, :, None] * softmax(terms, axis=-1)  # images of cell c in component j, (b, c, j)
+    share = weight[:, :, None] * _softmax(terms)  # images of cell c in component j, (b, c, j)
     total = np.maximum(share.sum(axis=1), 1e-12)
     a, b = np.exp(theta[:, None, 1]), np.exp(theta[:, None, 2])
     # Posterior means of log s and log(1 - s): a beta distribution with k and n - k added.
@@ -233,3 +235,16 @@ def _beta_from_logs(log_a: Floats, log_b: Floats, log_s: Floats, log_r: Floats) 
         log_a = np.clip(log_a + np.clip(step_a, -1.0, 1.0), *_LOG_RANGE)
         log_b = np.clip(log_b + np.clip(step_b, -1.0, 1.0), *_LOG_RANGE)
     return log_a, log_b
+
+
+def _softmax(x: Floats) -> Floats:
+    """Softmax over the last axis (scipy's is several times slower on arrays this small)."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares: Floats = e / e.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _logsumexp(x: Floats) -> Floats:
+    top = x.max(axis=-1)
+    total: Floats = top + np.log(np.exp(x - top[..., None]).sum(axis=-1))
+    return total

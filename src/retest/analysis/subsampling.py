@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def thinning(n: Integers, k: Integers, annotators: int) -> Floats:
+def thin_counts(n: Integers, k: Integers, annotators: int) -> Floats:
     """Probability that j of ``annotators`` chosen from the n of each cell selected the image, given k of n did.
 
     Hypergeometric: ``C(k, j) C(n - k, m - j) / C(n, m)``, float64 (c, m + 1); NaN where n < m.
@@ -48,7 +48,7 @@ def held_out_gap(original: AnnotationCounts, new: AnnotationCounts, *, annotator
         n, k, weight = count_cells(counts.take(counts.assignments > annotators))
         if not len(n):
             raise InputError(f"no image has more than {annotators} assignments", item="annotators", remedy="Match on fewer.")
-        table = weight[:, None] * thinning(n, k, annotators)
+        table = weight[:, None] * thin_counts(n, k, annotators)
         held_out = (k[:, None] - np.arange(annotators + 1)) / (n - annotators)[:, None]
         total = table.sum(axis=0)
         means.append(np.divide((table * held_out).sum(axis=0), total, out=np.full(len(total), np.nan), where=total > 0))

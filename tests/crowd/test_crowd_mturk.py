@@ -100,11 +100,15 @@ def test_answers_come_back_as_they_were_clicked(server):
 def test_an_answer_that_cannot_be_read_names_its_assignment(server):
     crowd, hit = ServedCrowd(server), example_hit(1)
     crowd.publish(example_task(1))
-    work(server, hit.uuid, [[10]])
+    work(server, hit.uuid, [[1], [10], [2]])
     with pytest.raises(CrowdError, match="the answer selects 'select-10', the HIT has 10 images") as caught:
         list(crowd.collect([hit]))
-    (listed,) = server.api.handle("ListAssignmentsForHIT", {"HITId": crowd.publish(example_task(1)).hit_id})["Assignments"]
-    assert caught.value.item == listed["AssignmentId"]
+    listed = server.api.handle("ListAssignmentsForHIT", {"HITId": crowd.publish(example_task(1)).hit_id})["Assignments"]
+    assert caught.value.item == listed[1]["AssignmentId"]
+    problems = []
+    read = [item.assignment.selected for item in crowd.collect([hit], on_unreadable=problems.append)]
+    assert read == [(hit.images_all[1],), (hit.images_all[2],)]
+    assert [problem.item for problem in problems] == [listed[1]["AssignmentId"]]
 
 
 def test_many_answers_come_in_pages(server):

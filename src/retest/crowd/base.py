@@ -9,7 +9,7 @@ All back ends pass the same conformance suite, :class:`retest.testing.crowd.Crow
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -207,15 +207,20 @@ class Crowd(Protocol):
         """Return progress by uuid. HITs that the back end does not know are absent from the result."""
         ...
 
-    def collect(self, hits: Sequence[Hit]) -> Iterator[RawAnswer]:
+    def collect(self, hits: Sequence[Hit], *, on_unreadable: Callable[[CrowdError], None] | None = None) -> Iterator[RawAnswer]:
         """All answers to these HITs so far, of every status, ordered by HIT as given, then by submission.
 
         Repeated calls repeat the answers: ``assignment.id`` identifies them. HITs that the back end does not know
         yield nothing. ``assignment.selected`` follows the order of ``images_all``. ``assignment.worker`` is a keyed
         hash, or a simulated name that starts with "simulated".
 
+        Args:
+            hits: which HITs; they carry the back end's ids and map the answers to images.
+            on_unreadable: called with the error for each answer that cannot be read (it names the assignment), which is
+                then left out: answers come from strangers, and one bad answer should not keep the others away.
+
         Raises:
-            CrowdError: if an answer cannot be read: it names the assignment.
+            CrowdError: if the back end fails; without ``on_unreadable`` also if an answer cannot be read.
         """
         ...
 

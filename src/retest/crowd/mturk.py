@@ -227,14 +227,21 @@ class MTurkCrowd:
             )
         return result
 
-    def collect(self, hits: Sequence[Hit]) -> Iterator[RawAnswer]:
+    def collect(self, hits: Sequence[Hit], *, on_unreadable: Callable[[CrowdError], None] | None = None) -> Iterator[RawAnswer]:
         for hit in hits:
             hit_id = self._hit_id(hit)
             if hit_id is None:
                 continue
             documents = sorted(self._list_assignments(hit_id, hit.uuid), key=lambda entry: (entry["SubmitTime"], entry["AssignmentId"]))
             for document in documents:
-                yield self._answer(hit, document)
+                try:
+                    answer = self._answer(hit, document)
+                except CrowdError as error:
+                    if on_unreadable is None:
+                        raise
+                    on_unreadable(error)
+                else:
+                    yield answer
 
     def _answer(self, hit: Hit, document: Mapping[str, Any]) -> RawAnswer:
         name, content = document["AssignmentId"], document.get("Answer", "")

@@ -208,7 +208,7 @@ class SimulatedCrowd:
             result[stored.uuid] = HitProgress.of(stored.uuid, assignments=stored.assignments, statuses=statuses)
         return result
 
-    def collect(self, hits: Sequence[Hit]) -> Iterator[RawAnswer]:
+    def collect(self, hits: Sequence[Hit], *, on_unreadable: Callable[[CrowdError], None] | None = None) -> Iterator[RawAnswer]:
         for stored in self._known(hits):
             decisions = self._state.decisions(stored.uuid)
             annotators = self._who(stored)

@@ -174,7 +174,9 @@ class CrowdContract:
             crowd.publish(example_task(number))
             self.answer(crowd, hit)
         forward, backward = list(crowd.collect(hits)), list(crowd.collect(hits[::-1]))
-        _check(forward == list(crowd.collect(hits)), "collect is not repeatable")
+        problems: list[CrowdError] = []
+        _check(forward == list(crowd.collect(hits, on_unreadable=problems.append)), "collect is not repeatable")
+        _check(problems == [], f"readable answers were reported as unreadable: {problems}")
         _check(backward == forward[3:] + forward[:3], "the order of HITs changes the answers")
         times = [item.assignment.submit_time or "" for item in forward[:3]]
         _check(times == sorted(times), "answers are not in the order of submission")

@@ -20,6 +20,7 @@ _COMMANDS = {
     "init": ("study", "Make a study folder: study.toml, study.db, blobs/."),
     "status": ("study", "Show counts per stage and what to do next."),
     "benchmark": ("study", "Register the classes and original images of the benchmark."),
+    "import": ("transfer", "Bring published data into a study."),
     "search": ("collect", "Find candidates in the study's source."),
     "download": ("collect", "Fetch images and store their three variants."),
     "publish": ("collect", "Give every image its opaque name and write the copy that annotators see."),
@@ -37,6 +38,8 @@ _COMMANDS = {
     "report": ("report", "Write the HTML report."),
 }
 
+_FUNCTIONS = {"import": "import_"}
+
 
 class _LazyGroup(click.Group):
     """A group whose commands live in modules that are imported on use."""
@@ -48,7 +51,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"retest.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name.replace("-", "_")))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -99,7 +99,7 @@ def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original:
     else:
         raise click.UsageError("Give --study STUDY, or prediction files or folders")
     rows = accuracy_rows(loaded)
-    notes += list(dict.fromkeys(note for one in loaded for note in one.notes))
+    notes += [f"{one.dataset} / {one.model}: {note}" for one in loaded for note in one.notes]
     if as_json:
         print_json({"rows": accuracy_json_rows(rows), "notes": notes})
         return

@@ -85,8 +85,9 @@ def resolve_duplicates(study: Study) -> list[Resolution]:
 
 
 def stats(study: Study) -> DuplicateStats:
-    """Figures of the near-duplicate graph and its stored resolution."""
-    with study.database.read() as tables:
+    """Figures of the near-duplicate graph and its resolution."""
+    with study.database.write() as tables:
+        refresh_resolution(study, tables)
         originals = original_ids(tables)
         components = duplicate_components(tables, duplicate_candidates(tables), originals)
         resolutions = list(tables.pairs.resolutions().values())

@@ -110,7 +110,7 @@ def _open_jobs(study: Study, fetch: Callable[[Candidate], bytes], parameters: Im
         done = tables.variants.complete(variant_names(parameters)) | set(tables.problems.all())
         excluded = set(tables.exclusions.all())
         originals = [i for i in tables.originals.all() if i.id not in done and i.location is not None]
-        candidates = [c for c in tables.candidates.all() if c.id not in done and c.id not in excluded]
+        candidates = [c for c in tables.candidates.all() if c.id not in done and c.id not in excluded and c.source != "reference"]
     return [_Job(i.id, False, _Reader(i)) for i in originals] + [_Job(c.id, True, _Fetcher(fetch, c)) for c in candidates]
 
 

@@ -31,6 +31,7 @@ def study_status(study: Study) -> Status:
 def _counts(study: Study, tables: Tables) -> dict[str, Any]:
     originals = tables.originals.counts()
     hits = tables.hits.totals()
+    referenced = tables.candidates.count(source="reference")
     resolutions = tables.pairs.resolutions().values()
     exclusions = tables.exclusions.counts()
     stored = tables.variants.complete(variant_names(study.config.images))
@@ -39,7 +40,8 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
         "originals_train": originals.get("train", 0),
         "originals_val": originals.get("val", 0),
         "originals_test": originals.get("test", 0),
-        "candidates": tables.candidates.count(),
+        "candidates": tables.candidates.count() - referenced,
+        "candidates_by_reference": referenced,
         "duplicate_occurrences": tables.candidates.occurrences(),
         "excluded": sum(exclusions.values()),
         "excluded_by_reason": exclusions,
@@ -71,7 +73,7 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
 
 def _waiting(tables: Tables, stored: set[str]) -> int:
     settled = stored | set(tables.problems.all()) | set(tables.exclusions.all())
-    candidates = sum(row[0] not in settled for row in tables.candidates.identities())
+    candidates = sum(row[0] not in settled for row in tables.candidates.identities() if row[2] != "reference")
     return candidates + sum(image.id not in settled and image.location is not None for image in tables.originals.all())
 
 
@@ -82,7 +84,7 @@ def _next_step(counts: Mapping[str, Any]) -> str:
         (counts["images_waiting"], "retest download: fetch images and store their variants"),
         (counts["opaque_names_missing"], "retest publish: give images their opaque names"),
         (not counts["hits"], "retest label plan: plan HITs"),
-        (counts["hits"] > counts["hits_submitted"], "retest label submit: publish the HITs"),
+        (counts["hits"] - counts["hits_excluded"] > counts["hits_submitted"], "retest label submit: publish the HITs"),
         (not counts["assignments"], "retest label collect: fetch the answers"),
         (not counts["neighbor_lists"], "retest neighbors: find nearest neighbours"),
         (not counts["reviewed_neighbors"], "retest duplicates queue: review near-duplicates"),

@@ -130,8 +130,16 @@ class CandidateTable(TableGroup):
         for row in self._rows(sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).order_by(t.c.id)):
             yield row.id, row.wnid, row.source, row.photo_id, row.search_key
 
-    def count(self) -> int:
-        return self._count(schema.candidates)
+    def all_occurrences(self) -> Iterator[DuplicateOccurrence]:
+        """Every duplicate occurrence, in the order of the places where they were found."""
+        t = schema.duplicate_occurrences
+        columns = (t.c.candidate_id, t.c.source, t.c.photo_id, t.c.wnid, t.c.search_key, t.c.file)
+        return (DuplicateOccurrence(**row._mapping) for row in self._rows(sa.select(*columns).order_by(t.c.key)))
+
+    def count(self, *, source: str | None = None) -> int:
+        """Number of candidates, of all sources or of one."""
+        conditions = [] if source is None else [schema.candidates.c.source == source]
+        return self._count(schema.candidates, *conditions)
 
     def count_by_class(self) -> dict[str, int]:
         return self._counts_by(schema.candidates.c.wnid)

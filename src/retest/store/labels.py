@@ -16,7 +16,7 @@ _ROLES = {"label": "images_to_label", "positive": "images_pos_control", "negativ
 
 @dataclass(frozen=True, slots=True)
 class HitTotals:
-    """Counts over all HITs that are not excluded."""
+    """Counts over all HITs."""
 
     hits: int
     submitted: int
@@ -82,14 +82,13 @@ class HitTable(TableGroup):
         return [row.crowd for row in self._rows(query)]
 
     def totals(self) -> HitTotals:
-        """Counts over the HITs that are not excluded; an image counts once per place in a HIT."""
+        """Counts over all HITs, excluded ones included; an image counts once per place in a HIT."""
         t = schema.hits
-        counted = t.c.excluded.is_(None)
         lengths = [sa.func.coalesce(sa.func.sum(sa.func.json_array_length(t.c[name])), 0) for name in _ROLES.values()]
-        to_label, positive, negative = self._connection.execute(sa.select(*lengths).where(counted)).one()
+        to_label, positive, negative = self._connection.execute(sa.select(*lengths)).one()
         return HitTotals(
-            hits=self._count(t, counted),
-            submitted=self._count(t, counted, t.c.submitted.is_(True)),
+            hits=self._count(t),
+            submitted=self._count(t, t.c.submitted.is_(True)),
             images_to_label=int(to_label),
             positive_controls=int(positive),
             negative_controls=int(negative),

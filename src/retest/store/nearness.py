@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import sqlalchemy as sa
 
@@ -20,6 +21,19 @@ class NeighborTable(TableGroup):
             {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]} for query, found in lists.items()
         )
         self._put(schema.neighbors, rows)
+
+    def add_new(self, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> int:
+        """Add the lists of candidates that have none in this metric yet."""
+        rows = (
+            {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]} for query, found in lists.items()
+        )
+        return self._add_new(schema.neighbors, rows)
+
+    def by_candidate(self) -> Iterator[tuple[str, str, tuple[Neighbor, ...]]]:
+        """(candidate, metric, its neighbours ascending), candidate after candidate."""
+        t = schema.neighbors
+        for row in self._rows(sa.select(t).order_by(t.c.query_id, t.c.metric)):
+            yield row.query_id, row.metric, tuple(Neighbor(reference, distance) for reference, distance in row.neighbors)
 
     def all(self, metric: str) -> Iterator[tuple[str, tuple[Neighbor, ...]]]:
         """(candidate, its neighbours ascending), by candidate id."""
@@ -40,21 +54,24 @@ class ReviewTable(TableGroup):
     def add(self, reviews: Iterable[NeighborReview]) -> None:
         """Record reviews; the newest decision about a pair in a metric is the current one."""
         for review in reviews:
-            marked = set(review.near_duplicates)
-            self._put(
-                schema.reviewed_neighbors,
-                [
-                    {
-                        "candidate_id": review.candidate_id,
-                        "metric": review.metric,
-                        "reference": reference,
-                        "near_duplicate": reference in marked,
-                        "reviewer": review.reviewer,
-                        "time": review.time,
-                    }
-                    for reference in dict.fromkeys((*review.references, *review.near_duplicates))
-                ],
-            )
+            self._put(schema.reviewed_neighbors, _review_rows(review))
+
+    def add_new(self, reviews: Iterable[NeighborReview]) -> int:
+        """Record reviews of pairs that were not reviewed in that metric yet."""
+        return self._add_new(schema.reviewed_neighbors, (row for review in reviews for row in _review_rows(review)))
+
+    def all(self) -> list[NeighborReview]:
+        """Current decisions, one record per candidate, metric, reviewer and time, by candidate and metric."""
+        t = schema.reviewed_neighbors
+        keys = (t.c.candidate_id, t.c.metric, t.c.reviewer, t.c.time)
+        found: list[NeighborReview] = []
+        for key, rows in groupby(
+            self._rows(sa.select(t).order_by(*keys, t.c.reference)), key=lambda r: (r.candidate_id, r.metric, r.reviewer, r.time)
+        ):
+            members = list(rows)
+            marked = tuple(row.reference for row in members if row.near_duplicate)
+            found.append(NeighborReview(key[0], key[1], tuple(row.reference for row in members), marked, key[2], key[3]))
+        return found
 
     def reviewed(self, metric: str) -> dict[str, set[str]]:
         """candidate -> references already reviewed in a metric."""
@@ -82,6 +99,21 @@ class ReviewTable(TableGroup):
         for row in self._rows(sa.select(schema.review_thresholds)):
             result.setdefault(row.candidate_id, {})[row.metric] = row.threshold
         return result
+
+
+def _review_rows(review: NeighborReview) -> list[dict[str, object]]:
+    marked = set(review.near_duplicates)
+    return [
+        {
+            "candidate_id": review.candidate_id,
+            "metric": review.metric,
+            "reference": reference,
+            "near_duplicate": reference in marked,
+            "reviewer": review.reviewer,
+            "time": review.time,
+        }
+        for reference in dict.fromkeys((*review.references, *review.near_duplicates))
+    ]
 
 
 class PairTable(TableGroup):

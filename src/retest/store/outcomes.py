@@ -62,6 +62,11 @@ class RevisionTable(TableGroup):
         rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)
         self._put(schema.class_reviews, rows)
 
+    def add_reviews(self, reviews: Iterable[ClassReview]) -> int:
+        """Add the reviews of classes that have none yet."""
+        rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)
+        return self._add_new(schema.class_reviews, rows)
+
     def reviews(self, name: str) -> dict[str, ClassReview]:
         t = schema.class_reviews
         return {row.wnid: ClassReview(**row._mapping) for row in self._rows(sa.select(t).where(t.c.revision == name).order_by(t.c.wnid))}

@@ -1,9 +1,19 @@
 """A study's settings and its open folder."""
 
-from retest.study.config import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, format_config, parse_config, read_config
+from retest.study.config import (
+    CONFIG_FILE,
+    BenchmarkSettings,
+    SourceSettings,
+    StudyConfig,
+    StudySettings,
+    format_config,
+    parse_config,
+    read_config,
+)
 from retest.study.folder import Study, create_study, open_study, write_atomic
 
 __all__ = [
+    "CONFIG_FILE",
     "BenchmarkSettings",
     "SourceSettings",
     "Study",

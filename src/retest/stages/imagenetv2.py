@@ -1,0 +1,315 @@
+"""Stage: bring the published ImageNetV2 repository, or any part of it, into a study, and write a study back in its layout.
+
+Idempotent: what the study has already stays as it is. Inconsistencies of the files are stored as warnings and stepped over.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+
+from retest.datasets.imagenetv2 import (
+    AdditionalImages,
+    HitCandidates,
+    HitExclusion,
+    LayoutContent,
+    Neighbors,
+    Occurrence,
+    PublishedData,
+    PublishedReview,
+    RawPredictions,
+    export_layout,
+)
+from retest.errors import ConflictError
+from retest.models import correct_order, read_predictions, write_predictions
+from retest.records import Candidate, Neighbor, Predictions, Revision
+from retest.stages._common import Progress, Stamp, completion_key, silent
+from retest.store import PredictionSet
+from retest.study import Study
+
+T = TypeVar("T")
+WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
+_ASSIGNMENTS_PER_HIT = 10
+_BATCH = 20_000
+_DOCUMENTS = "imagenetv2/"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """What one import added, by kind; files of the layout that are missing; warnings by kind."""
+
+    added: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    warnings: Mapping[str, int] = field(default_factory=dict)
+
+
+def import_repository(study: Study, path: Path, *, stamp: Stamp, progress: Progress = silent) -> ImportCounts:
+    """Import the published data at ``path``: a clone, its ``data`` folder, any part of it, or a tar archive.
+
+    Raises:
+        InputError: there is nothing of the layout.
+    """
+    with progress("Read published data", total=None) as advance, PublishedData(path, on_file=lambda _file, size: advance(size)) as data:
+        run = _Import(study, data, stamp)
+        added = run.everything()
+        data.check()
+        with study.database.write() as tables:
+            tables.warnings.add("import", ((w.kind, w.file or None, w.item or None, w.message) for w in data.warnings))
+        missing = tuple(data.inventory.missing)
+        return ImportCounts(added, missing, data.warning_counts)
+
+
+class _Import:
+    """One import: a step per kind of record, each in short transactions."""
+
+    def __init__(self, study: Study, data: PublishedData, stamp: Stamp) -> None:
+        self._study, self._data, self._stamp = study, data, stamp
+        self._revisions: dict[str, Revision] = {}
+
+    def everything(self) -> dict[str, int]:
+        steps: dict[str, Callable[[], int]] = {
+            "classes": self._classes,
+            "candidates": self._candidates,
+            "exclusions": self._exclusions,
+            "hits": self._hits,
+            "assignments": self._assignments,
+            "neighbor_lists": self._neighbors,
+            "neighbor_reviews": self._reviews,
+            "near_duplicate_pairs": self._pairs,
+            "resolution_overrides": self._overrides,
+            "revisions": self._all_revisions,
+            "class_reviews": self._class_reviews,
+            "predictions": self._predictions,
+            "documents": self._documents,
+            "candidates_by_reference": self._referenced,
+            "originals": self._originals,
+        }
+        return {name: step() for name, step in steps.items()}
+
+    def _classes(self) -> int:
+        with self._study.database.write() as tables:
+            known = {info.wnid for info in tables.classes.all()}
+            classes = [info for info in self._data.classes() if info.wnid not in known]
+            tables.classes.put(classes)
+        return len(classes)
+
+    def _candidates(self) -> int:
+        added = 0
+        for batch in _batches(self._data.candidates()):
+            with self._study.database.write() as tables:
+                added += tables.candidates.add(row for row in batch if isinstance(row, Candidate))
+                tables.candidates.add_occurrences((row.key, row.record) for row in batch if isinstance(row, Occurrence))
+        return added
+
+    def _exclusions(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.exclusions.add(self._data.exclusions())
+
+    def _hits(self) -> int:
+        added = 0
+        for batch in _batches(self._data.hits()):
+            with self._study.database.write() as tables:
+                added += tables.hits.add(batch, assignments=_ASSIGNMENTS_PER_HIT)
+        with self._study.database.write() as tables:
+            known = tables.hits.excluded()
+            for row in self._data.hit_exclusions():
+                if row.hit_uuid not in known:
+                    tables.hits.exclude([row.hit_uuid], row.reason)
+        return added
+
+    def _assignments(self) -> int:
+        added = 0
+        for batch in _batches(self._data.assignments(hash_worker=worker_hash(self._study))):
+            with self._study.database.write() as tables:
+                added += tables.assignments.add(batch)
+        return added
+
+    def _neighbors(self) -> int:
+        added = 0
+        for batch in _batches(_either(self._data.neighbors(), self._data.neighbors(test=True))):
+            with self._study.database.write() as tables:
+                for metric in sorted({row.metric for row in batch}):
+                    lists = {row.candidate_id: row.neighbors for row in batch if row.metric == metric}
+                    added += tables.neighbors.add_new(metric, lists)
+        return added
+
+    def _reviews(self) -> int:
+        with self._study.database.write() as tables:
+            before = tables.reviews.count()
+            tables.reviews.add_new(row.review for row in self._data.neighbor_reviews())
+            return tables.reviews.count() - before
+
+    def _pairs(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.pairs.add(self._data.near_duplicates(), user="imported", time=self._stamp.time)
+
+    def _overrides(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.pairs.add_overrides(self._data.resolution_overrides(), user="imported", time=self._stamp.time)
+
+    def _all_revisions(self) -> int:
+        added = 0
+        for revision in self._data.revisions():
+            self._revisions[revision.name] = revision
+            with self._study.database.write() as tables:
+                try:
+                    added += tables.revisions.add(revision)
+                except ConflictError as error:
+                    tables.warnings.add("import", [("revision_differs", f"datasets/{revision.name}.json", revision.name, error.problem)])
+        return added
+
+    def _class_reviews(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.revisions.add_reviews(self._data.class_reviews())
+
+    def _predictions(self) -> int:
+        with self._study.database.read() as tables:
+            cids = {info.wnid: info.cid for info in tables.classes.all()}
+            known = {(entry.dataset, entry.model): entry.fingerprint for entry in tables.predictions.all()}
+        added = 0
+        for raw in self._data.predictions():
+            revision = self._revisions.get(raw.dataset)
+            if revision is not None and len(revision.images) == len(raw.top):
+                key = completion_key("published", raw.dataset, raw.model, sha256(raw.top.tobytes()).hexdigest(), revision.images[:1])
+                if known.get((raw.dataset, raw.model)) != key:
+                    self._store_predictions(raw, revision, cids, key)
+                    added += 1
+        return added
+
+    def _store_predictions(self, raw: RawPredictions, revision: Revision, cids: Mapping[str, int], key: str) -> None:
+        predictions = Predictions(
+            dataset=raw.dataset,
+            model=raw.model,
+            image_ids=tuple(image for image, _ in revision.images),
+            labels=np.array([cids.get(wnid, -1) for _, wnid in revision.images], np.int64),
+            top=raw.top,
+            provenance={"file": raw.file, "format": "published npy"},
+            notes=raw.notes,
+        )
+        corrected = correct_order(predictions)
+        relative = f"predictions/{quote(raw.dataset, safe='')}/{quote(raw.model, safe='')}.parquet"
+        path = self._study.folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_predictions(path, corrected)
+        entry = PredictionSet(raw.dataset, raw.model, relative, len(corrected.image_ids), key, corrected.notes)
+        with self._study.database.write() as tables:
+            tables.predictions.put(entry)
+            if corrected is not predictions:
+                tables.warnings.add("import", [("stored_worst_first", raw.file, raw.model, corrected.notes[-1])])
+
+    def _documents(self) -> int:
+        """What the study has no table for is kept as it is, so that an export loses nothing."""
+        documents: dict[str, Any] = {
+            "hit_candidates": {row.file: list(row.candidate_ids) for row in self._data.hit_candidates()},
+            "additional_images": [
+                [row.wnid, list(row.pos_control), list(row.candidates), list(row.neg_control)] for row in self._data.additional_images()
+            ],
+            "negative_classes": self._data.negative_classes(),
+            "class_thresholds": self._data.class_thresholds(),
+            "review_thresholds": [
+                [row.review.candidate_id, row.review.metric, row.threshold]
+                for row in self._data.neighbor_reviews()
+                if row.threshold is not None
+            ],
+        }
+        stored = 0
+        with self._study.database.write() as tables:
+            for name, content in documents.items():
+                if content and tables.settings.get(_DOCUMENTS + name) != content:
+                    tables.settings.put(_DOCUMENTS + name, content)
+                    stored += 1
+        return stored
+
+    def _referenced(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.candidates.add(row.as_candidate() for row in self._data.referenced_candidates())
+
+    def _originals(self) -> int:
+        with self._study.database.write() as tables:
+            return tables.originals.add(self._data.original_images())
+
+
+def _either(first: Iterable[T], otherwise: Iterable[T]) -> Iterator[T]:
+    """The first iterable, or the other where the first is empty."""
+    empty = True
+    for row in first:
+        empty = False
+        yield row
+    if empty:
+        yield from otherwise
+
+
+def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def worker_hash(study: Study) -> Callable[[str], str]:
+    """Turns a raw annotator id into what is kept: a hash keyed by ``RETEST_WORKER_KEY`` (or the study's name where it is not set)."""
+    key = os.environ.get(WORKER_KEY_VARIABLE, "") or study.config.study.name
+
+    def hashed(worker_id: str) -> str:
+        return hmac.new(key.encode(), worker_id.encode(), sha256).hexdigest()[:32]
+
+    return hashed
+
+
+def export_repository(study: Study, out: Path) -> list[str]:
+    """Write the study in the published layout below the new or empty folder ``out``; returns the files written.
+
+    Raises:
+        InputError: the folder is not empty, or a name in the study is no file name.
+    """
+    with study.database.read() as tables:
+        documents = {
+            name: tables.settings.get(_DOCUMENTS + name) or {}
+            for name in ("hit_candidates", "additional_images", "negative_classes", "class_thresholds", "review_thresholds")
+        }
+        thresholds = {(candidate, metric): value for candidate, metric, value in documents["review_thresholds"] or []}
+        content = LayoutContent(
+            classes=tables.classes.all(),
+            candidates=(c for c in tables.candidates.all() if c.source != "reference"),
+            occurrences=tables.candidates.all_occurrences(),
+            exclusions=tables.exclusions.all().values(),
+            hit_candidates=[HitCandidates(file, tuple(ids)) for file, ids in (documents["hit_candidates"] or {}).items()],
+            hits=tables.hits.all(),
+            hit_exclusions=[HitExclusion(uuid, reason) for uuid, reason in tables.hits.excluded().items()],
+            assignments=tables.assignments.all(),
+            negative_classes=documents["negative_classes"],
+            additional_images=[AdditionalImages(w, tuple(p), tuple(c), tuple(n)) for w, p, c, n in documents["additional_images"] or []],
+            neighbors=_neighbor_rows(tables.neighbors.by_candidate()),
+            neighbor_reviews=[
+                PublishedReview(review, thresholds.get((review.candidate_id, review.metric))) for review in tables.reviews.all()
+            ],
+            near_duplicates=tables.pairs.all(),
+            resolution_overrides=tables.pairs.overrides(),
+            class_thresholds=documents["class_thresholds"],
+            revisions=[tables.revisions.get(name) for name in tables.revisions.names()],
+            class_reviews=[review for name in tables.revisions.names() for review in tables.revisions.reviews(name).values()],
+            predictions=(_raw(study, entry) for entry in tables.predictions.all()),
+        )
+        return export_layout(content, out)
+
+
+def _neighbor_rows(rows: Iterable[tuple[str, str, tuple[Neighbor, ...]]]) -> Iterator[Neighbors]:
+    for candidate, metric, found in rows:
+        yield Neighbors(candidate, metric, found)
+
+
+def _raw(study: Study, entry: PredictionSet) -> RawPredictions:
+    predictions = read_predictions(study.folder / entry.blob_key)
+    return RawPredictions(entry.dataset, entry.model, "", predictions.top, entry.notes)

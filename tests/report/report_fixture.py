@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from retest.analysis import accuracy_rows, fit_accuracies, pair_models
+from retest.images import ImageParameters
 from retest.records import Predictions, Revision
 from retest.report.describe import parameters_of, revision_facts
 from retest.report.pivot import scatter_from_rows
@@ -136,8 +137,6 @@ def histograms():
 
 
 def full_report(**changes):
-    from retest.images import ImageParameters
-
     all_rows = rows()
     new = [name for name in SETS if name != "digits-val"]
     revision = Revision(
@@ -148,28 +147,30 @@ def full_report(**changes):
         42,
         {"histogram_bins": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "allow_upward_sampling": True, "min_num_annotations_candidates": 10},
     )
-    parts = dict(
-        title="Do handwritten-digit classifiers generalise to new digits?",
-        subtitle="A replication of the digits benchmark: three new test sets were drawn from a pool of candidates by the selection frequencies of annotators, and ten classifiers were put to the test on them.",
-        benchmark="scikit-learn digits",
-        original="digits-val",
-        datasets=(
+    parts = {
+        "title": "Do handwritten-digit classifiers generalise to new digits?",
+        "subtitle": "A replication of the digits benchmark: three new test sets were drawn from a pool of candidates by the selection "
+        "frequencies of annotators, and ten classifiers were put to the test on them.",
+        "benchmark": "scikit-learn digits",
+        "original": "digits-val",
+        "datasets": (
             DatasetFacts("digits-val", "Original", "The benchmark's own validation images.", 540),
             DatasetFacts("threshold0.7", "Threshold0.7", "Candidates that at least 70 % of annotators selected.", 100),
             DatasetFacts("matched-frequency", "MatchedFrequency", "Selection frequencies like those of the original, class by class.", 100),
             DatasetFacts("top-images", "TopImages", "The candidates that annotators selected most often.", 100),
             DatasetFacts("candidates", "Candidates"),
         ),
-        facts=(
+        "facts": (
             Fact("Classes", "10"),
             Fact("Models", "10"),
             Fact("Annotators per image", "10"),
             Fact("Seed", "2718"),
             Fact("Made", "2024-05-01"),
         ),
-        notices=(
+        "notices": (
             Notice(
-                "Answers come from the SIMULATED crowd: no human looked at these images. Selection frequencies and everything sampled by them are those of an error model.",
+                "Answers come from the SIMULATED crowd: no human looked at these images. Selection frequencies and everything "
+                "sampled by them are those of an error model.",
                 "Answers: SIMULATED crowd",
                 (Section.STAGES, Section.FREQUENCIES, Section.SAMPLES, Section.ACCURACY),
             ),
@@ -179,14 +180,14 @@ def full_report(**changes):
                 (Section.DUPLICATES, Section.STAGES),
             ),
         ),
-        warnings=(
+        "warnings": (
             Notice(
                 "MatchedFrequency was matched on noisy frequencies (10 annotators): the expected bias of its drop is +0.8 points.",
                 "Naive matching: expected bias +0.8 points",
                 (Section.FREQUENCIES,),
             ),
         ),
-        stages=(
+        "stages": (
             StageSize("Candidates collected", 1257, "found in the pool, before anything is left out"),
             StageSize("Candidates kept", 1198, "readable and not excluded"),
             StageSize("HITs planned", 31, "48 images each", "HITs"),
@@ -195,16 +196,18 @@ def full_report(**changes):
             StageSize("Candidates eligible", 871, "enough annotations, no near-duplicate, sufficiently reviewed"),
             StageSize("Sampled into a test set", 241, "distinct images of the three sets"),
         ),
-        exclusions=(
+        "exclusions": (
             ExclusionCount("near_duplicate", 58, "the same photo as an original or another candidate"),
             ExclusionCount("below_threshold", 210, "selected by too few annotators"),
             ExclusionCount("corrupt", 1, "cannot be decoded"),
         ),
-        frequencies=histograms(),
-        target=TargetComparison("matched-frequency", "digits-val", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (2, 4, 11, 23, 60), (2, 4, 10, 22, 62)),
-        samples=digit_images(),
-        duplicates=duplicates(),
-        planted=PlantedCheck(
+        "frequencies": histograms(),
+        "target": TargetComparison(
+            "matched-frequency", "digits-val", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (2, 4, 11, 23, 60), (2, 4, 10, 22, 62)
+        ),
+        "samples": digit_images(),
+        "duplicates": duplicates(),
+        "planted": PlantedCheck(
             (
                 PlantedKind("exact copy", 20, 20, "the same bytes"),
                 PlantedKind("shifted", 20, 19, "by one or two pixels"),
@@ -215,9 +218,9 @@ def full_report(**changes):
             77,
             "Found: the copy, or the image that it copies, is marked.",
         ),
-        accuracy=tuple(all_rows),
-        scatters=tuple(scatter_from_rows(all_rows, original="digits-val", new=name, fit=fit(all_rows, name)) for name in new),
-        extra_tables=(
+        "accuracy": tuple(all_rows),
+        "scatters": tuple(scatter_from_rows(all_rows, original="digits-val", new=name, fit=fit(all_rows, name)) for name in new),
+        "extra_tables": (
             ExtraTable(
                 "Accuracy by selection frequency",
                 (Column("frequency"), Column("images", "count"), Column("accuracy", "percent"), Column("log loss", "number")),
@@ -226,7 +229,7 @@ def full_report(**changes):
                 "Mean of ten models.",
             ),
         ),
-        methods=(
+        "methods": (
             MethodPart(
                 "Images",
                 ("Every image was decoded, turned by its EXIF orientation, converted to RGB and stored in three JPEG variants.",),
@@ -235,11 +238,12 @@ def full_report(**changes):
             MethodPart(
                 "Labelling",
                 (
-                    "Candidates were shown 42 at a time among six controls; annotators selected every image that holds an object of the class.",
+                    "Candidates were shown 42 at a time among six controls; annotators selected every image that holds "
+                    "an object of the class.",
                 ),
             ),
         ),
-        revisions=(revision_facts(revision),),
-        software=(Fact("retest", "0.1.0"), Fact("numpy", np.__version__), Fact("Python", "3.11")),
-    )
+        "revisions": (revision_facts(revision),),
+        "software": (Fact("retest", "0.1.0"), Fact("numpy", np.__version__), Fact("Python", "3.11")),
+    }
     return StudyReport(**{**parts, **changes})

@@ -40,26 +40,14 @@ def accuracy_chart(table: AccuracyTable, *, styles: SetStyles) -> Chart:
         f"Dot plot of the {metric} accuracy of {plural(len(table.lines), 'model')} on {plural(len(table.datasets), 'set')}, best first."
     )
     panel = Panel("Accuracy by model", described, _WIDTH, bottom + _BOTTOM, svg.join(parts))
+    compared = () if table.original is None else ("drop", "drop_low", "drop_high", "rank_change")
     rows = tuple(
-        (
-            table.metric,
-            dataset,
-            line.model,
-            cell.n,
-            cell.value,
-            cell.low,
-            cell.high,
-            cell.rank,
-            cell.drop,
-            cell.drop_low,
-            cell.drop_high,
-            cell.rank_change,
-        )
+        (table.metric, dataset, line.model, cell.n, cell.value, cell.low, cell.high, cell.rank, *(getattr(cell, name) for name in compared))
         for line in table.lines
         for dataset, cell in zip(table.datasets, line.cells, strict=True)
         if cell is not None
     )
-    header = ("metric", "dataset", "model", "n", "accuracy", "low", "high", "rank", "drop", "drop_low", "drop_high", "rank_change")
+    header = ("metric", "dataset", "model", "n", "accuracy", "low", "high", "rank", *compared)
     legend = tuple(LegendEntry(styles.marker(name, 0), styles.label(name)) for name in table.datasets)
     caption = "Markers: accuracy of a model on a set. Lines: confidence intervals."
     return Chart("accuracy-by-model", f"{metric.capitalize()} accuracy by model", caption, (panel,), Numbers(header, rows), 1, legend)

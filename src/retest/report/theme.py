@@ -24,7 +24,7 @@ LIGHT: Final[Mapping[str, str]] = {
     "link": "#0a5ca8",
     "alert": "#8f3d00",
     "alert-bg": "#fff3e2",
-    "alert-line": "#d9822b",
+    "alert-line": "#c9741d",
     "good": "#1d6b45",
     "bad": "#a3271f",
     "s0": "#4c5561",

@@ -87,12 +87,14 @@
     for (const other of lit) other.classList.remove("on");
     for (const chart of document.querySelectorAll(".chart.dimmed")) chart.classList.remove("dimmed");
     const name = node && node.dataset.model;
-    lit = name === undefined || node === null ? (node ? [node] : []) : byModel.get(name);
+    lit = !node ? [] : name === undefined ? [node] : byModel.get(name);
     for (const other of lit) {
       other.classList.add("on");
-      if (other.closest(".chart")) ring(other);
       const chart = other.closest(".chart");
-      if (chart && name !== undefined) chart.classList.add("dimmed");
+      if (chart && name !== undefined) {
+        chart.classList.add("dimmed");
+        ring(other);
+      }
     }
   };
 

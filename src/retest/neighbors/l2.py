@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors import _checks, _threads
-from retest.neighbors.knn import Knn, empty, from_matrix
+from retest.neighbors._l2_codes import Codes, Scheme, encode
+from retest.neighbors.knn import Knn, empty
 
-_CHUNK = 1024
-"""Centred pixels lie in -128..127, so a product is at most 2**14 and a sum of 1,024 of them at most 2**24: every partial
-sum of a float32 matrix product over that many pixels is an integer that float32 holds exactly, in any order of summation."""
-
-
-def squared_l2_matrix(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Squared Euclidean distances int64 (n, m) between uint8 (n, d) and (m, d), exact: brute force at the speed of BLAS."""
-    total = np.zeros((len(a), len(b)), np.float64)  # integers below 2**53
-    for start in range(0, a.shape[1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        total += np.subtract(a[:, part], 128, dtype=np.float32) @ np.subtract(b[:, part], 128, dtype=np.float32).T
-    return _centred_norms(a)[:, None] + _centred_norms(b)[None, :] - 2 * total.astype(np.int64)
-
-
-def _centred_norms(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    norms = np.zeros(len(images), np.int64)
-    for row, image in enumerate(images):
-        centred = image.astype(np.int32) - 128
-        norms[row] = int(np.dot(centred.astype(np.float64), centred.astype(np.float64)))
-    return norms
+_QUERIES_AT_ONCE = 256
+_REFERENCES_AT_ONCE = 16384
+_GROUP = 32
+_POWER_STEPS = 4
+_FAR = np.iinfo(np.int64).max
 
 
 def nearest_l2(
@@ -40,6 +28,19 @@ def nearest_l2(
 ) -> Knn:
     """The k references at the smallest squared Euclidean pixel distance, exactly.
 
+    Every reported distance is an integer sum over all pixels, and every reference that is left out is proven to be
+    farther: short codes of the images, a tenth of the size of the pixels, bound the distance from below and above. The
+    derivation, with all rounding errors, is in ``_l2_codes``. A search runs through blocks of references, and in each:
+
+    1. a float32 matrix product of the rough codes (448 numbers at 256 x 256) bounds all pairs; the few most promising
+       references get upper bounds from their fine codes, the k-th smallest of which is the first limit;
+    2. pairs within the limit are bounded by the middle (1,792) and then by the fine code (7,168 numbers); each new upper
+       bound may lower the limit;
+    3. what is left is compared pixel by pixel, lowest bound first and k per query at a time, strip by strip until the sum
+       plus the bound of the remaining strips exceeds the limit, which the k-th best distance lowers.
+
+    Similar queries are searched together, since they have references in common, which are then read from memory once.
+
     Args:
         queries: uint8 (q, h, w, 3), any size of image.
         references: uint8 (r, h, w, 3); may be memory-mapped. Equal distances go to the smaller index.
@@ -50,21 +51,118 @@ def nearest_l2(
     Raises:
         UsageError: an argument has another type, shape or size.
     """
+    return search_l2(queries, references, k=k, subset=subset, threads=threads)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class L2Work:
+    """How many pairs each stage of a search saw: the rest was ruled out before.
+
+    ``exact`` pairs were compared pixel by pixel, of which ``complete`` to the last strip.
+    """
+
+    pairs: int
+    middle: int
+    fine: int
+    exact: int
+    complete: int
+
+
+def search_l2(
+    queries: NDArray[np.uint8],
+    references: NDArray[np.uint8],
+    *,
+    k: int,
+    subset: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> tuple[Knn, L2Work]:
+    """``nearest_l2``, and how much the bounds ruled out (for measurements)."""
     _checks.check_image_pair(queries, references)
     _checks.check_k(k)
     _checks.check_threads(threads)
     positions = _checks.check_subset(subset, len(references))
-    result = empty(len(queries), k)
-    flat_queries = queries.reshape(len(queries), -1)
-    flat_references = references.reshape(len(references), -1)
+    search = _Search(_flat(queries), Scheme.of(queries.shape[1], queries.shape[2]), min(k, max(positions.size, 1)), threads)
+    flat_references = _flat(references)
+    for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
+        search.add(flat_references, positions[part])
+    return search.result(k, len(queries) * positions.size)
 
-    def search(rows: slice) -> None:
-        best = empty(rows.stop - rows.start, k)
-        for part in _threads.cut(positions.size, 512):
-            places = positions[part]
-            matrix = squared_l2_matrix(flat_queries[rows], flat_references[places]).astype(np.float64)
-            best = from_matrix(np.hstack([best.distances, matrix]), np.hstack([best.indices, np.broadcast_to(places, matrix.shape)]), k=k)
-        result.indices[rows], result.distances[rows] = best.indices, best.distances
 
-    _threads.run(search, _threads.cut(len(queries), 64), threads=threads)
-    return result
+class _Search:
+    """A search in progress: the best found so far for every query, brought up to date block by block."""
+
+    def __init__(self, queries: NDArray[np.uint8], scheme: Scheme, k: int, threads: int) -> None:
+        self._scheme, self._threads, self._images = scheme, threads, queries
+        codes = encode(queries, np.arange(len(queries)), scheme, threads=threads)
+        with _threads.single_threaded_blas():
+            self._order = order = _similar_together(codes.rough, np.arange(len(queries)), _GROUP)
+        self._codes = Codes(codes.rough[order], codes.rough_norms[order], codes.middle[order], codes.fine[order], codes.longest)
+        self._best, self._places = np.full((len(queries), k), _FAR, np.int64), np.full((len(queries), k), -1, np.int64)
+        self._counts = np.zeros(len(queries), np.int64)
+        self._work = np.zeros(4, np.int64)
+
+    def add(self, references: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
+        """Search one more block of references; blocks come in ascending order."""
+        codes = encode(references, positions, self._scheme, threads=self._threads)
+        size = max(1, min(_QUERIES_AT_ONCE, -(-len(self._images) // (2 * self._threads))))
+        pieces = _threads.cut(len(self._images), size)
+        for work in _threads.run(lambda rows: self._add_to(rows, references, codes, positions), pieces, threads=self._threads):
+            self._work += work
+
+    def _add_to(self, rows: slice, references: NDArray[np.uint8], b: Codes, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        from retest.neighbors._l2_kernels import Coded, Setup, search_rows  # imports numba, which costs a third of a second
+
+        a, middle, fine = self._codes, self._scheme.middle, self._scheme.fine
+        work = np.zeros(4, np.int64)
+        setup = Setup(
+            rough_slack=2.0**-23 * max(a.longest, b.longest),
+            middle_step=middle.step,
+            middle_slack=middle.slack,
+            middle_rows=middle.strip_rows,
+            fine_step=fine.step,
+            fine_slack=fine.slack,
+            fine_rows=fine.strip_rows,
+            norms=fine.columns,
+            strip_pixels=self._scheme.strip_pixels,
+        )
+        search_rows(
+            a.rough[rows] @ b.rough.T,
+            Coded(self._images, self._order[rows], a.rough_norms[rows], a.middle[rows], a.fine[rows]),
+            Coded(references, positions, b.rough_norms, b.middle, b.fine),
+            setup,
+            _GROUP,
+            self._best[rows],
+            self._places[rows],
+            self._counts[rows],
+            work,
+        )
+        return work
+
+    def result(self, k: int, pairs: int) -> tuple[Knn, L2Work]:
+        """What was found, in the order of the queries, with room for ``k`` neighbours."""
+        knn = empty(len(self._best), k)
+        kept = self._best.shape[1]
+        knn.indices[self._order, :kept] = self._places
+        knn.distances[self._order, :kept] = np.where(self._places >= 0, self._best, np.inf)
+        return knn, L2Work(pairs, *self._work.tolist())
+
+
+def _similar_together(rough: NDArray[np.float32], rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The rows in an order that puts similar ones into the same ``size``: split by the main direction, again and again."""
+    if rows.size <= size:
+        return rows
+    centred = rough[rows] - rough[rows].mean(axis=0)
+    direction = centred[int(np.argmax(np.einsum("ij,ij->i", centred, centred)))]
+    for _ in range(_POWER_STEPS):
+        direction = centred.T @ (centred @ direction)
+        direction /= max(float(np.linalg.norm(direction)), 1e-30)
+    order = rows[np.argsort(centred @ direction, kind="stable")]
+    half = max(size, (rows.size // 2 + size - 1) // size * size)
+    return np.concatenate([_similar_together(rough, order[:half], size), _similar_together(rough, order[half:], size)])
+
+
+def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A read-only view (n, values); always of one type, so that the kernels compile once."""
+    flat = np.asarray(np.ascontiguousarray(images)).reshape(len(images), images.shape[1] * images.shape[2] * 3).view()
+    flat.flags.writeable = False
+    return flat

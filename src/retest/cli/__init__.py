@@ -105,3 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
         hint = "Free some space and run the same command again: finished work is kept." if error.errno == 28 else ""
         click.echo(f"Error: {error.strerror or error}: {error.filename or ''} {hint}".rstrip(), err=True)
         sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"Internal error: {type(error).__name__}: {error}. This is a bug: run again with --debug and report it.", err=True)
+        sys.exit(70)

@@ -63,7 +63,8 @@ def _pairs(path: Path, text: str, images: Sequence[str]) -> list[tuple[str, str]
 
 def _json_pairs(value: Any, path: Path) -> list[tuple[str, str]]:
     rows = value.get("image_filenames", list(value.items())) if isinstance(value, dict) else value
-    if not isinstance(rows, list) or any(len(row) != 2 or not {str}.issuperset(map(type, row)) for row in rows):
+    pairs = isinstance(rows, list) and all(isinstance(row, (list, tuple)) and [type(part) for part in row] == [str, str] for row in rows)
+    if not pairs:
         raise InputError("holds no pairs of image and class", item=str(path), remedy=_FORMS)
     return [(image, name) for image, name in rows]
 

@@ -20,11 +20,12 @@ from retest.errors import InputError
 
 __all__ = ["read_plain_pickle"]
 
-_MAX_STEPS: Final = 2_000_000
+_MAX_STEPS: Final = 500_000
 _MARK: Final = object()
 _RECONSTRUCT: Final = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"})
 _NDARRAY: Final = frozenset({"numpy ndarray"})
 _DTYPE: Final = frozenset({"numpy dtype"})
+_BYTES: Final = frozenset({"__builtin__ bytes", "builtins bytes"})
 _ENCODE: Final = frozenset({"_codecs encode"})
 _DTYPES: Final = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
 
@@ -134,10 +135,12 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if not isinstance(arguments, tuple) or not arguments:
-            raise ValueError("a call without arguments")
         name = function.name if isinstance(function, _Name) else "something that is not a name"
-        if name in _RECONSTRUCT and isinstance(arguments[0], _Name) and arguments[0].name in _NDARRAY:
+        if not isinstance(arguments, tuple):
+            raise ValueError("a call without arguments")
+        if name in _BYTES and not arguments:  # how protocol 2 writes b""
+            self._stack.append(b"")
+        elif name in _RECONSTRUCT and isinstance(arguments[0], _Name) and arguments[0].name in _NDARRAY:
             self._stack.append(_Array())
         elif name in _DTYPE and arguments[0] in _DTYPES:
             self._stack.append(_DType(arguments[0]))

@@ -25,7 +25,6 @@ __all__ = ["RELEASES", "ImageNetV2", "Release", "Variant"]
 Variant = Literal["matched-frequency", "threshold0.7", "top-images"]
 
 NUM_CLASSES: Final = 1000
-IMAGES_PER_CLASS: Final = 10
 _BASE: Final = "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/"
 _WNID = re.compile(r"n\d{8}")
 _NUMBER = re.compile(r"0|[1-9]\d{0,2}")
@@ -75,7 +74,8 @@ class ImageNetV2(FileImages):
         root: the class folders' parent, or a folder that holds it or the archive.
         download: fetch and unpack the archive into ``root`` if the images are not there.
         wnids: the 1,000 class names in index order; needed only to check the names of wnid folders.
-        allow_partial: accept classes with another number of images than 10 (never a missing class).
+        allow_partial: accept missing numbered class folders, and classes with different numbers of images. By default all
+            classes must be there and equally large, so that an interrupted unpacking does not pass for a test set.
         progress: called with (bytes so far, bytes in all) while downloading.
         client: HTTP client for the download.
         file: another place of the same archive (a mirror); its checksum is then verified instead.
@@ -111,8 +111,11 @@ class ImageNetV2(FileImages):
                 raise InputError(problem, item=str(root), remedy="Unpack the archive there, or pass download=True")
             folder = _fetch(Path(root), release, file or release.file, progress, client)
         self.root = folder
-        self.layout, by_class = _class_folders(folder, tuple(wnids) if wnids is not None else None)
-        entries = [(label, path) for label, name in enumerate(by_class) for path in _images(folder / name, allow_partial)]
+        self.layout, by_class = _class_folders(folder, tuple(wnids) if wnids is not None else None, allow_partial)
+        images = {name: _images(folder / name) for name in by_class}
+        if not allow_partial:
+            _check_equal(folder, images)
+        entries = [(label, path) for label, name in enumerate(by_class) for path in images[name]]
         super().__init__(
             release.revision,
             image_ids=[path.stem if self.layout == "numbered" else f"{path.parent.name}/{path.stem}" for _, path in entries],
@@ -174,11 +177,11 @@ def _subfolders(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
-def _class_folders(folder: Path, wnids: tuple[str, ...] | None) -> tuple[Literal["numbered", "wnid"], tuple[str, ...]]:
+def _class_folders(folder: Path, wnids: tuple[str, ...] | None, allow_partial: bool) -> tuple[Literal["numbered", "wnid"], tuple[str, ...]]:
     """Names of the class folders in index order."""
     names = set(_subfolders(folder))
     numbered = tuple(str(index) for index in range(NUM_CLASSES))
-    if names == set(numbered):
+    if names == set(numbered) or (allow_partial and names <= set(numbered)):
         return "numbered", numbered
     if len(names) == NUM_CLASSES and all(_WNID.fullmatch(name) for name in names):
         expected = tuple(sorted(names)) if wnids is None else wnids
@@ -210,12 +213,17 @@ def _check_reupload(folder: Path, names: tuple[str, ...]) -> None:
             raise InputError(problem, item=str(folder / name), remedy=_REMEDY)
 
 
-def _images(folder: Path, allow_partial: bool) -> list[Path]:
-    files = sorted(_files(folder), key=lambda path: (len(path.stem), path.name) if path.stem.isdigit() else (0, path.name))
-    if not files or (len(files) != IMAGES_PER_CLASS and not allow_partial):
-        problem = f"holds {len(files)} images instead of {IMAGES_PER_CLASS}"
-        raise InputError(problem, item=str(folder), remedy="Unpack the archive again, or pass allow_partial=True")
-    return files
+def _images(folder: Path) -> list[Path]:
+    files = _files(folder) if folder.is_dir() else []
+    return sorted(files, key=lambda path: (len(path.stem), path.name) if path.stem.isdigit() else (0, path.name))
+
+
+def _check_equal(folder: Path, images: Mapping[str, list[Path]]) -> None:
+    usual = max(len(files) for files in images.values())
+    for name, files in images.items():
+        if len(files) != usual:
+            problem = f"holds {len(files)} images, other classes hold {usual}"
+            raise InputError(problem, item=str(folder / name), remedy="Unpack the archive again, or pass allow_partial=True")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -248,7 +248,8 @@ class _Transfer:
         with self.part.open("r+b" if start else "wb") as out:
             out.seek(start)
             out.truncate()
-            for block in response.iter_raw(_BLOCK):
+            # Without a chunk size: httpx would hold back a part of a chunk, and lose it when the connection breaks.
+            for block in response.iter_raw():
                 done += len(block)
                 if done > limit:
                     raise SourceError(f"sends more than the {limit} bytes of the file", item=self._file.url, remedy="Check the address")

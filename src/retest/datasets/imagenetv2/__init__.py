@@ -9,6 +9,7 @@ from retest.datasets.imagenetv2.export import LayoutContent, export_layout
 from retest.datasets.imagenetv2.layout import FAMILIES, Family, Inventory
 from retest.datasets.imagenetv2.mturk import IGNORED_HIT_FILES, submitter_of
 from retest.datasets.imagenetv2.records import (
+    REFERENCE_SOURCE,
     AdditionalImages,
     HitCandidates,
     HitExclusion,
@@ -26,6 +27,7 @@ from retest.datasets.imagenetv2.repository import PublishedData
 __all__ = [
     "FAMILIES",
     "IGNORED_HIT_FILES",
+    "REFERENCE_SOURCE",
     "AdditionalImages",
     "Family",
     "HitCandidates",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retest.records import Candidate, DuplicateOccurrence, Neighbor, NeighborReview, Split
 
 __all__ = [
+    "REFERENCE_SOURCE",
     "AdditionalImages",
     "HitCandidates",
     "HitExclusion",
@@ -30,6 +31,7 @@ _CANDIDATE_ID = re.compile(r"[0-9a-f]{40}")
 _VAL_OR_TEST = re.compile(r"ILSVRC2012_(val|test)_\d{8}\.JPEG")
 _TRAIN = re.compile(r"(n\d{8})_\d+\.JPEG")
 REFERENCE_SOURCE: Final = "reference"
+"""``Candidate.source`` of candidates that are only known by reference."""
 
 
 def is_candidate_id(image_id: str) -> bool:

@@ -28,7 +28,8 @@ class References:
     def candidate_of_class(self, kind: str, image_id: str, wnid: str) -> None:
         """An image to label or to test on, mentioned together with its class; ``kind`` is a key of ``classes``."""
         if not is_candidate_id(image_id):
-            self.original(image_id, wnid)
+            # An original image shown for labelling is asked about a class, which need not be its own.
+            self.original(image_id, wnid if kind == "revision" else None)
             return
         taken = self.classes[kind].setdefault(image_id, wnid)
         if taken != wnid:

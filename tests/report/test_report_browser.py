@@ -176,9 +176,10 @@ def test_nothing_is_wider_than_the_window(visit, address, width):
     tab = visit(address, viewport={"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     smallest = tab.evaluate(
-        """Math.min(...[...document.querySelectorAll("main svg.chart:not(.key) text")].map(
-             node => parseFloat(getComputedStyle(node).fontSize) * node.getScreenCTM().a / node.ownerSVGElement.getScreenCTM().a
-                     * (node.closest("svg.chart").getBoundingClientRect().width / node.closest("svg.chart").viewBox.baseVal.width)))"""
+        """Math.min(...[...document.querySelectorAll("main svg.chart:not(.key) text")].map(node => {
+             const chart = node.closest("svg.chart");
+             return parseFloat(getComputedStyle(node).fontSize) * chart.getBoundingClientRect().width / chart.viewBox.baseVal.width;
+           }))"""
     )
     assert smallest >= 8.0
 

@@ -130,7 +130,7 @@ def test_all_parts_of_a_full_report_are_there(read, report):
         "shifted by one pixel; the component holds an original image",
         "Planted copies found",
         "96.2 %",
-        "Precision 97.5 %: 77 of 79 candidates marked as near-duplicate are copies.",
+        "Precision 97.5 %: 77 of 79 candidates marked as near-duplicate are marked rightly.",
         "Accuracy by selection frequency",
         "Fits from original to new accuracy",
         "Top-5 accuracy, percent",

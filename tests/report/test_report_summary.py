@@ -116,7 +116,7 @@ def test_fits_on_other_scales_are_read_out_only_where_there_is_none_in_percent()
 def test_planted_copies():
     check = PlantedCheck((PlantedKind("copy", 20, 19),), 21, 20)
     assert summary_sentences(StudyReport(title="t", planted=check)) == (
-        "The near-duplicate search found 19 of 20 planted copies; 20 of the 21 candidates it marked are copies.",
+        "The near-duplicate search found 19 of 20 planted copies; of the 21 candidates it marked, 20 are marked rightly.",
     )
     assert summary_sentences(StudyReport(title="t", planted=PlantedCheck((PlantedKind("copy", 20, 0),), 0, 0))) == (
         "The near-duplicate search found 0 of 20 planted copies.",

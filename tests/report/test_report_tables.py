@@ -11,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from retest.analysis import AccuracyRow, clopper_pearson, compare_test_sets
+from retest.analysis import AccuracyRow, ModelPoint, PairedModels, clopper_pearson, compare_test_sets, fit_accuracies
 from retest.errors import InputError, NotFoundError, UsageError
 from retest.report import (
     ACCURACY_COLUMNS,
+    StudyReport,
     accuracy_csv,
     accuracy_json_rows,
     accuracy_table,
     accuracy_text,
     fit_text,
+    render_html,
+    scatter_from_points,
     scatter_from_rows,
 )
 
@@ -206,6 +209,20 @@ def test_scatter_holds_the_models_that_both_sets_have():
         scatter_from_rows(ROWS, original="val", new="nwe")
     with pytest.raises(UsageError, match="has no point"):
         scatter_from_rows([row("val", "a", 1), row("new", "b", 1)], original="val", new="new")
+
+
+def test_scatter_of_published_tables_has_no_intervals():
+    points = tuple(ModelPoint(f"m{i}", 0.6 + 0.05 * i, 0.5 + 0.06 * i, img_size=224) for i in range(5))
+    paired = PairedModels("val", "new", "top1", points)
+    fit = fit_accuracies(points, original="val", new="new", bootstrap=100)
+    scatter = scatter_from_points(paired, fit=fit)
+    assert [(p.model, p.x, p.x_low, p.y_high) for p in scatter.points][1] == ("m1@224", 0.65, None, None)
+    assert scatter.band is not None
+    text = render_html(StudyReport(title="Tables alone", scatters=(scatter,)))
+    assert "Crosses are" not in text
+    assert "m4@224" in text
+    with pytest.raises(UsageError, match="has no point"):
+        scatter_from_points(PairedModels("val", "new", "top1", ()))
 
 
 @pytest.mark.parametrize("scale", ["linear", "probit", "logit"])

@@ -7,7 +7,7 @@ Fill a :class:`StudyReport` and give it to :func:`render_html`; figures for pape
 from retest.report.describe import parameters_of, plain_value, revision_facts
 from retest.report.figures import figure_pdf, figure_png, figure_svg
 from retest.report.html import render_html
-from retest.report.pivot import AccuracyCell, AccuracyLine, AccuracyTable, accuracy_table, fit_band, scatter_from_rows
+from retest.report.pivot import AccuracyCell, AccuracyLine, AccuracyTable, accuracy_table, fit_band, scatter_from_points, scatter_from_rows
 from retest.report.records import (
     Band,
     Column,
@@ -86,6 +86,7 @@ __all__ = [
     "plain_value",
     "render_html",
     "revision_facts",
+    "scatter_from_points",
     "scatter_from_rows",
     "set_changes",
     "set_styles",

@@ -12,8 +12,8 @@ from retest.report.styles import SetStyles
 from retest.report.svg import Axis
 from retest.report.wording import METRIC_NAMES, interval, percent, plural, signed
 
-_WIDTH, _RIGHT, _TOP, _BOTTOM = 430.0, 14.0, 8.0, 42.0
-_NAMES_AT_MOST = 140.0
+_WIDTH, _RIGHT, _TOP, _BOTTOM = 400.0, 12.0, 8.0, 42.0
+_NAMES_AT_MOST = 130.0
 _LANE, _ROW_GAP = 8.0, 9.0
 
 

@@ -204,7 +204,9 @@ def planted_page_table(check: PlantedCheck) -> PageTable:
     precision = ""
     if check.precision is not None:
         marked = plural(check.marked, "candidate")
-        precision = f"Precision {percent(check.precision)} %: {count(check.correct)} of {marked} marked as near-duplicate are copies."
+        precision = (
+            f"Precision {percent(check.precision)} %: {count(check.correct)} of {marked} marked as near-duplicate are marked rightly."
+        )
     numbers = Numbers(
         ("kind", "planted", "found", "recall"),
         tuple((kind.kind, kind.planted, kind.found, kind.recall) for kind in check.kinds),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from retest.analysis import AccuracyRow, ComparisonRow, LinearFit, Metric, compare_test_sets, prediction_band
+from retest.analysis import AccuracyRow, ComparisonRow, LinearFit, Metric, PairedModels, compare_test_sets, prediction_band
 from retest.errors import InputError, NotFoundError
 from retest.report.records import Band, Scatter, ScatterPoint
 
@@ -135,10 +135,24 @@ def scatter_from_rows(
     if new not in table.datasets:
         raise NotFoundError("no accuracy for this set", item=new, remedy=f"Sets with accuracies: {', '.join(table.datasets)}.")
     pairs = zip(table.lines, table.column(original), table.column(new), strict=True)
-    points = tuple(ScatterPoint(line.model, a.value, b.value, a.low, a.high, b.low, b.high) for line, a, b in pairs if a and b)
-    band = None if fit is None else fit_band(fit, points, confidence=confidence)
-    scale = "linear" if fit is None else fit.scale
-    return Scatter(original, new, points, metric, scale, fit, band, note)
+    points = [ScatterPoint(line.model, a.value, b.value, a.low, a.high, b.low, b.high) for line, a, b in pairs if a and b]
+    return _scatter(points, original, new, fit, metric, confidence, note)
+
+
+def scatter_from_points(paired: PairedModels, *, fit: LinearFit | None = None, confidence: float = 0.95, note: str = "") -> Scatter:
+    """The scatter of models of which only accuracies are known, as from two published tables; it has no intervals.
+
+    Args:
+        paired: the models that two tables share (:func:`retest.analysis.join_tables` or ``pair_models``).
+        fit: as for :func:`scatter_from_rows`.
+        confidence: coverage of the prediction band.
+        note: shown below the figure.
+
+    Raises:
+        UsageError: the sets share no model, or the fit is of other sets or of another metric.
+    """
+    points = [ScatterPoint(point.label, point.original, point.new) for point in paired.points]
+    return _scatter(points, paired.original, paired.new, fit, paired.metric, confidence, note)
 
 
 def fit_band(fit: LinearFit, points: Sequence[ScatterPoint], *, confidence: float = 0.95) -> Band | None:
@@ -151,6 +165,13 @@ def fit_band(fit: LinearFit, points: Sequence[ScatterPoint], *, confidence: floa
     x = [low + (high - low) * i / (_BAND_POINTS - 1) for i in range(_BAND_POINTS)]
     band = prediction_band(fit, x, confidence=confidence)
     return Band(tuple(x), tuple(band.low.tolist()), tuple(band.high.tolist()), f"{confidence:.0%} prediction band".replace("%", " %"))
+
+
+def _scatter(
+    points: Sequence[ScatterPoint], original: str, new: str, fit: LinearFit | None, metric: Metric, confidence: float, note: str
+) -> Scatter:
+    band = fit_band(fit, points, confidence=confidence) if fit is not None and points else None
+    return Scatter(original, new, tuple(points), metric, "linear" if fit is None else fit.scale, fit, band, note)
 
 
 def _cell(row: AccuracyRow, metric: Metric) -> AccuracyCell | None:

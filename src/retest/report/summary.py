@@ -144,4 +144,4 @@ def _planted_sentences(report: StudyReport) -> list[str]:
     found = f"The near-duplicate search found {count(check.found)} of {count(check.planted)} planted copies"
     if check.precision is None:
         return [f"{found}."]
-    return [f"{found}; {count(check.correct)} of the {count(check.marked)} candidates it marked are copies."]
+    return [f"{found}; of the {plural(check.marked, 'candidate')} it marked, {count(check.correct)} are marked rightly."]

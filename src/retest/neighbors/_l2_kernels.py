@@ -71,6 +71,7 @@ class State(NamedTuple):
 
 
 _INFINITY = np.iinfo(np.int64).max
+_LARGEST = np.finfo(np.float64).max  # a limit that everything passes but infinity, which marks a reference as done
 _LARGEST_ROUND = 1024
 _CACHED_REFERENCES = 16  # their codes and those of a group of queries fit into a cache of 1 MB
 _SUM_LENGTH = 32768  # squares are at most 255**2, so that many of them fit into int32
@@ -147,7 +148,7 @@ def _set_limits(state: Any, g: Any, setup: Any, rough_norm: Any) -> None:
     """Beyond these, the rough, middle and fine codes prove that a pair is farther than the k-th smallest upper bound."""
     k = state.upper.shape[1]
     if state.counts[g] < k:
-        state.limits[g], state.rough[g], state.middle[g], state.fine[g] = _INFINITY, np.inf, _INFINITY, _INFINITY
+        state.limits[g], state.rough[g], state.middle[g], state.fine[g] = _INFINITY, _LARGEST, _INFINITY, _INFINITY
         return
     state.limits[g] = state.upper[g, k - 1]
     root = np.sqrt(np.float64(state.limits[g]))

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -16,6 +17,11 @@ Result = TypeVar("Result")
 _lock = threading.Lock()
 _users = 0
 _limits: Any = None
+
+
+@cache
+def _controller() -> Any:
+    return ThreadpoolController()  # looks through the loaded libraries, which takes a millisecond
 
 
 @contextmanager
@@ -27,7 +33,7 @@ def single_threaded_blas() -> Iterator[None]:
     global _users, _limits
     with _lock:
         if _users == 0:
-            _limits = threadpool_limits(limits=1, user_api="blas")
+            _limits = _controller().limit(limits=1, user_api="blas")
         _users += 1
     try:
         yield

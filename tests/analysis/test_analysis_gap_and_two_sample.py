@@ -65,9 +65,9 @@ def test_difference_of_symmetric_intervals_is_the_usual_one():
 
 def test_auc_equals_scikit_learn():
     rng = np.random.default_rng(0)
-    scores, positive = rng.normal(size=(50, 3)), rng.random((50, 3)) < 0.3
-    assert _auc(scores, positive) == pytest.approx([roc_auc_score(positive[:, j], scores[:, j]) for j in range(3)])
-    assert _auc(scores, np.ones((50, 3), dtype=bool)).tolist() == [0.5] * 3
+    scores, positive = rng.normal(size=(3, 50)), rng.random((3, 50)) < 0.3
+    assert _auc(scores, positive) == pytest.approx([roc_auc_score(positive[j], scores[j]) for j in range(3)])
+    assert _auc(scores, np.ones((3, 50), dtype=bool)).tolist() == [0.5] * 3
 
 
 def test_statistic_equals_a_cross_validated_ridge_classifier():

@@ -264,5 +264,7 @@ def test_arguments_are_checked():
     other = AnnotationCounts(np.array([10]), np.array([10]))
     with pytest.raises(InputError, match=r"pool: new images with .* but no candidate has them"):
         matching_bias(study.original, study.pool, study.correct, pool=other)
+    with pytest.raises(InputError, match="new: no original image has a selection frequency that a new image has"):
+        matching_bias(AnnotationCounts(np.full(9, 3), np.zeros(9, int)), AnnotationCounts(np.full(9, 3), np.full(9, 3)), np.ones(9))
     with pytest.raises(ConfigError, match="knots: 1 is out of range"):
         MatchingParameters(knots=1)

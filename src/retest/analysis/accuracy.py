@@ -130,9 +130,10 @@ def class_accuracies(
     correct = top_correct(predictions)
     known = predictions.labels >= 0
     _require_labelled(predictions, int(known.sum()))
-    cids, position = np.unique(predictions.labels[known], return_inverse=True)
-    n = np.bincount(position)
-    k = np.bincount(position, weights=correct[known]).astype(np.int64)
+    labels = predictions.labels[known]
+    images = np.bincount(labels)
+    cids = np.flatnonzero(images)
+    n, k = images[cids], np.bincount(labels[correct[known]], minlength=len(images))[cids]
     low, high = proportion_interval(k, n, confidence=confidence, method=method)
     return [
         ClassAccuracy(predictions.dataset, predictions.model, int(cid), int(n[i]), float(k[i] / n[i]), float(low[i]), float(high[i]))

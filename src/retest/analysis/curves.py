@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, xlogy
 
 from retest.analysis.mixture import cell_masses
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _GRID = 64
-_CHUNK_ENTRIES = 8_000_000
+_CHUNK_ENTRIES = 100_000  # small enough for the processor's cache
 _MOST_STEPS = 50
 
 _EDGES = np.sin(0.5 * np.pi * np.arange(_GRID + 1) / _GRID) ** 2  # fine near 0 and 1, where beta densities are steep
@@ -56,7 +56,7 @@ def mean_accuracy(coefficients: Floats, mixtures: Floats) -> Floats:
     return mean
 
 
-def fit_curves(posterior: Floats, images: Floats, right: Floats, *, knots: int) -> Floats:
+def fit_curves(posterior: Floats, images: Floats, right: Floats, *, knots: int, start: Floats | None = None) -> Floats:
     """Coefficients (m, b, p) that maximise the binomial likelihood of the right answers per cell, by Fisher scoring.
 
     The probability of a right answer in a cell is the mean of the curve over the posterior of true frequencies. A weak
@@ -67,37 +67,45 @@ def fit_curves(posterior: Floats, images: Floats, right: Floats, *, knots: int) 
         images: per cell, (b, c).
         right: right answers per cell, (m, b, c).
         knots: of the spline, p.
+        start: coefficients to start from, (m, 1, p); flat curves without it.
     """
     m, b, _ = right.shape
-    p = knots
-    basis = _spline_basis(_MIDDLE, _knots(p))
-    rate = (right.sum(axis=2) + 0.5) / (images.sum(axis=1) + 1.0)
-    coefficients = np.zeros((m, b, p))
-    coefficients[:, :, 0] = logit(rate)
-    step = max(1, _CHUNK_ENTRIES // (m * len(basis) * p))
-    for start in range(0, b, step):
-        part = slice(start, start + step)
-        coefficients[:, part] = _score_curves(coefficients[:, part], posterior[part], images[part], right[:, part], basis)
-    return coefficients
+    basis = _spline_basis(_MIDDLE, _knots(knots))
+    coefficients = np.zeros((b, m, knots))
+    if start is None:
+        coefficients[:, :, 0] = logit((right.sum(axis=2) + 0.5) / (images.sum(axis=1) + 1.0)).T
+    else:
+        coefficients[:] = start[:, 0]
+    hits = right.transpose(1, 0, 2)
+    step = max(1, _CHUNK_ENTRIES // (m * posterior.shape[1] * knots))
+    for at in range(0, b, step):
+        part = slice(at, at + step)
+        coefficients[part] = _score_curves(coefficients[part], posterior[part], images[part, None], hits[part], basis)
+    return coefficients.transpose(1, 0, 2)
 
 
 def _score_curves(coefficients: Floats, posterior: Floats, images: Floats, right: Floats, basis: Floats) -> Floats:
-    m, b, p = coefficients.shape
+    b, m, p = coefficients.shape
     ridge = np.full(p, 1e-2)
     ridge[0] = 1e-6
+    to_mean = np.ascontiguousarray(posterior.swapaxes(1, 2))  # (b, g, c)
+    to_slope = (to_mean[..., None] * basis[None, :, None, :]).reshape(b, len(basis), -1)  # (b, g, c * p)
+    step, best = np.zeros_like(coefficients), np.full((b, m, 1), -np.inf)
     for _ in range(_MOST_STEPS):
-        curve = expit(coefficients @ basis.T)  # (m, b, g)
-        mean = np.einsum("bcg,mbg->mbc", posterior, curve, optimize=True)
-        slope = (curve * (1.0 - curve)).transpose(1, 2, 0)[..., None] * basis[None, :, None, :]  # (b, g, m, p)
-        jacobian = (posterior @ slope.reshape(b, -1, m * p)).reshape(b, -1, m, p).transpose(2, 0, 1, 3)  # (m, b, c, p)
-        mean = np.clip(mean, 1e-9, 1 - 1e-9)
+        trial = coefficients + step
+        curve = expit(trial @ basis.T)  # (b, m, g)
+        mean = np.clip(curve @ to_mean, 1e-9, 1 - 1e-9)  # (b, m, c)
+        likelihood = (xlogy(right, mean) + xlogy(images - right, 1.0 - mean)).sum(axis=2) - 0.5 * (trial**2 @ ridge)
+        better = likelihood[..., None] >= best  # where not, the next trial is a shorter step from the same place
+        coefficients, best = np.where(better, trial, coefficients), np.maximum(best, likelihood[..., None])
+        jacobian = ((curve * (1.0 - curve)) @ to_slope).reshape(b, m, -1, p)
         variance = mean * (1.0 - mean)
-        score = np.einsum("mbc,mbcp->mbp", (right - images * mean) / variance, jacobian, optimize=True) - ridge * coefficients
+        score = (((right - images * mean) / variance)[:, :, None, :] @ jacobian)[:, :, 0] - ridge * trial
         information = (jacobian * (images / variance)[..., None]).swapaxes(2, 3) @ jacobian + np.diag(ridge)
-        step = np.linalg.solve(information, score[..., None])[..., 0]
-        step /= np.maximum(1.0, np.abs(step).max(axis=-1, keepdims=True) / 2.0)
-        coefficients = coefficients + step
-        if np.abs(step).max() < 1e-6:
+        scoring = np.linalg.solve(information, score[..., None])[..., 0]
+        scoring /= np.maximum(1.0, np.abs(scoring).max(axis=-1, keepdims=True) / 2.0)
+        step = np.where(better, scoring, 0.25 * step)
+        if np.abs(step).max() < 1e-4:
             break
     return coefficients
 

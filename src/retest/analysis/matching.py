@@ -144,11 +144,14 @@ def matching_bias(
     data = _prepare(original, new, hits, pool, parameters)
     p1 = fit_beta_mixture(original, components=parameters.components)
     p2 = fit_beta_mixture(new if pool is None else pool, components=parameters.components)
-    point = _estimate(data, data.whole(), pack(p1), pack(p2), parameters, refit=False)
-    draws = _estimate(data, data.draw(parameters.bootstrap, parameters.seed), pack(p1), pack(p2), parameters, refit=True)
+    point = _estimate(data, data.whole(), pack(p1), pack(p2), parameters)
+    draws = _estimate(data, data.draw(parameters.bootstrap, parameters.seed), pack(p1), pack(p2), parameters, start=point.coefficients)
     tail = 50.0 * (1.0 - parameters.confidence)
-    ends = np.percentile(draws.with_bias(), (tail, 100.0 - tail), axis=-1)
     values = point.with_bias()[:, :, 0]
+    if np.isnan(values).any():
+        raise InputError("no original image has a selection frequency that a new image has", item="new", remedy="Label more images.")
+    # In very small studies a draw can lack any common frequency; it has no naive value.
+    ends = np.nanpercentile(draws.with_bias(), (tail, 100.0 - tail), axis=-1)
     rows = []
     for i, name in enumerate(names):
         naive, jackknife, corrected = (Estimate(float(values[q, i]), float(ends[0, q, i]), float(ends[1, q, i])) for q in range(3))
@@ -257,16 +260,19 @@ def _notes(original: AnnotationCounts, pool: AnnotationCounts, new: AnnotationCo
     return tuple(notes)
 
 
-def _estimate(data: _Cells, draws: _Draws, p1: Floats, p2: Floats, parameters: MatchingParameters, *, refit: bool) -> _Estimates:
+def _estimate(
+    data: _Cells, draws: _Draws, p1: Floats, p2: Floats, parameters: MatchingParameters, *, start: Floats | None = None
+) -> _Estimates:
+    """Estimates for each draw; with ``start`` (curves of the data themselves) the mixtures are fitted anew to each."""
     n, d = data.annotators, parameters.leave_out
     full, fewer = _naive(data, draws, n), _naive(data, draws, n - d)
     b = len(draws.original)
     theta1, theta2 = np.repeat(p1, b, axis=0), np.repeat(p2, b, axis=0)
-    if refit:
+    if start is not None:
         theta1, _ = fit_cells(theta1, data.original[0], data.original[1], draws.original, em_steps=2)
         theta2, _ = fit_cells(theta2, data.pool[0], data.pool[1], draws.pool, em_steps=2)
     posterior = posterior_frequencies(data.new[0], data.new[1], theta2)
-    coefficients = fit_curves(posterior, draws.images, draws.right, knots=parameters.knots)
+    coefficients = fit_curves(posterior, draws.images, draws.right, knots=parameters.knots, start=start)
     corrected = mean_accuracy(coefficients, theta1)
     return _Estimates(full, (n * full - (n - d) * fewer) / d, corrected, coefficients)
 
@@ -280,7 +286,9 @@ def _naive(data: _Cells, draws: _Draws, annotators: int) -> Floats:
     images, right = weight @ table, (weight * accuracy) @ table
     accuracy_j = np.divide(right, images, out=np.zeros_like(right), where=images > 0)
     share = np.where(images > 0, original, 0.0)
-    result: Floats = (share * accuracy_j).sum(axis=-1) / share.sum(axis=-1)
+    covered = share.sum(axis=-1)
+    total = (share * accuracy_j).sum(axis=-1)
+    result: Floats = np.divide(total, covered, out=np.full(total.shape, np.nan), where=covered > 0)
     return result
 
 

@@ -112,7 +112,7 @@ def compare_all_pairs(
     *,
     models: Sequence[str] | None = None,
     confidence: float = 0.95,
-    bootstrap: int = 2_000,
+    bootstrap: int = 1_000,
     seed: int = 0,
 ) -> list[PairedComparison]:
     """Compare every pair of models, better model first, with p-values adjusted for the number of pairs.

@@ -120,8 +120,8 @@ def _components(x: Floats, parameters: TwoSampleParameters) -> Floats:
     if (x == x[0]).all():
         raise InputError("all images have the same features", remedy="Use features that differ between images.")
     number = min(parameters.components, x.shape[1], len(x) - 1)
-    solver = "randomized" if number < 0.5 * min(x.shape) and min(x.shape) > 500 else "full"
-    scores: Floats = PCA(number, svd_solver=solver, random_state=parameters.seed).fit_transform(x)
+    solver = "covariance_eigh" if x.shape[1] <= min(len(x), 1024) else "randomized" if number < 0.2 * min(x.shape) else "full"
+    scores: Floats = PCA(number, svd_solver=solver, iterated_power=3, random_state=parameters.seed).fit_transform(x)
     spread = scores.std(axis=0)
     varies = spread > 1e-9 * max(float(spread.max()), np.finfo(np.float64).tiny)
     scaled: Floats = scores[:, varies] / spread[varies]
@@ -130,10 +130,10 @@ def _components(x: Floats, parameters: TwoSampleParameters) -> Floats:
 
 def _permuted(is_new: NDArray[np.bool_], groups: NDArray[np.intp], permutations: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Labels exchanged at random within groups, (permutations, n)."""
+    result = np.repeat(is_new[None], permutations, axis=0)
     by_group = np.argsort(groups, kind="stable")
-    result = np.empty((permutations, len(is_new)), dtype=np.bool_)
-    for row in result:
-        row[by_group] = is_new[np.lexsort((rng.random(len(is_new)), groups))]
+    for members in np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1):
+        result[:, members] = rng.permuted(result[:, members], axis=1)
     return result
 
 
@@ -148,20 +148,19 @@ def _cross_validate(x: Floats, labels: NDArray[np.bool_], fold: NDArray[np.intp]
         gram[np.diag_indices_from(gram)] += parameters.ridge * len(design)
         targets = labels[:, train].T.astype(np.float64)
         weights = np.linalg.solve(gram, design.T @ (targets - targets.mean(axis=0)))
-        scores = (x[test] - centre) @ weights
-        aucs.append(_auc(scores, labels[:, test].T))
+        scores = weights.T @ (x[test] - centre).T
+        aucs.append(_auc(scores, labels[:, test]))
         fitted, truth = design @ weights[:, 0], labels[0, train]
-        recognised[test] = (scores[:, 0] > 0.5 * (fitted[truth].mean() + fitted[~truth].mean())) == labels[0, test]
+        recognised[test] = (scores[0] > 0.5 * (fitted[truth].mean() + fitted[~truth].mean())) == labels[0, test]
     balanced = 0.5 * (recognised[labels[0]].mean() + recognised[~labels[0]].mean())
     return np.mean(aucs, axis=0), float(balanced)
 
 
 def _auc(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
-    """Area under the ROC curve of each column by the rank-sum formula; 0.5 where one kind is missing, (p,)."""
-    ranks = np.empty(scores.shape, dtype=np.float64)
-    np.put_along_axis(ranks, np.argsort(scores, axis=0), np.arange(1, len(scores) + 1)[:, None] * 1.0, axis=0)
-    n1 = positive.sum(axis=0)
-    pairs = n1 * (len(scores) - n1)
-    u = np.where(positive, ranks, 0.0).sum(axis=0) - n1 * (n1 + 1) / 2
+    """Area under the ROC curve of each row by the rank-sum formula; 0.5 where one kind is missing, (p,)."""
+    by_score = np.take_along_axis(positive, np.argsort(scores, axis=1), axis=1)
+    n1 = positive.sum(axis=1)
+    pairs = n1 * (scores.shape[1] - n1)
+    u = by_score @ np.arange(1.0, scores.shape[1] + 1.0) - n1 * (n1 + 1) / 2
     auc: Floats = np.divide(u, pairs, out=np.full(len(pairs), 0.5), where=pairs > 0)
     return auc

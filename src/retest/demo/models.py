@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from retest.images import load_rgb, variant_names
 from retest.models import GreyVector, MlpFeaturiser, SklearnClassifier
 from retest.records import Split
+from retest.stages._common import Progress, silent
 from retest.study import Study
 
 _PREPROCESSING = GreyVector(side=8)
@@ -26,12 +27,16 @@ def training_data(study: Study) -> tuple[NDArray[np.float64], NDArray[np.int64]]
     return np.stack(vectors), np.array([cids[str(image.wnid)] for image in images], np.int64)
 
 
-def train_classifiers(study: Study) -> list[SklearnClassifier]:
+def train_classifiers(study: Study, *, progress: Progress = silent) -> list[SklearnClassifier]:
     """Ten classifiers of different kinds; equal training images give equal classifiers."""
     vectors, labels = training_data(study)
-    return [
-        SklearnClassifier(name, estimator.fit(vectors, labels), preprocessing=_PREPROCESSING) for name, estimator in _estimators().items()
-    ]
+    estimators = _estimators()
+    trained = []
+    with progress("Train classifiers", total=len(estimators)) as advance:
+        for name, estimator in estimators.items():
+            trained.append(SklearnClassifier(name, estimator.fit(vectors, labels), preprocessing=_PREPROCESSING))
+            advance(1)
+    return trained
 
 
 def _estimators() -> dict[str, Any]:
@@ -60,9 +65,12 @@ def _estimators() -> dict[str, Any]:
     }
 
 
-def train_featuriser(study: Study) -> MlpFeaturiser:
+def train_featuriser(study: Study, *, progress: Progress = silent) -> MlpFeaturiser:
     """Hidden layer of a small network, the demo's counterpart of fc7; the network is not among the evaluated classifiers."""
     from sklearn.neural_network import MLPClassifier
 
-    vectors, labels = training_data(study)
-    return MlpFeaturiser(MLPClassifier((128,), max_iter=200, random_state=7).fit(vectors, labels), preprocessing=_PREPROCESSING)
+    with progress("Train featuriser", total=1) as advance:
+        vectors, labels = training_data(study)
+        network = MLPClassifier((128,), max_iter=200, random_state=7).fit(vectors, labels)
+        advance(1)
+    return MlpFeaturiser(network, preprocessing=_PREPROCESSING)

@@ -27,7 +27,21 @@ from retest.records import Split
 from retest.report import PlantedCheck
 from retest.sampling import SamplingParameters
 from retest.sources import FetchingSource, SearchParameters
-from retest.stages import benchmark, collect, duplicates, evaluate, export, images, label, neighbors, publish, report, sample, simulate
+from retest.stages import (
+    benchmark,
+    check,
+    collect,
+    duplicates,
+    evaluate,
+    export,
+    images,
+    label,
+    neighbors,
+    publish,
+    report,
+    sample,
+    simulate,
+)
 from retest.stages._common import Progress, Stamp, compare_variant, completion_key, silent
 from retest.stages._pixels import pixel_matrix
 from retest.study import BenchmarkSettings, SourceSettings, Study, StudyConfig, StudySettings, create_study
@@ -37,9 +51,9 @@ OPAQUE_KEY = b"the demo's pages are never shown to anybody"
 FEATURISER = "mlp"
 
 # Up to where neighbours are reviewed: about the nearest-neighbour distances of different digits, so that the reviewer sees both kinds.
-REVIEW_TARGETS = {"l2": 5.0e6, "dssim": 0.06, FEATURISER: 1.5}
+REVIEW_TARGETS = {"l2": 5.0e6, "dssim": 0.06, FEATURISER: 60.0}
 # The simulated reviewer calls a pair near-duplicates when it is closer than nearly all pairs of different training digits.
-REVIEWER_QUANTILE = 0.01
+REVIEWER_QUANTILE = 0.005
 SETS = (("threshold", "a"), ("matched-frequency", "b"), ("top-images", "c"))
 
 
@@ -114,6 +128,8 @@ def _collect(study: Study, progress: Progress, say: Callable[[str], None]) -> No
         _store(study, source, progress, say)
     named = publish.publish_images(study, key=OPAQUE_KEY, progress=progress)
     say(f"Published: {named.named} new opaque names, {named.written} copies written")
+    checked = check.check_images(study, progress=progress)
+    say(f"Consistency check: {checked.images} images, {len(checked.findings)} findings")
 
 
 def _store(study: Study, source: FetchingSource, progress: Progress, say: Callable[[str], None]) -> None:
@@ -138,7 +154,7 @@ def _find_duplicates(study: Study, progress: Progress, say: Callable[[str], None
         key = completion_key("demo-neighbors", __version__, study.config.neighbors, inputs)
         done = tables.completions.key("demo", "neighbors") == key
     if not done:
-        featuriser = train_featuriser(study)
+        featuriser = train_featuriser(study, progress=progress)
         for counts in neighbors.find_neighbors(study, featurisers={FEATURISER: featuriser}, progress=progress):
             say(f"Neighbours by {counts.metric}: {counts.candidates} candidates among {counts.references} references")
         with study.database.write() as tables:
@@ -159,7 +175,11 @@ def _calibrate(study: Study, featuriser: MlpFeaturiser, progress: Progress) -> d
         variants = [v for v in tables.variants.all(compare_variant(study.config.images)) if v.image_id in train]
     pixels = np.asarray(pixel_matrix(study, variants, progress=progress).open())
     return simulate.calibrate_reviewer(
-        pixels, parameters=study.config.neighbors, featurisers={FEATURISER: featuriser}, quantile=REVIEWER_QUANTILE
+        pixels,
+        parameters=study.config.neighbors,
+        featurisers={FEATURISER: featuriser},
+        quantile=REVIEWER_QUANTILE,
+        progress=progress,
     )
 
 
@@ -184,7 +204,7 @@ def _evaluate(study: Study, names: list[str], progress: Progress, say: Callable[
         done = tables.completions.key("demo", "evaluate") == key
     if done:
         return
-    classifiers = train_classifiers(study)
+    classifiers = train_classifiers(study, progress=progress)
     say(f"Classifiers: {len(classifiers)}, trained on the original's training images")
     evaluate.evaluate_models(study, [evaluate.ORIGINAL, *names], classifiers, progress=progress)
     with study.database.write() as tables:

@@ -18,7 +18,7 @@ from retest.errors import StageError
 from retest.images import compare_array
 from retest.neighbors import NeighborParameters, nearest_dssim, nearest_features, nearest_l2
 from retest.records import ImageVariant, NeighborReview, Split
-from retest.stages._common import Stamp, compare_variant
+from retest.stages._common import Progress, Stamp, compare_variant, silent
 from retest.stages._pixels import Featuriser
 from retest.study import Study
 
@@ -95,7 +95,12 @@ class _Affinity:
 
 
 def calibrate_reviewer(
-    pixels: NDArray[np.uint8], *, parameters: NeighborParameters, featurisers: Mapping[str, Featuriser], quantile: float
+    pixels: NDArray[np.uint8],
+    *,
+    parameters: NeighborParameters,
+    featurisers: Mapping[str, Featuriser],
+    quantile: float,
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """Distances below which the simulated reviewer calls a pair near-duplicates, per metric.
 
@@ -107,13 +112,15 @@ def calibrate_reviewer(
         "dssim": lambda: nearest_dssim(pixels, pixels, k=2, window=parameters.ssim_window).distances,
     }
     result = {}
-    for metric in parameters.metrics:
-        if metric in search:
-            distances = search[metric]()
-        else:
-            features = featurisers[metric].features(pixels)
-            distances = nearest_features(features, features, k=2).distances
-        result[metric] = float(np.quantile(distances[:, 1], quantile))
+    with progress("Calibrate reviewer (simulated)", total=len(parameters.metrics)) as advance:
+        for metric in parameters.metrics:
+            if metric in search:
+                distances = search[metric]()
+            else:
+                features = featurisers[metric].features(pixels)
+                distances = nearest_features(features, features, k=2).distances
+            result[metric] = float(np.quantile(distances[:, 1], quantile))
+            advance(1)
     return result
 
 

@@ -220,6 +220,18 @@ def test_an_id_of_another_server_does_not_mislead(server):
     assert list(ServedCrowd(server).collect([stale.hit])) == []
 
 
+def test_the_id_of_another_hit_does_not_mislead(server):
+    crowd = ServedCrowd(server)
+    foreign = crowd.publish(example_task(2))
+    task = example_task(1)
+    confused = dataclasses.replace(task, hit=dataclasses.replace(task.hit, hit_id=foreign.hit_id))
+    made = crowd.publish(confused)
+    assert made.created
+    assert made.hit_id != foreign.hit_id
+    work(server, example_hit(2).uuid, [[1]])
+    assert list(ServedCrowd(server).collect([confused.hit])) == []
+
+
 def test_other_content_is_found_out_although_the_token_is_the_same(server):
     ServedCrowd(server).publish(example_task(1))
     task = example_task(1)

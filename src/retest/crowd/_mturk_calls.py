@@ -61,7 +61,7 @@ def endpoint_of(parameters: CrowdParameters) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{endpoint!r} is not an http(s) address", item="endpoint", remedy="For example https://label.example.org")
     for address, live in ((AMAZON_LIVE, True), (AMAZON_SANDBOX, False)):
-        if parts.hostname.lower() == urlsplit(address).hostname:
+        if parts.hostname == urlsplit(address).hostname:
             if parameters.live is not live:
                 word = "real money" if live else "the sandbox, which pays nothing"
                 raise ConfigError(f"{endpoint} is {word}, but live is {parameters.live}", item="live", remedy="Change one of the two")

@@ -164,8 +164,6 @@ class MTurkCrowd:
                 UniqueRequestToken=uuid,
             )
         except MTurkCallError as error:
-            # Whatever became of this call, look before creating again.
-            self._index_at = None
             if error.code != "HitAlreadyExists":
                 raise
             self._remember_named(uuid, error.problem)

@@ -144,7 +144,7 @@ class TaskDesk:
         _check_size(answer, assignment_id)
         now = self._now()
         with self._repository.writing(durable=True) as session:
-            settle(session, now)
+            # Not settled first: a lease past its deadline that nobody has cleared away still holds its place.
             present = _known_assignment(session, assignment_id)
             if present.status in ANSWERED:
                 return present

@@ -7,18 +7,15 @@ for ever by default, answers to deleted HITs stay readable, HITs are not deleted
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from retest.crowd._xml import XmlError, parse_xml
-from retest.crowd.page import MAX_QUESTION_BYTES
 from retest.crowd.taskserver.desk import new_entity_id, settle, settle_if_due
-from retest.crowd.taskserver.errors import ProtocolError
+from retest.crowd.taskserver.documents import assignment_document, hit_document, hits_page, next_token, page_bounds
+from retest.crowd.taskserver.limits import check_limits, check_question, check_range, does_not_exist, refused
 from retest.crowd.taskserver.records import ANSWERED, HitStatus, HitType, LeaseStatus, TaskAssignment, TaskHit, TaskRepository, TaskSession
 from retest.crowd.taskserver.shapes import check_request
 
@@ -27,19 +24,8 @@ __all__ = ["RequesterApi"]
 Request = Mapping[str, Any]
 Response = dict[str, Any]
 
-_YEAR_S = 31_536_000
-_RANGES = {
-    "AssignmentDurationInSeconds": (30, _YEAR_S),
-    "LifetimeInSeconds": (30, _YEAR_S),
-    "AutoApprovalDelayInSeconds": (0, 2_592_000),
-    "MaxAssignments": (1, 1_000_000_000),
-    "NumberOfAdditionalAssignments": (1, 1_000_000_000),
-}
-_LENGTHS = {"Title": 128, "Description": 2000, "Keywords": 1000, "RequesterAnnotation": 255, "RequesterFeedback": 1024}
-_UNSUPPORTED = ("HITLayoutId", "HITLayoutParameters", "AssignmentReviewPolicy", "HITReviewPolicy")
 _OVERRIDE_S = 30 * 86_400
 _DEFAULT_APPROVAL_S = 2_592_000
-_PAGE_SIZE = 10
 _FEE_LIMIT = 10
 """HITs created with fewer assignments cannot be extended to this many or more."""
 
@@ -94,7 +80,7 @@ class RequesterApi:
         """
         check_request(operation, request)
         given = {name: value for name, value in request.items() if value is not None}
-        _check_limits(given)
+        check_limits(given)
         return self._operations[operation](given)
 
     # Creating
@@ -108,7 +94,7 @@ class RequesterApi:
         def find(session: TaskSession) -> HitType:
             found = session.hit_type(request["HITTypeId"])
             if found is None:
-                raise _does_not_exist("HITType", request["HITTypeId"])
+                raise does_not_exist("HITType", request["HITTypeId"])
             return found
 
         return self._create(request, find)
@@ -120,9 +106,9 @@ class RequesterApi:
     def _hit_type(self, request: Request) -> HitType:
         qualifications = request.get("QualificationRequirements", [])
         if qualifications and not self._ignore_qualifications:
-            raise _refused("QualificationRequirements cannot be checked by this server; invite annotators instead", "InvalidParameterValue")
+            raise refused("QualificationRequirements cannot be checked by this server; invite annotators instead", "InvalidParameterValue")
         if len(qualifications) > 10:
-            raise _refused("a HIT has at most 10 QualificationRequirements", "InvalidParameterValue")
+            raise refused("a HIT has at most 10 QualificationRequirements", "InvalidParameterValue")
         return HitType(
             id=self._new_id(),
             title=request["Title"],
@@ -135,7 +121,7 @@ class RequesterApi:
         )
 
     def _create(self, request: Request, hit_type: Callable[[TaskSession], HitType]) -> Response:
-        _check_question(request)
+        check_question(request)
         now = self._now()
         with self._repository.writing(durable=True) as session:
             self._check_token(session, "CreateHIT", request, now)
@@ -151,7 +137,7 @@ class RequesterApi:
             session.add_hit(hit)
             if "UniqueRequestToken" in request:
                 session.keep_token("CreateHIT", request["UniqueRequestToken"], hit.id, now)
-        return {"HIT": _hit_document(hit, now)}
+        return {"HIT": hit_document(hit, now)}
 
     def _check_token(self, session: TaskSession, scope: str, request: Request, now: float) -> None:
         token = request.get("UniqueRequestToken")
@@ -159,47 +145,47 @@ class RequesterApi:
         if kept is None or (self._token_memory_s is not None and now >= kept[1] + self._token_memory_s):
             return
         if scope == "CreateHIT":
-            raise _refused(f"The HIT with ID {kept[0]} already exists for this UniqueRequestToken", "HitAlreadyExists")
-        raise _refused(f'The idempotency token "{token}" has already been processed', "DuplicateRequest")
+            raise refused(f"The HIT with ID {kept[0]} already exists for this UniqueRequestToken", "HitAlreadyExists")
+        raise refused(f'The idempotency token "{token}" has already been processed', "DuplicateRequest")
 
     # Looking
 
     def _get_hit(self, request: Request) -> Response:
         now = self._settled()
         with self._repository.reading() as session:
-            return {"HIT": _hit_document(_known(session, request["HITId"]), now)}
+            return {"HIT": hit_document(_known(session, request["HITId"]), now)}
 
     def _list_hits(self, request: Request) -> Response:
         now = self._settled()
-        after, limit = _page(request)
+        after, limit = page_bounds(request)
         with self._repository.reading() as session:
-            return _hits_page(session.hits(after=after, limit=limit + 1), limit, now)
+            return hits_page(session.hits(after=after, limit=limit + 1), limit, now)
 
     def _list_reviewable_hits(self, request: Request) -> Response:
         now = self._settled()
-        after, limit = _page(request)
+        after, limit = page_bounds(request)
         if request.get("Status") == HitStatus.REVIEWING:  # never entered here
-            return _hits_page([], limit, now)
+            return hits_page([], limit, now)
         with self._repository.reading() as session:
             found = session.hits(after=after, limit=limit + 1, reviewable_at=now, hit_type_id=request.get("HITTypeId"))
-        return _hits_page(found, limit, now)
+        return hits_page(found, limit, now)
 
     def _list_assignments_for_hit(self, request: Request) -> Response:
         self._settled()
-        after, limit = _page(request)
+        after, limit = page_bounds(request)
         statuses = [LeaseStatus(name) for name in request.get("AssignmentStatuses", [])] or ANSWERED
         with self._repository.reading() as session:
             _known(session, request["HITId"])
             found = session.answers(request["HITId"], statuses=statuses, after=after, limit=limit + 1)
-        page = [_assignment_document(assignment) for assignment in found[:limit]]
-        return {"NumResults": len(page), "Assignments": page, **_next(found, limit)}
+        page = [assignment_document(assignment) for assignment in found[:limit]]
+        return {"NumResults": len(page), "Assignments": page, **next_token(found, limit)}
 
     def _get_assignment(self, request: Request) -> Response:
         now = self._settled()
         with self._repository.reading() as session:
             assignment = _answered(session, request["AssignmentId"], ANSWERED)
             hit = _known(session, assignment.hit_id)
-        return {"Assignment": _assignment_document(assignment), "HIT": _hit_document(hit, now)}
+        return {"Assignment": assignment_document(assignment), "HIT": hit_document(hit, now)}
 
     def _get_account_balance(self, request: Request) -> Response:
         return {"AvailableBalance": f"{Decimal(self._balance_cents) / 100:.2f}"}
@@ -214,9 +200,9 @@ class RequesterApi:
             present = _answered(session, request["AssignmentId"], allowed)
             if present.status is LeaseStatus.REJECTED:
                 if _known(session, present.hit_id).disposed:
-                    raise _refused("The HIT of this assignment has been deleted", "InvalidAssignmentState")
+                    raise refused("The HIT of this assignment has been deleted", "InvalidAssignmentState")
                 if present.submitted_at is not None and now - present.submitted_at > _OVERRIDE_S:
-                    raise _refused("A rejection can be overridden within 30 days of submission", "InvalidAssignmentState")
+                    raise refused("A rejection can be overridden within 30 days of submission", "InvalidAssignmentState")
             feedback = request.get("RequesterFeedback", present.feedback)
             session.change_assignment(replace(present, status=LeaseStatus.APPROVED, decided_at=now, feedback=feedback))
         return {}
@@ -224,7 +210,7 @@ class RequesterApi:
     def _reject_assignment(self, request: Request) -> Response:
         feedback = request["RequesterFeedback"]
         if not feedback.strip():
-            raise _refused("RequesterFeedback must not be empty", "InvalidParameterValue")
+            raise refused("RequesterFeedback must not be empty", "InvalidParameterValue")
         now = self._now()
         with self._repository.writing(durable=True) as session:
             settle(session, now)
@@ -249,11 +235,11 @@ class RequesterApi:
             _check_not_disposed(hit)
             total = hit.max_assignments + request["NumberOfAdditionalAssignments"]
             if hit.max_assignments < _FEE_LIMIT <= total:
-                raise _refused(
+                raise refused(
                     f"A HIT created with fewer than {_FEE_LIMIT} assignments cannot be extended to {_FEE_LIMIT} or more",
                     "InvalidMaximumAssignmentsIncrease",
                 )
-            _check_range("MaxAssignments", total)
+            check_range("MaxAssignments", total)
             session.change_hit(hit.id, max_assignments=total)
             if "UniqueRequestToken" in request:
                 session.keep_token("CreateAdditionalAssignmentsForHIT", request["UniqueRequestToken"], hit.id, now)
@@ -267,7 +253,7 @@ class RequesterApi:
             status = hit.status(now)
             if status is not HitStatus.REVIEWABLE or hit.submitted:
                 undecided = f" with {hit.submitted} undecided assignments" if hit.submitted else ""
-                raise _refused(
+                raise refused(
                     f"This HIT is currently in the state '{status}'{undecided}. This operation can be called with a status of:"
                     " Reviewable, with all assignments approved or rejected",
                     "InvalidHITState",
@@ -291,16 +277,16 @@ def _stored_type(session: TaskSession, wanted: HitType) -> HitType:
 def _known(session: TaskSession, hit_id: str) -> TaskHit:
     hit = session.hit(hit_id)
     if hit is None:
-        raise _does_not_exist("HIT", hit_id)
+        raise does_not_exist("HIT", hit_id)
     return hit
 
 
 def _answered(session: TaskSession, assignment_id: str, allowed: Sequence[LeaseStatus]) -> TaskAssignment:
     assignment = session.assignment(assignment_id)
     if assignment is None:
-        raise _does_not_exist("Assignment", assignment_id)
+        raise does_not_exist("Assignment", assignment_id)
     if assignment.status not in allowed:
-        raise _refused(
+        raise refused(
             f"Assignment {assignment_id} is {assignment.status}. This operation can be called with a status of: {','.join(allowed)}",
             "InvalidAssignmentState",
         )
@@ -309,114 +295,4 @@ def _answered(session: TaskSession, assignment_id: str, allowed: Sequence[LeaseS
 
 def _check_not_disposed(hit: TaskHit) -> None:
     if hit.disposed:
-        raise _refused(f"Hit {hit.id} has been deleted", "InvalidHITState")
-
-
-def _check_limits(request: Request) -> None:
-    for name in _RANGES:
-        if name in request:
-            _check_range(name, request[name])
-    for name, limit in _LENGTHS.items():
-        if len(request.get(name, "")) > limit:
-            raise _refused(f"{name} has {len(request[name])} characters, at most {limit} are allowed", "StringLengthConstraintFailure")
-    for name in _UNSUPPORTED:
-        if name in request:
-            raise _refused(f"{name} is not supported by this server", "InvalidParameterValue")
-
-
-def _check_range(name: str, value: int) -> None:
-    low, high = _RANGES[name]
-    if not low <= value <= high:
-        raise ProtocolError(f"{name} is {value}. Valid values range from {low} to {high}", code="AWS.ParameterOutOfRange")
-
-
-def _check_question(request: Request) -> None:
-    question = request.get("Question", "")
-    if not question:
-        raise ProtocolError("Either a Question parameter or a HITLayoutId parameter must be provided", code="AWS.MissingParameters")
-    size = len(question.encode(errors="surrogatepass"))
-    if size > MAX_QUESTION_BYTES:
-        raise _refused(f"Question has {size} bytes, at most {MAX_QUESTION_BYTES} are allowed", "StringLengthConstraintFailure")
-    try:
-        kind = parse_xml(question).tag
-    except XmlError as error:
-        raise _refused(f"Question cannot be read ({error})", "XMLParseError") from None
-    if kind not in ("HTMLQuestion", "ExternalQuestion"):
-        raise _refused(f"a Question of kind {kind} is not supported by this server", "InvalidParameterValue")
-
-
-def _page(request: Request) -> tuple[int, int]:
-    """(number after which the page starts, its size)."""
-    token = request.get("NextToken")
-    if token is None:
-        return 0, request.get("MaxResults", _PAGE_SIZE)
-    try:
-        text = base64.urlsafe_b64decode(token.encode()).decode("ascii")
-    except (binascii.Error, UnicodeError):
-        text = ""
-    if not (text.startswith("after:") and text[6:].isdigit() and len(text) < 30):
-        raise _refused("NextToken is not one that this server gave", "InvalidParameterValue")
-    return int(text[6:]), request.get("MaxResults", _PAGE_SIZE)
-
-
-def _next(found: Sequence[TaskHit] | Sequence[TaskAssignment], limit: int) -> Response:
-    """One more than a page was read: then there is a next one."""
-    if len(found) <= limit:
-        return {}
-    return {"NextToken": base64.urlsafe_b64encode(f"after:{found[limit - 1].number}".encode()).decode()}
-
-
-def _hits_page(found: Sequence[TaskHit], limit: int, now: float) -> Response:
-    page = [_hit_document(hit, now) for hit in found[:limit]]
-    return {"NumResults": len(page), "HITs": page, **_next(found, limit)}
-
-
-def _hit_document(hit: TaskHit, now: float) -> Response:
-    kind = hit.hit_type
-    document = {
-        "HITId": hit.id,
-        "HITTypeId": kind.id,
-        "HITGroupId": kind.id,
-        "CreationTime": hit.created_at,
-        "Title": kind.title,
-        "Description": kind.description,
-        "Question": hit.question,
-        "Keywords": kind.keywords,
-        "HITStatus": hit.status(now).value,
-        "MaxAssignments": hit.max_assignments,
-        "Reward": kind.reward,
-        "AutoApprovalDelayInSeconds": kind.auto_approval_s,
-        "Expiration": hit.expires_at,
-        "AssignmentDurationInSeconds": kind.duration_s,
-        "QualificationRequirements": json.loads(kind.qualifications),
-        "HITReviewStatus": "NotReviewed",
-        "NumberOfAssignmentsPending": hit.pending,
-        "NumberOfAssignmentsAvailable": hit.available(now),
-        "NumberOfAssignmentsCompleted": hit.decided,
-    }
-    return document if hit.annotation is None else {**document, "RequesterAnnotation": hit.annotation}
-
-
-def _assignment_document(assignment: TaskAssignment) -> Response:
-    document: Response = {
-        "AssignmentId": assignment.id,
-        "WorkerId": assignment.worker_id,
-        "HITId": assignment.hit_id,
-        "AssignmentStatus": assignment.status.value,
-        "AutoApprovalTime": assignment.auto_approve_at,
-        "AcceptTime": assignment.accepted_at,
-        "SubmitTime": assignment.submitted_at,
-        "Deadline": assignment.deadline,
-        "Answer": assignment.answer,
-    }
-    if assignment.status is not LeaseStatus.SUBMITTED:
-        document["ApprovalTime" if assignment.status is LeaseStatus.APPROVED else "RejectionTime"] = assignment.decided_at
-    return {**document, "RequesterFeedback": assignment.feedback} if assignment.feedback else document
-
-
-def _refused(problem: str, code: str) -> ProtocolError:
-    return ProtocolError(problem, code=f"AWS.MechanicalTurk.{code}")
-
-
-def _does_not_exist(kind: str, name: str) -> ProtocolError:
-    return _refused(f"{kind} {name} does not exist", f"{kind}DoesNotExist")
+        raise refused(f"Hit {hit.id} has been deleted", "InvalidHITState")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
@@ -336,7 +337,9 @@ def test_things_that_do_not_exist(turk):
     wanted = {"HITTypeId": "NOSUCH", "LifetimeInSeconds": 60, "Question": QUESTION}
     assert refusal(turk, "create_hit_with_hit_type", **wanted)[0] == "HITTypeDoesNotExist"
     assert refusal(turk, "list_hits", NextToken="made up")[0] == "InvalidParameterValue"
-    assert refusal(turk, "list_hits", NextToken="YWZ0ZXI6LTE=")[0] == "InvalidParameterValue"  # "after:-1"
+    for text in ("after:-1", "after:", "after:" + "9" * 23, "before:1", "after:1\n", "after:\u0661"):
+        token = base64.urlsafe_b64encode(text.encode()).decode()
+        assert refusal(turk, "list_hits", NextToken=token)[0] == "InvalidParameterValue"
 
 
 def test_states_of_assignments(server, turk):

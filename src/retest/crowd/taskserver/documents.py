@@ -27,7 +27,7 @@ def page_bounds(request: Mapping[str, Any]) -> tuple[int, int]:
         text = base64.urlsafe_b64decode(token.encode()).decode("ascii")
     except (binascii.Error, UnicodeError):
         text = ""
-    if not (text.startswith("after:") and text[6:].isdigit() and len(text) < 30):
+    if not (text.startswith("after:") and text[6:].isdigit() and len(text) <= 24):
         raise refused("NextToken is not one that this server gave", "InvalidParameterValue")
     return int(text[6:]), request.get("MaxResults", _PAGE_SIZE)
 

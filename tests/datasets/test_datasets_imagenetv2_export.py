@@ -196,6 +196,26 @@ def test_a_study_of_ones_own_comes_back_equal(tmp_path):
         assert found[name] == getattr(study, name), name
 
 
+def test_a_candidate_of_no_file_stays_before_its_occurrences(tmp_path):
+    """On reading the first record wins: the candidate's own file must sort before those of its occurrences, whatever they are."""
+    own = Candidate(A, WNIDS[0], "flickr", "101", "https://own")
+    imported = Candidate(B, WNIDS[0], "flickr", "102", "https://imported", query={"file": "2018-09-09_b.json"})
+    occurrences = [
+        DuplicateOccurrence(A, "flickr", "101", WNIDS[1], "later", "2018-09-09_b.json"),
+        DuplicateOccurrence(B, "flickr", "102", WNIDS[1], "later", None),
+    ]
+    export_layout(LayoutContent(candidates=[imported, own], occurrences=occurrences), tmp_path)
+    rows = list(PublishedData(tmp_path).candidates())
+    assert {row.id: row for row in rows if isinstance(row, Candidate)} == {A: own, B: imported}
+    assert [row.record for row in rows if isinstance(row, Occurrence)] == occurrences
+
+
+def test_published_records_have_no_keys_of_ours(published):
+    candidates = [row for row in PublishedData(published).candidates() if isinstance(row, Candidate)]
+    known = {key for path in (published / "data/search_results").glob("*.json") for row in json.loads(path.read_bytes()) for key in row}
+    assert {key for rows in writers.search_results_json(candidates).values() for row in rows for key in row} == known
+
+
 def test_hits_excluded_by_their_file_are_not_listed_again(tmp_path):
     export_layout(own_study(), tmp_path)
     listed = json.loads((tmp_path / "data/mturk/hit_blacklist_live.json").read_text())

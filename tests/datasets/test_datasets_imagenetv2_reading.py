@@ -260,6 +260,11 @@ def test_hits_of_ignored_files_and_listed_hits_count_nowhere(data):
     assert [warning.item for warning in warned(data, "unknown_hit")] == ["nowhere"]
 
 
+def test_a_listed_hit_of_an_ignored_file_is_excluded_once(tmp_path):
+    data = read_with(tmp_path, mturk__hit_blacklist_live={"u4": "HIT with missing images"})
+    assert [(row.hit_uuid, row.reason) for row in data.hit_exclusions()] == [("u4", "HIT with missing images")]
+
+
 def test_the_ignore_list_can_be_changed(tree):
     data = PublishedData(tree, ignored_hit_files=())
     assert {row.hit_uuid for row in data.hit_exclusions()} == {"u3", "nowhere"}
@@ -376,6 +381,12 @@ def test_neighbors_with_faults(tmp_path):
     assert [(row.candidate_id, row.metric) for row in data.neighbors()] == [(A, "l2"), (A, "cosine")]
     counts = Counter(warning.kind for warning in data.warnings if warning.file.endswith("results.json"))
     assert counts == {"not_ascending": 1, "malformed_record": 3, "unknown_metric": 1}
+
+
+def test_a_distance_that_is_no_number_is_left_out(tmp_path):
+    content = f'{{"{A}": {{"l2": [["{A}", NaN]], "dssim": [["{B}", 0.5]]}}}}'.encode()
+    data = read_with(tmp_path, metadata__nearest_neighbor_results=content)
+    assert [row.metric for row in data.neighbors()] == ["dssim"]
 
 
 # Revisions, reviews, predictions
@@ -540,6 +551,22 @@ def test_original_images_with_split_and_class(data):
     assert found[val(5)] == OriginalImage(val(5), Split.VAL, None)  # only in a near-duplicate pair
     assert found["n01440764_10026.JPEG"] == OriginalImage("n01440764_10026.JPEG", Split.TRAIN, "n01440764")
     assert found["ILSVRC2012_test_00000007.JPEG"].split is Split.TEST
+
+
+def test_a_revision_tells_a_class_better_than_a_hit_and_a_hit_better_than_a_plan(tmp_path):
+    plan = {WNIDS[2]: {"pos_control": [], "candidates": [ONLY_IN_REVISION, ONLY_IN_HIT], "neg_control": []}}
+    hit = hit_row("v1", WNIDS[3], [ONLY_IN_REVISION], [], [])
+    data = read_with(tmp_path, metadata__additional_pos_val_images_for_20_per_wnid=plan, mturk__hit_data_live__x=[hit])
+    found = {row.id: (row.wnid, row.learnt_from) for row in data.referenced_candidates()}
+    assert found[ONLY_IN_REVISION] == (WNIDS[1], "revision")
+    assert found[ONLY_IN_HIT] == (WNIDS[0], "hit")
+
+
+def test_an_original_image_to_label_is_not_of_the_class_it_is_asked_about(tmp_path):
+    data = read_with(tmp_path, mturk__hit_data_live__x=[hit_row("v1", WNIDS[2], [val(40), val(1)], [], [])])
+    found = {image.id: image.wnid for image in data.original_images()}
+    assert (found[val(40)], found[val(1)]) == (None, WNIDS[0])
+    assert val(1) not in {warning.item for warning in data.check() if warning.kind == "several_classes"}
 
 
 def test_a_control_of_another_class_is_told(tmp_path):

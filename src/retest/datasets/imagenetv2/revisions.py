@@ -60,8 +60,8 @@ def read_predictions(source: Source, paths: Iterable[str], *, rows: Mapping[str,
     their rows belong to no known images; files of unknown revisions are yielded with a warning.
     """
     seen: set[tuple[str, str]] = set()
-    # The plain name first, so that it wins over its alias.
-    for path in sorted(paths, key=lambda path: (posixpath.dirname(path), path.endswith(f"{ALIAS}.npy"), path)):
+    # "x.npy" sorts before "x_model.npy", so a plain name wins over its alias.
+    for path in sorted(paths):
         dataset = posixpath.basename(posixpath.dirname(path))
         stem = _stem(path, ".npy")
         model = stem.removesuffix(ALIAS) or stem

@@ -78,8 +78,11 @@ class OriginalTable(TableGroup):
             query = query.where(table.c.split == str(split))
         if wnid is not None:
             query = query.where(table.c.wnid == wnid)
-        for row in self._rows(query):
-            yield OriginalImage(id=row.id, split=Split(row.split), wnid=row.wnid, location=row.location)
+        return (_original(row) for row in self._rows(query))
+
+    def get(self, ids: Iterable[str]) -> dict[str, OriginalImage]:
+        """Those of these ids that are original images."""
+        return {row.id: _original(row) for row in self._by_ids(sa.select(schema.originals), schema.originals.c.id, ids)}
 
     def ids_by_class(self, split: Split) -> dict[str, list[str]]:
         """wnid -> sorted image ids of one split."""
@@ -91,6 +94,10 @@ class OriginalTable(TableGroup):
 
     def counts(self) -> dict[str, int]:
         return self._counts_by(schema.originals.c.split)
+
+
+def _original(row: sa.Row[tuple[object, ...]]) -> OriginalImage:
+    return OriginalImage(id=row.id, split=Split(row.split), wnid=row.wnid, location=row.location)
 
 
 class CandidateTable(TableGroup):
@@ -130,11 +137,22 @@ class CandidateTable(TableGroup):
         for row in self._rows(sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).order_by(t.c.id)):
             yield row.id, row.wnid, row.source, row.photo_id, row.search_key
 
-    def all_occurrences(self) -> Iterator[DuplicateOccurrence]:
-        """Every duplicate occurrence, in the order of the places where they were found."""
+    def photos(self, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """candidate id -> (source, photo id) for those of these ids that are candidates."""
+        t = schema.candidates
+        return {row.id: (row.source, row.photo_id) for row in self._by_ids(sa.select(t.c.id, t.c.source, t.c.photo_id), t.c.id, ids)}
+
+    def all_occurrences(self, *, candidate_id: str | None = None) -> Iterator[DuplicateOccurrence]:
+        """Every duplicate occurrence (of one candidate, if given), in the order of the places where they were found."""
         t = schema.duplicate_occurrences
-        columns = (t.c.candidate_id, t.c.source, t.c.photo_id, t.c.wnid, t.c.search_key, t.c.file)
-        return (DuplicateOccurrence(**row._mapping) for row in self._rows(sa.select(*columns).order_by(t.c.key)))
+        query = sa.select(t.c.candidate_id, t.c.source, t.c.photo_id, t.c.wnid, t.c.search_key, t.c.file).order_by(t.c.key)
+        if candidate_id is not None:
+            query = query.where(t.c.candidate_id == candidate_id)
+        return (DuplicateOccurrence(**row._mapping) for row in self._rows(query))
+
+    def count_by_search_key(self, wnid: str) -> dict[str | None, int]:
+        """How many candidates of a class each search term has found."""
+        return self._counts_by(schema.candidates.c.search_key, schema.candidates.c.wnid == wnid)
 
     def count(self, *, source: str | None = None) -> int:
         """Number of candidates, of all sources or of one."""
@@ -174,6 +192,16 @@ class ExclusionTable(TableGroup):
     def all(self) -> dict[str, Exclusion]:
         query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)
         return {row.candidate_id: Exclusion(**row._mapping) for row in self._rows(query)}
+
+    def get(self, candidate_ids: Iterable[str]) -> dict[str, Exclusion]:
+        """The exclusions of those of these candidates that are excluded."""
+        found = self._by_ids(sa.select(schema.exclusions), schema.exclusions.c.candidate_id, candidate_ids)
+        return {row.candidate_id: Exclusion(**row._mapping) for row in found}
+
+    def of_reason(self, reason: str) -> Iterator[Exclusion]:
+        """The exclusions with a reason, by candidate id."""
+        t = schema.exclusions
+        return (Exclusion(**row._mapping) for row in self._rows(sa.select(t).where(t.c.reason == reason).order_by(t.c.candidate_id)))
 
     def counts(self) -> dict[str, int]:
         """reason -> how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -51,11 +52,28 @@ class HitTable(TableGroup):
     def get(self, uuids: Iterable[str]) -> dict[str, Hit]:
         return {row.uuid: _hit(row) for row in self._by_ids(sa.select(schema.hits), schema.hits.c.uuid, uuids)}
 
-    def of_image(self, image_id: str) -> list[Hit]:
-        """The HITs that show an image."""
+    def of_image(self, image_id: str, *, include_excluded: bool = True) -> list[Hit]:
+        """The HITs that show an image, in the order in which they were added."""
         t = schema.hits
-        query = sa.select(t).join(schema.hit_images, schema.hit_images.c.hit_no == t.c.no)
-        return [_hit(row) for row in self._rows(query.where(schema.hit_images.c.image_id == image_id).order_by(t.c.no))]
+        query = sa.select(t).join(schema.hit_images, schema.hit_images.c.hit_no == t.c.no).where(schema.hit_images.c.image_id == image_id)
+        return self._selected(query, include_excluded)
+
+    def of_class(self, wnid: str, *, include_excluded: bool = True) -> list[Hit]:
+        """The HITs whose target class is ``wnid``, in the order in which they were added."""
+        return self._selected(sa.select(schema.hits).where(schema.hits.c.wnid == wnid), include_excluded)
+
+    def by_crowd_id(self, hit_id: str) -> list[Hit]:
+        """The HITs that a crowd back end knows under this id (one, unless back ends share ids)."""
+        return self._selected(sa.select(schema.hits).where(schema.hits.c.hit_id == hit_id), True)
+
+    def _selected(self, query: sa.Select[Any], include_excluded: bool) -> list[Hit]:
+        if not include_excluded:
+            query = query.where(schema.hits.c.excluded.is_(None))
+        return [_hit(row) for row in self._rows(query.order_by(schema.hits.c.no))]
+
+    def count_by_class(self, *, include_excluded: bool = True) -> dict[str, int]:
+        """wnid -> number of HITs."""
+        return self._counts_by(schema.hits.c.wnid, *([] if include_excluded else [schema.hits.c.excluded.is_(None)]))
 
     def requested_assignments(self) -> dict[str, int]:
         """uuid -> number of annotators asked for."""
@@ -70,6 +88,10 @@ class HitTable(TableGroup):
         """Let HITs count nowhere."""
         for uuid in uuids:
             self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
+
+    def exclusion_reason(self, uuid: str) -> str | None:
+        """Why a HIT counts nowhere; None when it counts."""
+        return self._connection.execute(sa.select(schema.hits.c.excluded).where(schema.hits.c.uuid == uuid)).scalar_one_or_none()
 
     def excluded(self) -> dict[str, str]:
         """uuid -> reason."""
@@ -173,10 +195,24 @@ class AssignmentTable(TableGroup):
         query = sa.select(table).order_by(table.c.hit_uuid, table.c.id)
         if hit_uuid is not None:
             query = query.where(table.c.hit_uuid == hit_uuid)
-        for row in self._rows(query):
-            yield Assignment(
-                row.id, row.hit_uuid, row.worker, AssignmentStatus(row.status), tuple(row.selected), row.accept_time, row.submit_time
-            )
+        return (_assignment(row) for row in self._rows(query))
+
+    def get(self, ids: Iterable[str]) -> dict[str, Assignment]:
+        return {row.id: _assignment(row) for row in self._by_ids(sa.select(schema.assignments), schema.assignments.c.id, ids)}
+
+    def of_hits(self, uuids: Iterable[str]) -> Iterator[Assignment]:
+        """The answers to these HITs, HIT after HIT, by id."""
+        t = schema.assignments
+        return (_assignment(row) for row in self._by_ids(sa.select(t).order_by(t.c.hit_uuid, t.c.id), t.c.hit_uuid, uuids))
+
+    def of_worker(self, worker: str) -> Iterator[Assignment]:
+        """The answers of one annotator, ordered by HIT and id."""
+        t = schema.assignments
+        return (_assignment(row) for row in self._rows(sa.select(t).where(t.c.worker == worker).order_by(t.c.hit_uuid, t.c.id)))
+
+    def counts_by_worker(self, statuses: Iterable[AssignmentStatus]) -> dict[str, int]:
+        """worker -> number of answers with one of these statuses."""
+        return self._counts_by(schema.assignments.c.worker, schema.assignments.c.status.in_([str(status) for status in statuses]))
 
     def count(self) -> int:
         return self._count(schema.assignments)
@@ -196,6 +232,11 @@ class AssignmentTable(TableGroup):
         ):
             result.setdefault(uuid, {})[status] = int(number)
         return result
+
+
+def _assignment(row: sa.Row[tuple[object, ...]]) -> Assignment:
+    status = AssignmentStatus(row.status)
+    return Assignment(row.id, row.hit_uuid, row.worker, status, tuple(row.selected), row.accept_time, row.submit_time)
 
 
 class FrequencyTable(TableGroup):

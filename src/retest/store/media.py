@@ -22,6 +22,11 @@ class VariantTable(TableGroup):
         query = sa.select(schema.variants).where(schema.variants.c.variant == variant)
         return {row.image_id: _variant(row) for row in self._by_ids(query, schema.variants.c.image_id, image_ids)}
 
+    def of_image(self, image_id: str) -> dict[str, ImageVariant]:
+        """variant name -> what is stored of one image."""
+        query = sa.select(schema.variants).where(schema.variants.c.image_id == image_id).order_by(schema.variants.c.variant)
+        return {row.variant: _variant(row) for row in self._rows(query)}
+
     def all(self, variant: str | None = None) -> Iterator[ImageVariant]:
         """Every variant by image id and name, or all of one name."""
         table = schema.variants
@@ -58,6 +63,11 @@ class ProblemTable(TableGroup):
     def all(self) -> dict[str, tuple[str, str]]:
         """image id -> (reason, detail)."""
         return {row.image_id: (row.reason, row.detail) for row in self._rows(sa.select(schema.image_problems))}
+
+    def get(self, image_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """image id -> (reason, detail) of those of these images that could not be used."""
+        t = schema.image_problems
+        return {row.image_id: (row.reason, row.detail) for row in self._by_ids(sa.select(t), t.c.image_id, image_ids)}
 
     def clear(self, image_ids: Iterable[str]) -> None:
         for image_id in image_ids:

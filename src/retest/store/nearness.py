@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from retest.records import Neighbor, NeighborReview, Resolution
 from retest.store import schema
-from retest.store.rows import TableGroup
+from retest.store.rows import TableGroup, chunks
 
 
 class NeighborTable(TableGroup):
@@ -41,6 +41,12 @@ class NeighborTable(TableGroup):
         for row in self._rows(sa.select(t).where(t.c.metric == metric).order_by(t.c.query_id)):
             yield row.query_id, tuple(Neighbor(reference, distance) for reference, distance in row.neighbors)
 
+    def get(self, query_ids: Iterable[str], metric: str) -> dict[str, tuple[Neighbor, ...]]:
+        """candidate -> its neighbours ascending, for those of these candidates that have a list in this metric."""
+        t = schema.neighbors
+        found = self._by_ids(sa.select(t.c.query_id, t.c.neighbors).where(t.c.metric == metric), t.c.query_id, query_ids)
+        return {row.query_id: tuple(Neighbor(reference, distance) for reference, distance in row.neighbors) for row in found}
+
     def metrics(self) -> list[str]:
         return list(self._counts_by(schema.neighbors.c.metric))
 
@@ -60,14 +66,14 @@ class ReviewTable(TableGroup):
         """Record reviews of pairs that were not reviewed in that metric yet."""
         return self._add_new(schema.reviewed_neighbors, (row for review in reviews for row in _review_rows(review)))
 
-    def all(self) -> list[NeighborReview]:
-        """Current decisions, one record per candidate, metric, reviewer and time, by candidate and metric."""
+    def all(self, *, candidate_id: str | None = None) -> list[NeighborReview]:
+        """Current decisions (about one candidate, if given), one record per candidate, metric, reviewer and time, in this order."""
         t = schema.reviewed_neighbors
-        keys = (t.c.candidate_id, t.c.metric, t.c.reviewer, t.c.time)
+        query = sa.select(t).order_by(t.c.candidate_id, t.c.metric, t.c.reviewer, t.c.time, t.c.reference)
+        if candidate_id is not None:
+            query = query.where(t.c.candidate_id == candidate_id)
         found: list[NeighborReview] = []
-        for key, rows in groupby(
-            self._rows(sa.select(t).order_by(*keys, t.c.reference)), key=lambda r: (r.candidate_id, r.metric, r.reviewer, r.time)
-        ):
+        for key, rows in groupby(self._rows(query), key=lambda r: (r.candidate_id, r.metric, r.reviewer, r.time)):
             members = list(rows)
             marked = tuple(row.reference for row in members if row.near_duplicate)
             found.append(NeighborReview(key[0], key[1], tuple(row.reference for row in members), marked, key[2], key[3]))
@@ -134,6 +140,16 @@ class PairTable(TableGroup):
 
     def count(self) -> int:
         return self._count(schema.near_duplicate_pairs)
+
+    def touching(self, image_ids: Iterable[str]) -> set[tuple[str, str]]:
+        """The pairs with at least one of these images in them."""
+        t = schema.near_duplicate_pairs
+        found: set[tuple[str, str]] = set()
+        for block in chunks(image_ids, 400):
+            query = sa.select(t.c.first, t.c.second)
+            for column in (t.c.first, t.c.second):
+                found.update((row.first, row.second) for row in self._connection.execute(query.where(column.in_(block))))
+        return found
 
     def add_overrides(self, candidate_ids: Iterable[str], *, user: str, time: str) -> int:
         rows = ({"candidate_id": c, "user": user, "time": time} for c in candidate_ids)

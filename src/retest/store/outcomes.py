@@ -13,6 +13,20 @@ from retest.store import schema
 from retest.store.rows import TableGroup
 
 
+@dataclass(frozen=True, slots=True)
+class RevisionSummary:
+    """A revision without its images. Fields as in :class:`~retest.records.Revision`."""
+
+    name: str
+    sampling_function: str
+    num_images: int
+    is_valid: bool
+    seed: int
+    starting_from: str | None
+    user: str
+    time: str
+
+
 class RevisionTable(TableGroup):
     """Immutable test sets."""
 
@@ -42,6 +56,19 @@ class RevisionTable(TableGroup):
 
     def names(self) -> list[str]:
         return [row.name for row in self._rows(sa.select(schema.revisions.c.name).order_by(schema.revisions.c.name))]
+
+    def summaries(self) -> list[RevisionSummary]:
+        """Every revision by name, without its images."""
+        t, images = schema.revisions, schema.revision_images
+        size = sa.select(sa.func.count()).where(images.c.revision == t.c.name).scalar_subquery()
+        columns = (t.c.name, t.c.sampling_function, size.label("num_images"), t.c.is_valid, t.c.seed, t.c.starting_from, t.c.user, t.c.time)
+        return [RevisionSummary(**row._mapping) for row in self._rows(sa.select(*columns).order_by(t.c.name))]
+
+    def containing(self, image_id: str) -> list[tuple[str, int, str]]:
+        """(revision, position from 0, wnid) of every place of an image, by revision."""
+        t = schema.revision_images
+        query = sa.select(t.c.revision, t.c.position, t.c.wnid).where(t.c.image_id == image_id).order_by(t.c.revision, t.c.position)
+        return [(row.revision, row.position, row.wnid) for row in self._rows(query)]
 
     def get(self, name: str) -> Revision:
         """A revision by name.
@@ -91,10 +118,27 @@ class PredictionTable(TableGroup):
         row = {name: getattr(entry, name) for name in ("dataset", "model", "blob_key", "num_images", "fingerprint")}
         self._put(schema.prediction_sets, [{**row, "notes": list(entry.notes)}])
 
-    def all(self) -> list[PredictionSet]:
+    def all(self, *, dataset: str | None = None) -> list[PredictionSet]:
+        """Every entry (of one data set, if given), by data set and model."""
         t = schema.prediction_sets
-        rows = self._rows(sa.select(t).order_by(t.c.dataset, t.c.model))
-        return [PredictionSet(**{**row._mapping, "notes": tuple(row.notes)}) for row in rows]
+        query = sa.select(t).order_by(t.c.dataset, t.c.model)
+        if dataset is not None:
+            query = query.where(t.c.dataset == dataset)
+        return [_prediction_set(row) for row in self._rows(query)]
+
+    def get(self, dataset: str, model: str) -> PredictionSet | None:
+        """The entry of a model on a data set, or None."""
+        t = schema.prediction_sets
+        row = self._connection.execute(sa.select(t).where(t.c.dataset == dataset, t.c.model == model)).first()
+        return None if row is None else _prediction_set(row)
+
+    def counts_by_dataset(self) -> dict[str, int]:
+        """data set -> number of models."""
+        return self._counts_by(schema.prediction_sets.c.dataset)
 
     def count(self) -> int:
         return self._count(schema.prediction_sets)
+
+
+def _prediction_set(row: sa.Row[tuple[object, ...]]) -> PredictionSet:
+    return PredictionSet(row.dataset, row.model, row.blob_key, row.num_images, row.fingerprint, tuple(row.notes))

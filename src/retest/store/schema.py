@@ -232,6 +232,7 @@ near_duplicate_pairs = Table(
     Column("second", String, primary_key=True),
     Column("user", String, nullable=False),
     Column("time", String, nullable=False),
+    Index(None, "second"),  # pairs are listed in one direction and followed in both
 )
 
 resolution_overrides = Table(

@@ -27,9 +27,10 @@ from retest.analysis import (
 from retest.cli._common import bars, json_option, opened, print_json, study_option
 from retest.errors import InputError, UsageError
 from retest.models import Classifier, read_predictions
+from retest.records import Predictions
 from retest.report import accuracy_json_rows, accuracy_text, fit_text
 from retest.stages import evaluate as stage
-from retest.stages.report import simulation_notices
+from retest.stages.report import original_dataset, simulation_notices
 from retest.study import Study
 
 
@@ -79,10 +80,10 @@ def _load_models(spec: str, study: Study) -> Sequence[Classifier]:
 @click.command()
 @click.argument("predictions", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--study", "study_folder", type=click.Path(path_type=Path), help="Take the predictions of this study.")
-@click.option("--original", default="original", show_default=True, help="The data set that the others are compared with.")
+@click.option("--original", help="The data set that the others are compared with; default: the benchmark's own.")
 @click.option("--metric", type=click.Choice(["top1", "top5"]), default="top1", show_default=True, help="Which accuracy to show.")
 @json_option
-def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original: str, metric: str, as_json: bool) -> None:
+def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original: str | None, metric: str, as_json: bool) -> None:
     """Accuracy table with 95 % Clopper-Pearson intervals and ranks, over all test sets with predictions.
 
     \b
@@ -95,7 +96,7 @@ def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original:
             loaded = stage.stored_predictions(study)
             notes = [notice.text for notice in simulation_notices(study)]
     elif predictions:
-        loaded, notes = [read_predictions(path) for path in _prediction_files(predictions)], []
+        loaded, notes = load_predictions(predictions), []
     else:
         raise click.UsageError("Give --study STUDY, or prediction files or folders")
     rows = accuracy_rows(loaded)
@@ -103,8 +104,12 @@ def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original:
     if as_json:
         print_json({"rows": accuracy_json_rows(rows), "notes": notes})
         return
-    known = [row.dataset for row in rows]
-    click.echo(accuracy_text(rows, original=original if original in known else None, metric=cast(Metric, metric), notes=notes))
+    click.echo(accuracy_text(rows, original=original or original_dataset(rows), metric=cast(Metric, metric), notes=notes))
+
+
+def load_predictions(paths: Sequence[Path]) -> list[Predictions]:
+    """Read prediction files, and those in folders."""
+    return [read_predictions(path) for path in _prediction_files(paths)]
 
 
 def _prediction_files(paths: Sequence[Path]) -> list[Path]:
@@ -139,7 +144,7 @@ def fit(study_folder: Path | None, tables: tuple[Path, ...], original: str, new:
     if (study_folder is None) == (not tables):
         raise click.UsageError("Give either --study STUDY or --table CSV twice")
     metric = cast(Metric, options["metric"])
-    paired = _pair_study(study_folder, original, new, metric) if study_folder is not None else _pair_tables(tables, metric)
+    paired = _pair_study(study_folder, original, new, metric) if study_folder is not None else pair_tables(tables, metric)
     found = fit_accuracies(
         paired.points,
         scale=cast(Scale, options["scale"]),
@@ -161,7 +166,8 @@ def _pair_study(folder: Path, original: str, new: str | None, metric: Metric) ->
     return pair_models(rows, original=original, new=new, metric=metric)
 
 
-def _pair_tables(tables: tuple[Path, ...], metric: Metric) -> PairedModels:
+def pair_tables(tables: tuple[Path, ...], metric: Metric) -> PairedModels:
+    """Join two CSV tables of accuracies on (model, img_size)."""
     if len(tables) != 2:
         raise click.UsageError("Give --table twice: the original's table, then the new one's")
     read = []

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from retest import __version__
-from retest.analysis import AccuracyRow, fit_accuracies, pair_models
+from retest.analysis import SCALES, AccuracyRow, PairedModels, fit_accuracies, pair_models
 from retest.errors import InputError
 from retest.images import variant_names
 from retest.records import Revision, Split
@@ -34,6 +34,7 @@ from retest.report import (
     parameters_of,
     render_html,
     revision_facts,
+    scatter_from_points,
     scatter_from_rows,
 )
 from retest.sampling import largest_remainder
@@ -41,7 +42,8 @@ from retest.stages._common import display_variant
 from retest.store import Tables
 from retest.study import Study, write_atomic
 
-ORIGINAL = "original"
+ORIGINALS = ("original", "imagenet-validation-original")
+"""Names of data sets that hold the benchmark's own images: a study's, and the published one."""
 _TITLES = {
     "sample_above_threshold": ("Threshold", "Random candidates among those that most annotators selected."),
     "sample_wnid_histogram": ("MatchedFrequency", "Candidates drawn so that selection frequencies match the original's, class by class."),
@@ -73,48 +75,68 @@ def simulation_notices(study: Study) -> tuple[Notice, ...]:
     return tuple(notices)
 
 
-def write_report(study: Study, rows: Sequence[AccuracyRow], out: Path, *, planted: PlantedCheck | None = None) -> StudyReport:
+def original_dataset(rows: Iterable[AccuracyRow]) -> str | None:
+    """Which data set of these rows is the original one, if any."""
+    known = {row.dataset for row in rows}
+    return next((name for name in ORIGINALS if name in known), None)
+
+
+def write_report(
+    study: Study, rows: Sequence[AccuracyRow], out: Path, *, original: str | None = None, planted: PlantedCheck | None = None
+) -> StudyReport:
     """Write the study's report as one self-contained HTML file; ``rows`` are the accuracies to show, which may be none.
 
-    ``planted`` is what a demo or a test knows of near-duplicates that it planted itself.
+    ``original`` names the data set that the others are compared with; ``planted`` is what a demo or a test knows of
+    near-duplicates that it planted itself.
     """
-    report = study_report(study, rows, planted=planted)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, render_html(report).encode())
+    report = study_report(study, rows, original=original, planted=planted)
+    write_page(report, out)
     return report
 
 
-def study_report(study: Study, rows: Sequence[AccuracyRow], *, planted: PlantedCheck | None = None) -> StudyReport:
+def write_page(report: StudyReport, out: Path) -> None:
+    """Write a report as one HTML file, atomically."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, render_html(report).encode())
+
+
+def study_report(
+    study: Study, rows: Sequence[AccuracyRow], *, original: str | None = None, planted: PlantedCheck | None = None
+) -> StudyReport:
     """Everything the report shows, as records."""
+    original = original or original_dataset(rows) or ORIGINALS[0]
     with study.database.read() as tables:
-        revisions = [tables.revisions.get(name) for name in tables.revisions.names()]
-        revisions.sort(
-            key=lambda revision: (
-                list(_TITLES).index(revision.sampling_function) if revision.sampling_function in _TITLES else 9,
-                revision.name,
-            )
-        )
+        revisions = _shown_revisions(tables, rows, original)
         return StudyReport(
             title=study.config.study.name,
             subtitle=f"A new test set for {study.config.benchmark.name}, and what models make of it",
             benchmark=study.config.benchmark.name,
-            original=ORIGINAL if any(row.dataset == ORIGINAL for row in rows) else None,
-            datasets=_datasets(study, tables, revisions),
+            original=original if any(row.dataset == original for row in rows) else None,
+            datasets=_datasets(study, tables, revisions, original),
             facts=_facts(tables, rows),
             notices=simulation_notices(study),
             stages=_stages(tables, revisions),
             exclusions=tuple(ExclusionCount(reason, count) for reason, count in tables.exclusions.counts().items()),
-            frequencies=_histograms(study, tables, revisions),
-            target=_target(study, tables, revisions),
-            samples=_samples(study, tables, revisions),
+            frequencies=_histograms(study, tables, revisions, original),
+            target=_target(study, tables, revisions, original),
+            samples=_samples(study, tables, revisions, original),
             duplicates=_duplicates(study, tables),
             planted=planted,
             accuracy=tuple(rows) or None,
-            scatters=_scatters(rows, [revision.name for revision in revisions]),
+            scatters=scatters(rows, [revision.name for revision in revisions], original),
             methods=_methods(study),
             revisions=tuple(revision_facts(revision) for revision in revisions) or None,
             software=_software(),
         )
+
+
+def _shown_revisions(tables: Tables, rows: Sequence[AccuracyRow], original: str) -> list[Revision]:
+    """Those that models were run on, or all where there are no predictions; in the order in which the paper names them."""
+    evaluated = {row.dataset for row in rows}
+    names = [name for name in tables.revisions.names() if name != original and (not evaluated or name in evaluated)]
+    functions = list(_TITLES)
+    order = {function: place for place, function in enumerate(functions)}
+    return sorted((tables.revisions.get(name) for name in names), key=lambda r: (order.get(r.sampling_function, len(order)), r.name))
 
 
 def revision_labels(revisions: Iterable[Revision]) -> dict[str, str]:
@@ -135,12 +157,12 @@ def _title(revision: Revision) -> str:
     return title
 
 
-def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[DatasetFacts, ...]:
+def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[DatasetFacts, ...]:
     count = tables.originals.counts().get(str(Split.VAL), 0)
     labels = revision_labels(revisions)
-    original = DatasetFacts(ORIGINAL, "Original", f"The validation images of {study.config.benchmark.name}.", count)
+    first = DatasetFacts(original, "Original", f"The validation images of {study.config.benchmark.name}.", count)
     new = [DatasetFacts(r.name, labels[r.name], _TITLES.get(r.sampling_function, ("", ""))[1], len(r.images)) for r in revisions]
-    return (original, *new, DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool."))
+    return (first, *new, DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool."))
 
 
 def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:
@@ -177,12 +199,12 @@ def _frequency_table(tables: Tables) -> dict[tuple[str, str], float]:
     return {(f.image_id, f.wnid): f.value for f in tables.frequencies.all() if f.num_assignments}
 
 
-def _histograms(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[FrequencyHistogram, ...] | None:
+def _histograms(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[FrequencyHistogram, ...] | None:
     frequencies = _frequency_table(tables)
     if not frequencies:
         return None
     sets = {
-        ORIGINAL: [(i.id, i.wnid) for i in tables.originals.all(split=Split.VAL) if i.wnid is not None],
+        original: [(i.id, i.wnid) for i in tables.originals.all(split=Split.VAL) if i.wnid is not None],
         "candidates": [(row[0], row[1]) for row in tables.candidates.identities()],
         **{revision.name: list(revision.images) for revision in revisions},
     }
@@ -199,7 +221,7 @@ def _count(frequencies: Mapping[tuple[str, str], float], pairs: Iterable[tuple[s
     return tuple(counts)
 
 
-def _target(study: Study, tables: Tables, revisions: Sequence[Revision]) -> TargetComparison | None:
+def _target(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> TargetComparison | None:
     """Target and achieved histogram of the newest matched revision, summed over classes."""
     matched = [revision for revision in revisions if revision.sampling_function == "sample_wnid_histogram"]
     if not matched:
@@ -218,16 +240,16 @@ def _target(study: Study, tables: Tables, revisions: Sequence[Revision]) -> Targ
         if any(counts):
             target = [total + share for total, share in zip(target, largest_remainder(counts, per_class), strict=True)]
     achieved = _count(_frequency_table(tables), revision.images, inner)
-    return TargetComparison(revision.name, ORIGINAL, (0.0, *inner, 1.0), tuple(target), achieved)
+    return TargetComparison(revision.name, original, (0.0, *inner, 1.0), tuple(target), achieved)
 
 
-def _samples(study: Study, tables: Tables, revisions: Sequence[Revision]) -> tuple[SampleImage, ...] | None:
+def _samples(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[SampleImage, ...] | None:
     names = {info.wnid: info.name for info in tables.classes.all()[:_CLASSES_SHOWN]}
     frequencies = _frequency_table(tables)
     chosen: list[tuple[str, str, str]] = []
     originals = tables.originals.ids_by_class(Split.VAL)
     for wnid in names:
-        chosen += [(ORIGINAL, image, wnid) for image in originals.get(wnid, [])[:_SAMPLES_PER_CLASS]]
+        chosen += [(original, image, wnid) for image in originals.get(wnid, [])[:_SAMPLES_PER_CLASS]]
         for revision in revisions:
             chosen += [(revision.name, image, wnid) for image, of in revision.images if of == wnid][:_SAMPLES_PER_CLASS]
     pictures = _pictures(study, tables, {image for _, image, _ in chosen})
@@ -296,19 +318,47 @@ def _closest(distances: Mapping[tuple[str, str], Mapping[str, float]], marked: s
     return list(dict.fromkeys(kept))
 
 
-def _scatters(rows: Sequence[AccuracyRow], datasets: Sequence[str]) -> tuple[Scatter, ...] | None:
+def scatters(rows: Sequence[AccuracyRow], datasets: Sequence[str], original: str | None) -> tuple[Scatter, ...] | None:
+    """Original -> new with fit, for every new set that shares models with the original."""
     known = {row.dataset for row in rows}
     found = []
     for name in datasets:
-        if name not in known or ORIGINAL not in known:
+        if original is None or name not in known or original not in known:
             continue
-        points = pair_models(rows, original=ORIGINAL, new=name).points
+        points = pair_models(rows, original=original, new=name).points
         try:
-            fit = fit_accuracies(points, original=ORIGINAL, new=name)
+            fit = fit_accuracies(points, original=original, new=name)
         except InputError:  # fewer than three models, or all equally good: a scatter without a line
             fit = None
-        found.append(scatter_from_rows(rows, original=ORIGINAL, new=name, fit=fit))
+        if points:
+            found.append(scatter_from_rows(rows, original=original, new=name, fit=fit))
     return tuple(found) or None
+
+
+def accuracy_report(rows: Sequence[AccuracyRow], *, title: str, original: str | None = None, notes: Sequence[str] = ()) -> StudyReport:
+    """A report from accuracies alone, without a study."""
+    original = original or original_dataset(rows)
+    datasets = [name for name in dict.fromkeys(row.dataset for row in rows) if name != original]
+    return StudyReport(
+        title=title,
+        original=original,
+        warnings=tuple(Notice(note, sections=(Section.ACCURACY,)) for note in notes),
+        accuracy=tuple(rows),
+        scatters=scatters(rows, datasets, original),
+        software=_software(),
+    )
+
+
+def table_report(paired: PairedModels, *, title: str) -> StudyReport:
+    """A report from two accuracy tables (for instance timm's), whose test-set sizes need not be known."""
+    fits = [fit_accuracies(paired.points, scale=scale, metric=paired.metric, original=paired.original, new=paired.new) for scale in SCALES]
+    return StudyReport(
+        title=title,
+        original=paired.original,
+        warnings=tuple(Notice(note, sections=(Section.ACCURACY,)) for note in paired.notes),
+        scatters=tuple(scatter_from_points(paired, fit=fit) for fit in fits),
+        software=_software(),
+    )
 
 
 def _methods(study: Study) -> tuple[MethodPart, ...]:

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import report_fixture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retest.report import FrequencyHistogram, ScatterPoint, SetStyles, TargetComparison, accuracy_table, scatter_from_rows, set_styles
@@ -133,6 +133,7 @@ def test_a_single_point_and_equal_points_can_be_drawn():
         assert not classed(parsed(panel), "ci")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
 def test_the_domain_holds_all_points_and_some_of_the_identity(pairs):
     scatter = Scatter("val", "new", tuple(ScatterPoint(f"m{i}", x, y) for i, (x, y) in enumerate(pairs)))
@@ -157,6 +158,18 @@ def test_models_outside_the_fit_are_marked():
     in_fit = {line["model"]: line["in_fit"] for line in csv.DictReader(io.StringIO(chart.numbers.csv))}
     assert in_fit["knn_3"] == "False"
     assert set(in_fit.values()) == {"True", "False"}
+
+
+def test_crowds_of_points_are_drawn_small_and_without_intervals():
+    points = tuple(ScatterPoint(f"m{i}", 0.4 + i / 1000, 0.3 + i / 1000, 0.3, 0.9, 0.2, 0.9) for i in range(201))
+    chart = scatter_chart([Scatter("val", "new", points)], styles=SetStyles())
+    root = parsed(chart.panels[0])
+    assert len(classed(root, "crowd")) == 1
+    assert len(classed(root, "dot")) == 201
+    assert not classed(root, "ci")
+    assert "Crosses" not in chart.caption
+    assert chart.numbers.rows[0][5] == 0.3
+    assert not classed(parsed(scatter_chart([Scatter("val", "new", points[:200])], styles=SetStyles()).panels[0]), "crowd")
 
 
 def test_tips_name_model_sets_and_change(scatters):
@@ -248,6 +261,7 @@ def test_numbers_carry_the_notices():
     assert base64.b64decode(numbers.csv_uri.removeprefix("data:text/csv;charset=utf-8;base64,")).decode() == numbers.csv
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 12))
 def test_ticks_are_round_few_and_inside(low, span, most):
     high = low + span
@@ -270,6 +284,7 @@ def test_tick_labels(value, step, text):
     assert tick_label(value, step) == text
 
 
+@settings(deadline=None)
 @given(scale=st.sampled_from([None, "linear", "probit", "logit"]), a=st.floats(0.01, 0.98), b=st.floats(0.01, 0.98))
 def test_axes_are_monotone_and_keep_their_ends(scale, a, b):
     axis = Axis(0.005, 0.99, 40.0, 360.0, scale)
@@ -292,6 +307,7 @@ def test_coordinates_must_be_finite():
         coordinate(float("nan"))
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_elements_are_well_formed_xml_whatever_they_hold(text, value):
     made = element("text", text, data_tip=value, class_="a")
@@ -307,6 +323,7 @@ def test_line_breaks_in_attributes_survive():
     assert ET.fromstring(str(element("g", data_tip="a\nb"))).get("data-tip") == "a\nb"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.floats(20, 300))
 def test_shortened_and_wrapped_texts_fit(text, width):
     assert text_width(shortened(text, width)) <= width or shortened(text, width) == "…"
@@ -314,6 +331,7 @@ def test_shortened_and_wrapped_texts_fit(text, width):
         assert text_width(line) <= width or line == "…"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("abcdefgh_", min_size=1, max_size=20), st.floats(0, 400), st.floats(0, 300)), min_size=1, max_size=15))
 def test_labels_cover_neither_points_nor_one_another(texts):
     frame = Rect(0, 0, 400, 300)

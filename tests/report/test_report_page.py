@@ -310,6 +310,15 @@ def test_warnings_without_sections_stand_in_the_summary_only(report):
     assert "short form" not in text
 
 
+def test_numbers_that_are_too_many_to_look_up_are_left_to_the_csv(report):
+    scatter = report.scatters[0]
+    points = tuple(dataclasses.replace(scatter.points[0], model=f"m{i}") for i in range(501))
+    for n, folded in ((500, 1), (501, 0)):
+        text = render_html(StudyReport(title="t", scatters=(dataclasses.replace(scatter, points=points[:n], fit=None, band=None),)))
+        assert text.count("<details>") == folded
+        assert 'download="scatter.csv"' in text
+
+
 def test_values_that_are_no_numbers_do_not_stop_the_page(report):
     table = dataclasses.replace(report.extra_tables[0], rows=(("x", 1, float("nan"), float("inf")),), section=Section.METHODS)
     assert "nan" in Page(render_html(dataclasses.replace(report, extra_tables=(table,)))).text

@@ -174,6 +174,7 @@ def test_text_table_loses_nothing_in_narrow_terminals(width):
     assert blocks == {20: 4, 45: 4, 60: 2, 80: 2, 100: 1, 1000: 1}[width]
 
 
+@settings(deadline=None)
 @given(names=st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=4, unique=True))
 def test_text_table_is_aligned_and_inert_whatever_the_names(names):
     text = accuracy_text([row("val", name, 50) for name in names])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retest.report.wording import clean, clean_line, count, decimal, interval, listed, number, percent, plural, signed
@@ -52,6 +52,7 @@ def test_counts_and_plurals():
     assert [listed(["a", "b", "c"][:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_clean_text_has_no_controls_and_keeps_the_rest(text):
     found = clean(text)

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from retest.analysis import from_scale
+from retest.analysis import Scale, from_scale
 from retest.errors import UsageError
 from retest.report import theme
 from retest.report.pivot import AccuracyTable
 from retest.report.records import FrequencyHistogram, Scatter, TargetComparison
-from retest.report.scatter_chart import in_fit, shared_domain
+from retest.report.scatter_chart import left_out, shared_domain
 from retest.report.styles import SetStyles
 from retest.report.svg import PERCENT_TICKS, position
 from retest.report.wording import METRIC_NAMES, clean_line, count, plural
@@ -187,27 +187,35 @@ def _scatter_panel(panel: Axes, scatter: Scatter, styles: SetStyles) -> None:
             linewidth=1.2,
             zorder=2,
         )
-    for point in scatter.points:
-        at = position(point.x, scale), position(point.y, scale)
-        if point.x_low is not None and point.x_high is not None:
-            panel.plot(
-                [position(point.x_low, scale), position(point.x_high, scale)], [at[1]] * 2, color=color, linewidth=0.6, alpha=0.5, zorder=2
-            )
-        if point.y_low is not None and point.y_high is not None:
-            panel.plot(
-                [at[0]] * 2, [position(point.y_low, scale), position(point.y_high, scale)], color=color, linewidth=0.6, alpha=0.5, zorder=2
-            )
-        pale = 1.0 if in_fit(scatter, point) else 0.3
-        panel.plot(
-            *at, marker=_marker(series), color=color, alpha=pale, markersize=4, markeredgecolor="white", markeredgewidth=0.5, zorder=3
-        )
+    _points(panel, scatter, series)
     metric = METRIC_NAMES[scatter.metric]
     panel.set_title(clean_line(styles.label(scatter.new)))
     panel.set_xlabel(clean_line(f"{metric} accuracy on {styles.label(scatter.original)}, %"))
     panel.set_ylabel(f"{metric} accuracy, %")
 
 
-def _percent_axis(axis: Any, ends: tuple[float, float], scale: Literal["linear", "probit", "logit"]) -> None:
+def _points(panel: Axes, scatter: Scatter, series: int) -> None:
+    scale, color, pale = scatter.scale, _color(series), left_out(scatter)
+    at = {point.model: (position(point.x, scale), position(point.y, scale)) for point in scatter.points}
+    across = [(at[p.model][1], *_ends(p.x_low, p.x_high, scale)) for p in scatter.points if p.x_low is not None]
+    upwards = [(at[p.model][0], *_ends(p.y_low, p.y_high, scale)) for p in scatter.points if p.y_low is not None]
+    for draw, lines in ((panel.hlines, across), (panel.vlines, upwards)):
+        if lines:
+            draw(*zip(*lines, strict=True), color=color, linewidth=0.6, alpha=0.5, zorder=2)
+    many = len(at) > 200
+    look: dict[str, Any] = {"linestyle": "none", "marker": _marker(series), "color": color, "markeredgecolor": "white"}
+    size: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0.0} if many else {"markersize": 4.0, "markeredgewidth": 0.5}
+    for chosen, alpha in ((at.keys() - pale, 0.45 if many else 1.0), (at.keys() & pale, 0.3)):
+        places = [place for model, place in at.items() if model in chosen]
+        if places:
+            panel.plot(*zip(*places, strict=True), **look, **size, alpha=alpha, zorder=3)
+
+
+def _ends(low: float | None, high: float | None, scale: Scale) -> tuple[float, float]:
+    return position(0.0 if low is None else low, scale), position(1.0 if high is None else high, scale)
+
+
+def _percent_axis(axis: Any, ends: tuple[float, float], scale: Scale) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     def shown(value: float, _: int) -> str:

@@ -25,6 +25,7 @@ from retest.report.svg import element
 from retest.report.wording import clean, count, decimal, number, plural, signed
 
 _UNBROKEN = 12
+_MOST_ROWS = 500
 
 
 def render_html(report: StudyReport) -> str:
@@ -96,7 +97,10 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(re.split(r"(?<=[_./-])(?=[^_./-])|(?<=[a-z0-9])(?=[A-Z])", name))
 
 
-def _numbers(chart: Chart) -> PageTable:
+def _numbers(chart: Chart) -> PageTable | None:
+    """The numbers behind a figure as a table; None where they are too many to be looked up on a page (the CSV has them)."""
+    if len(chart.numbers.rows) > _MOST_ROWS:
+        return None
     return data_table(f"{chart.slug}-numbers", chart.title, chart.numbers.header, chart.numbers.rows)
 
 

@@ -174,7 +174,7 @@ class _Builder:
         if self.table is None or self.table.original is None or not self.table.new_sets:
             return ""
         return (
-            "If the new test sets measured what the original does, every model would lie on the dashed line. "
+            "If the new test sets measured what the original does, every model would lie on the dashed line, up to chance. "
             "The distance below it is what the model loses on new images."
         )
 

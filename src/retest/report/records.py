@@ -7,15 +7,12 @@ says that the part was looked for and there was nothing. Texts are plain text: w
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from retest.analysis import AccuracyRow, LinearFit, Metric, Scale
-from retest.errors import UsageError
+from retest.report._checks import finite, require, require_bins, require_edges
 from retest.report.imagedata import data_uri, sniff_image
 
 
@@ -70,7 +67,7 @@ class StageSize:
     unit: str = "images"
 
     def __post_init__(self) -> None:
-        _require(self.count >= 0, f"stage {self.name!r}", f"count is {self.count}", "Give a count of at least 0.")
+        require(self.count >= 0, f"stage {self.name!r}", f"count is {self.count}", "Give a count of at least 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class ExclusionCount:
     explanation: str = ""
 
     def __post_init__(self) -> None:
-        _require(self.count >= 0, f"exclusion reason {self.reason!r}", f"count is {self.count}", "Give a count of at least 0.")
+        require(self.count >= 0, f"exclusion reason {self.reason!r}", f"count is {self.count}", "Give a count of at least 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,8 @@ class FrequencyHistogram:
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _require_edges(self.edges, f"histogram of {self.dataset!r}")
-        _require_bins(self.counts, self.edges, f"histogram of {self.dataset!r}", "counts")
+        require_edges(self.edges, f"histogram of {self.dataset!r}")
+        require_bins(self.counts, self.edges, f"histogram of {self.dataset!r}", "counts")
 
     @property
     def total(self) -> int:
@@ -118,9 +115,9 @@ class TargetComparison:
 
     def __post_init__(self) -> None:
         item = f"target of {self.dataset!r}"
-        _require_edges(self.edges, item)
-        _require_bins(self.target, self.edges, item, "target")
-        _require_bins(self.achieved, self.edges, item, "achieved")
+        require_edges(self.edges, item)
+        require_bins(self.target, self.edges, item, "target")
+        require_bins(self.achieved, self.edges, item, "achieved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +195,7 @@ class PlantedKind:
     explanation: str = ""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 <= self.found <= self.planted,
             f"planted {self.kind!r}",
             f"{self.found} found of {self.planted}",
@@ -221,7 +218,7 @@ class PlantedCheck:
     explanation: str = ""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 <= self.correct <= self.marked,
             "planted copies",
             f"{self.correct} correct of {self.marked} marked",
@@ -274,9 +271,7 @@ class ScatterPoint:
     def __post_init__(self) -> None:
         for low, value, high in ((self.x_low, self.x, self.x_high), (self.y_low, self.y, self.y_high)):
             ok = 0 <= (value if low is None else low) <= value <= (value if high is None else high) <= 1
-            _require(
-                ok, f"model {self.model!r}", f"accuracy {value} with interval [{low}, {high}]", "Give fractions, low <= value <= high."
-            )
+            require(ok, f"model {self.model!r}", f"accuracy {value} with interval [{low}, {high}]", "Give fractions, low <= value <= high.")
 
     @property
     def drop(self) -> float:
@@ -295,13 +290,13 @@ class Band:
 
     def __post_init__(self) -> None:
         n = len(self.x)
-        _require(
+        require(
             n >= 2 and len(self.low) == n == len(self.high),
             "band",
             "needs low and high at two or more x",
             "Give three tuples of equal length.",
         )
-        _require(_finite((*self.x, *self.low, *self.high)), "band", "holds a value that is not finite", "Leave such points out.")
+        require(finite((*self.x, *self.low, *self.high)), "band", "holds a value that is not finite", "Leave such points out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,11 +317,11 @@ class Scatter:
 
     def __post_init__(self) -> None:
         item = f"scatter {self.original} -> {self.new}"
-        _require(bool(self.points), item, "has no point", "Leave the scatter out where no model has both sets.")
+        require(bool(self.points), item, "has no point", "Leave the scatter out where no model has both sets.")
         if self.fit is not None:
             given = (self.fit.scale, self.fit.metric, self.fit.original, self.fit.new)
             wanted = (self.scale, self.metric, self.original, self.new)
-            _require(
+            require(
                 given == wanted, item, f"the fit is of {given}, not of {wanted}", "Give the fit of these two sets on the scale of the axes."
             )
 
@@ -387,7 +382,7 @@ class ExtraTable:
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            _require(len(row) == len(self.columns), f"table {self.title!r}", f"a row has {len(row)} cells", f"Give {len(self.columns)}.")
+            require(len(row) == len(self.columns), f"table {self.title!r}", f"a row has {len(row)} cells", f"Give {len(self.columns)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -423,31 +418,11 @@ class StudyReport:
     software: tuple[Fact, ...] | None = None
 
     def __post_init__(self) -> None:
-        _require(bool(self.title.strip()), "title", "is empty", "Name the study.")
+        require(bool(self.title.strip()), "title", "is empty", "Name the study.")
         names = [facts.name for facts in self.datasets]
-        _require(len(set(names)) == len(names), "datasets", "a name comes twice", "Describe each set once.")
+        require(len(set(names)) == len(names), "datasets", "a name comes twice", "Describe each set once.")
         if self.accuracy is not None:
             pairs = [(row.dataset, row.model) for row in self.accuracy]
-            _require(len(set(pairs)) == len(pairs), "accuracy", "a pair of data set and model comes twice", "Give each once.")
+            require(len(set(pairs)) == len(pairs), "accuracy", "a pair of data set and model comes twice", "Give each once.")
         bins = {histogram.edges for histogram in self.frequencies or ()}
-        _require(len(bins) <= 1, "frequencies", "histograms have different bins", "Count all sets in the same bins.")
-
-
-def _finite(values: Sequence[float]) -> bool:
-    return all(math.isfinite(value) for value in values)
-
-
-def _require_edges(edges: tuple[float, ...], item: str) -> None:
-    ascending = all(a < b for a, b in itertools.pairwise(edges))
-    _require(len(edges) >= 2 and _finite(edges) and ascending, item, f"edges are {edges}", "Give two or more ascending edges.")
-
-
-def _require_bins(counts: tuple[int, ...], edges: tuple[float, ...], item: str, name: str) -> None:
-    problem = f"{name} has {len(counts)} entries for {len(edges) - 1} bins"
-    _require(len(counts) == len(edges) - 1, item, problem, "Give one count per bin.")
-    _require(all(count >= 0 for count in counts), item, f"{name} holds a negative count", "Give counts of at least 0.")
-
-
-def _require(ok: bool, item: str, problem: str, remedy: str) -> None:
-    if not ok:
-        raise UsageError(problem, item=item, remedy=remedy)
+        require(len(bins) <= 1, "frequencies", "histograms have different bins", "Count all sets in the same bins.")

@@ -23,7 +23,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 380.0, 42.0, 12.0, 62.0, 46.0
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _LOWEST, _SQUARE, _TALLEST = 0.75 * _PLOT, 0.95 * _PLOT, 1.2 * _PLOT
 _PAD = 0.04
-_DOT = 4.5
+_MANY = 200  # points: above, they are drawn small and pale, without intervals, so that their density shows
 _HEADER = (
     *("metric", "original", "new", "model", "original_accuracy", "original_low", "original_high"),
     *("new_accuracy", "new_low", "new_high", "drop", "in_fit"),
@@ -51,8 +51,9 @@ def scatter_chart(scatters: Sequence[Scatter], *, styles: SetStyles, slug: str =
     first = scatters[0]
     base = styles.label(first.original)
     panels = tuple(_panel(scatter, domain, styles, styles.marker(scatter.new)) for scatter in scatters)
-    rows = tuple(_row(scatter, point) for scatter in scatters for point in scatter.points)
-    title = f"{METRIC_NAMES[first.metric].capitalize()} accuracy on the new sets against {base}"
+    rows = tuple(row for scatter in scatters for row in _rows(scatter))
+    new = styles.label(first.new) if len(scatters) == 1 else "the new sets"
+    title = f"{METRIC_NAMES[first.metric].capitalize()} accuracy on {new} against {base}"
     if first.scale != "linear":
         title += f", {first.scale} scale"
     return Chart(slug, title, _caption(scatters), panels, Numbers(_HEADER, rows), min(3, len(panels)))
@@ -92,7 +93,7 @@ def _panel(scatter: Scatter, domain: Domain, styles: SetStyles, series: int) -> 
     y = Axis(*domain.y, bottom, _TOP, scatter.scale)
     base, name = styles.label(scatter.original), styles.label(scatter.new)
     metric = METRIC_NAMES[scatter.metric]
-    dots = [Rect.about(x(point.x), y(point.y), _DOT + 1) for point in scatter.points]
+    dots = [Rect.about(x(point.x), y(point.y), _radius(scatter) + 1) for point in scatter.points]
     identity_label, covered = _identity_label(x, y, dots)
     clipped = svg.element(
         "svg",
@@ -112,7 +113,7 @@ def _panel(scatter: Scatter, domain: Domain, styles: SetStyles, series: int) -> 
         _frame(x, y),
         clipped,
         identity_label,
-        *(_mark(scatter, point, x, y, styles, first=i == 0) for i, point in enumerate(_left_to_right(scatter))),
+        _marks(scatter, x, y, styles),
         *_names(scatter, x, y, [*dots, *covered]),
         svg.element("text", svg.shortened(f"{metric} accuracy on {base}, %", _PLOT), x=_LEFT + _PLOT, y=bottom + 36, text_anchor="end"),
     ]
@@ -186,20 +187,29 @@ def _fit(scatter: Scatter, x: Axis, y: Axis, series: int) -> list[Markup]:
     return [svg.polyline([(x(a), y(b)) for a, b in zip(ends, heights, strict=True)], class_=f"fit s{series}")]
 
 
-def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, styles: SetStyles, *, first: bool) -> Markup:
+def _marks(scatter: Scatter, x: Axis, y: Axis, styles: SetStyles) -> Markup:
+    pale = left_out(scatter)
+    marks = [_mark(scatter, point, x, y, styles, pale=point.model in pale, first=i == 0) for i, point in enumerate(_left_to_right(scatter))]
+    return svg.element("g", *marks, class_="crowd") if len(marks) > _MANY else svg.join(marks)
+
+
+def _mark(scatter: Scatter, point: ScatterPoint, x: Axis, y: Axis, styles: SetStyles, *, pale: bool, first: bool) -> Markup:
     at_x, at_y = x(point.x), y(point.y)
     series = styles.marker(scatter.new)
     parts: list[Markup] = []
-    if point.x_low is not None and point.x_high is not None:
+    if point.x_low is not None and point.x_high is not None and len(scatter.points) <= _MANY:
         parts.append(svg.polyline([(x(point.x_low), at_y), (x(point.x_high), at_y)], class_=f"ci s{series}"))
-    if point.y_low is not None and point.y_high is not None:
+    if point.y_low is not None and point.y_high is not None and len(scatter.points) <= _MANY:
         parts.append(svg.polyline([(at_x, y(point.y_low)), (at_x, y(point.y_high))], class_=f"ci s{series}"))
-    hollow = {"fill_opacity": 0.25} if not in_fit(scatter, point) else {}
-    parts.append(marker(series, at_x, at_y, _DOT, **hollow))
-    return mark(*parts, tip=point_tip(scatter, point, styles), first=first, model=point.model)
+    parts.append(marker(series, at_x, at_y, _radius(scatter), **({"fill_opacity": 0.25} if pale else {})))
+    return mark(*parts, tip=point_tip(scatter, point, styles, pale=pale), first=first, model=point.model)
 
 
-def point_tip(scatter: Scatter, point: ScatterPoint, styles: SetStyles) -> str:
+def _radius(scatter: Scatter) -> float:
+    return 4.5 if len(scatter.points) <= 60 else 3.5 if len(scatter.points) <= _MANY else 2.5
+
+
+def point_tip(scatter: Scatter, point: ScatterPoint, styles: SetStyles, *, pale: bool) -> str:
     """What a point says when pointed at: model, both accuracies, change."""
     lines = [
         point.model,
@@ -207,7 +217,7 @@ def point_tip(scatter: Scatter, point: ScatterPoint, styles: SetStyles) -> str:
         f"{styles.label(scatter.new)}: {_value(point.y, point.y_low, point.y_high)}",
         f"change: {signed(-100 * point.drop)} points",
     ]
-    if not in_fit(scatter, point):
+    if pale:
         lines.append("not in the fit")
     return "\n".join(lines)
 
@@ -224,7 +234,7 @@ def _names(scatter: Scatter, x: Axis, y: Axis, taken: Sequence[Rect]) -> list[Ma
     wanted = list(dict.fromkeys([by_x[-1], by_x[0], *(far if len(by_x) <= 12 else far[:4])]))
     frame = Rect(_LEFT, _TOP, _LEFT + _PLOT, y.start)
     texts = [(svg.shortened(point.model, 150, 11.5), x(point.x), y(point.y)) for point in wanted]
-    placed = place_labels(texts, taken=taken, frame=frame, distance=_DOT + 4)
+    placed = place_labels(texts, taken=taken, frame=frame, distance=_radius(scatter) + 4)
     return [svg.element("text", label.text, x=label.x, y=label.y, class_="name halo", aria_hidden="true") for label in placed]
 
 
@@ -232,9 +242,9 @@ def _left_to_right(scatter: Scatter) -> list[ScatterPoint]:
     return sorted(scatter.points, key=lambda point: (point.x, point.y, point.model))
 
 
-def in_fit(scatter: Scatter, point: ScatterPoint) -> bool:
-    """Whether the model of a point is among those of the fit (or there is no fit)."""
-    return scatter.fit is None or point.model in scatter.fit.models
+def left_out(scatter: Scatter) -> frozenset[str]:
+    """Models of a scatter that are not in its fit; none where there is no fit."""
+    return frozenset(point.model for point in scatter.points).difference(scatter.fit.models) if scatter.fit else frozenset()
 
 
 def _fit_words(scatter: Scatter) -> str:
@@ -255,26 +265,25 @@ def _description(scatter: Scatter, base: str, name: str) -> str:
 
 def _caption(scatters: Sequence[Scatter]) -> str:
     parts = ["Each point is a model."]
-    if any(point.x_low is not None for scatter in scatters for point in scatter.points):
+    if any(point.x_low is not None and len(scatter.points) <= _MANY for scatter in scatters for point in scatter.points):
         parts.append("Crosses are 95 % confidence intervals.")
     parts.append("On the dashed line a model is as accurate on the new set as on the original.")
     meanings = list(dict.fromkeys(scatter.band.meaning for scatter in scatters if scatter.band))
     if any(scatter.fit for scatter in scatters):
         parts.append(f"Solid line: least-squares fit{f', with its {meanings[0]}' if meanings else ''}.")
-    if any(not in_fit(scatter, point) for scatter in scatters for point in scatter.points):
+    if any(left_out(scatter) for scatter in scatters):
         parts.append("Pale points are models left out of the fit.")
     parts += dict.fromkeys(scatter.note for scatter in scatters if scatter.note)
     return " ".join(parts)
 
 
-def _row(scatter: Scatter, point: ScatterPoint) -> tuple[object, ...]:
-    ends = (point.x, point.x_low, point.x_high, point.y, point.y_low, point.y_high)
-    return (
-        scatter.metric,
-        scatter.original,
-        scatter.new,
-        point.model,
-        *ends,
-        point.drop,
-        "" if scatter.fit is None else in_fit(scatter, point),
-    )
+def _rows(scatter: Scatter) -> list[tuple[object, ...]]:
+    pale = left_out(scatter)
+    return [
+        (
+            *(scatter.metric, scatter.original, scatter.new, point.model),
+            *(point.x, point.x_low, point.x_high, point.y, point.y_low, point.y_high, point.drop),
+            None if scatter.fit is None else point.model not in pale,
+        )
+        for point in scatter.points
+    ]

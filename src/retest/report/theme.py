@@ -88,6 +88,7 @@ def chart_css(colours: Mapping[str, str] | None = None) -> str:
         ".chart .band{stroke:none;fill-opacity:.13}"
         ".chart .ci{fill:none;stroke-width:1.25;stroke-opacity:.5}"
         f".chart .dot{{stroke:{colour('paper')};stroke-width:1.25}}"
+        ".chart .crowd .dot{stroke:none;fill-opacity:.4}"
         ".chart .bar{stroke:none;fill-opacity:.85}"
         ".chart .outline{fill:none;stroke-width:1.75}"
         ".chart .hit{fill:transparent;stroke:none}"

@@ -118,9 +118,11 @@ def collect(study_folder: Path, as_json: bool, backend: str, seed: int) -> None:
         found = stage.collect(study, crowd, progress=bars)
         stage.compute_frequencies(study)
     if as_json:
-        print_json({"new_answers": found.new_answers, "hits_by_valid_answers": found.histogram})
+        print_json({"new_answers": found.new_answers, "hits_by_valid_answers": found.histogram, "unreadable": found.unreadable})
     else:
         click.echo(f"{found.new_answers} new answers from {crowd.name}")
+        for problem in found.unreadable:
+            click.echo(f"Left out: {problem}", err=True)
 
 
 def _open_crowd(study: Study, backend: str, seed: int) -> SimulatedCrowd:

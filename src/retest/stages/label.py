@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from retest.crowd import Crowd, HitTask
-from retest.errors import CrowdError, StageError, UsageError
+from retest.errors import ConflictError, CrowdError, StageError, UsageError
 from retest.labeling import (
     ClassImages,
     CountingReport,
@@ -184,10 +184,10 @@ def submit(
     with progress("Publish HITs", total=len(waiting)) as advance:
         for hit in waiting:
             urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
-            task = HitTask(hit, infos.get(hit.wnid, ClassInfo(hit.wnid, -1)), urls, study.config.crowd, wanted[hit.uuid])
             try:
+                task = HitTask(hit, infos.get(hit.wnid, ClassInfo(hit.wnid, -1)), urls, study.config.crowd, wanted[hit.uuid])
                 published = crowd.publish(task)
-            except CrowdError as error:
+            except (CrowdError, ConflictError, UsageError) as error:  # this HIT's own trouble; the others go on
                 failures[hit.uuid] = str(error)
             else:
                 spent += crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=study.config.crowd.reward_cents)
@@ -221,10 +221,11 @@ def _guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirme
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What collecting brought: answers that are new, and how many HITs have 0, 1, ... valid answers."""
+    """What collecting brought: answers that are new, how many HITs have 0, 1, ... valid answers, and answers nobody can read."""
 
     new_answers: int
     histogram: Mapping[int, int]
+    unreadable: tuple[str, ...] = ()
 
 
 def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Collection:
@@ -232,17 +233,20 @@ def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Colle
     with study.database.read() as tables:
         hits = list(tables.hits.all(submitted=True))
     new = 0
+    unreadable: list[CrowdError] = []
     with progress("Collect answers", total=len(hits)) as advance:
         for start in range(0, len(hits), 50):
             block = hits[start : start + 50]
-            answers = list(crowd.collect(block))
+            answers = list(crowd.collect(block, on_unreadable=unreadable.append))
             with study.database.write() as tables:
                 new += tables.assignments.add((a.assignment for a in answers), contents={a.assignment.id: a.content for a in answers})
                 tables.assignments.add_workers({a.assignment.worker: a.worker_id for a in answers if a.worker_id is not None})
                 for answer in answers:
                     tables.assignments.set_status(answer.assignment.id, answer.assignment.status)
             advance(len(block))
-    return Collection(new, answer_histogram(study))
+    with study.database.write() as tables:
+        tables.warnings.add("collect", (("unreadable_answer", None, error.item, error.problem) for error in unreadable))
+    return Collection(new, answer_histogram(study), tuple(str(error) for error in unreadable))
 
 
 def answer_histogram(study: Study) -> dict[int, int]:

@@ -167,7 +167,10 @@ def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision], origi
 
 def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:
     models = len({row.model for row in rows})
-    facts = [Fact("Classes", f"{tables.classes.count():,}"), Fact("Candidates", f"{tables.candidates.count():,}")]
+    facts = [
+        Fact("Classes", f"{tables.classes.count():,}"),
+        Fact("Candidates", f"{tables.candidates.count() - tables.candidates.count(source='reference'):,}"),
+    ]
     return (*facts, Fact("Answers", f"{tables.assignments.count():,}"), Fact("Models", f"{models:,}"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
-from retest.study import CONFIG_FILE, StudyConfig, StudySettings, create_study
+from retest.study import CONFIG_FILE, BenchmarkSettings, StudyConfig, StudySettings, create_study
 
 
 @click.group("import")
@@ -32,7 +32,9 @@ def imagenetv2(path: Path, study_folder: Path, as_json: bool, verbose: bool) -> 
     from retest.stages.imagenetv2 import import_repository
 
     if not (study_folder / CONFIG_FILE).exists():
-        create_study(study_folder, StudyConfig(study=StudySettings(name=study_folder.resolve().name))).close()
+        create_study(
+            study_folder, StudyConfig(study=StudySettings(name=study_folder.resolve().name), benchmark=BenchmarkSettings(name="ImageNet"))
+        ).close()
     with opened(study_folder) as study:
         done = import_repository(study, path, stamp=stamp_now(), progress=bars)
         with study.database.read() as tables:

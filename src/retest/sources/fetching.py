@@ -14,6 +14,7 @@ from typing import Final
 import httpcore
 import httpx
 
+from retest.sources.connections import Connections
 from retest.sources.guard import AddressRefused, GuardedBackend
 from retest.sources.lanes import ByteBudget, HostBusyError, Lanes
 from retest.sources.limits import retry_after_s
@@ -91,13 +92,7 @@ class Fetcher:
         self._lanes = lanes
         self._budget = budget
         self._utc_now = utc_now
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=15.0,
-            network_backend=backend,
-        )
+        self._connections = Connections(backend=backend, ssl_context=ssl_context or httpx.create_ssl_context(), most_idle=connections)
 
     async def fetch(self, address: str) -> Fetched | Failure:
         """Fetch a URL, following redirects; every hop takes a turn at its host and passes the guard."""
@@ -120,12 +115,13 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._pool.aclose()
+        await self._connections.close()
 
     async def _hop(self, url: httpx.URL) -> Fetched | Failure | _Redirect:
-        limits = self._limits
+        request = self._request(url)
+        connection = await self._connections.take(request.url)
         try:
-            response = await asyncio.wait_for(self._pool.handle_async_request(self._request(url)), limits.total_timeout_s)
+            response = await asyncio.wait_for(connection.handle_async_request(request), self._limits.total_timeout_s)
             try:
                 verdict = self._judge(url, response)
                 if verdict is None:
@@ -140,6 +136,8 @@ class Fetcher:
             return Failure("timeout", f"no whole answer in time from {url.host}", temporary=True, retry=True)
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             return Failure("connection_failed", f"{type(error).__name__}: {error}"[:200], temporary=True, retry=True)
+        finally:
+            await self._connections.give_back(connection, request.url)
 
     def _request(self, url: httpx.URL) -> httpcore.Request:
         headers = [

@@ -162,7 +162,7 @@ HOSTILE = {
     "structured array": pickle.dumps(np.zeros(2, dtype=[("a", "i4")]), 2),
     "array of dates": pickle.dumps(np.zeros(2, dtype="M8[s]"), 2),
     "array without content": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR.",
-    "array of another class": b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(K\x00tU\x01btR.",
+    "array of another class": pickle.dumps(np.arange(3, dtype=np.uint8), 2).replace(b"cnumpy\nndarray\n", b"cnumpy\nmatrix\n"),
     "codec that decompresses": b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x04\x00\x00\x00zliptR.",
     "state of a list": b"](K\x01Kab.",
     "append to a number": b"K\x01K\x02a.",

@@ -167,6 +167,15 @@ def test_the_devkit_numbers_are_translated_through_its_own_table(flat):
         ImageFolder(flat)
 
 
+def test_devkit_numbers_follow_the_sorted_names_in_whatever_order_they_are_given(tmp_path):
+    table = np.zeros((2, 1), dtype=[("ILSVRC2012_ID", object), ("WNID", object)])
+    for row, (number, wnid) in enumerate([(1, "n03"), (2, "n01")]):
+        table[row, 0] = (np.array([[number]]), np.array([wnid]))
+    savemat(tmp_path / "meta.mat", {"synsets": table})
+    (tmp_path / "truth.txt").write_text("1\n2\n2\n2\n")
+    assert read_label_file(tmp_path / "truth.txt", images=VAL[::-1])[VAL[0][:-5]] == "n03"
+
+
 def test_flat_validation_images_without_labels_are_refused(flat):
     with pytest.raises(InputError, match="no file says which class they belong to") as caught:
         ImageFolder(flat)

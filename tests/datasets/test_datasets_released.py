@@ -156,6 +156,16 @@ def test_other_class_folders_are_refused(numbered, old, new):
         undo()
 
 
+@pytest.mark.parametrize("allow_partial", [False, True])
+def test_a_folder_too_many_is_refused(numbered, allow_partial):
+    (numbered / "1000").mkdir()
+    try:
+        with pytest.raises(InputError, match="holds 1001 folders such as '1000'"):
+            ImageNetV2("matched-frequency", numbered, allow_partial=allow_partial)
+    finally:
+        (numbered / "1000").rmdir()
+
+
 def test_a_missing_class_folder_is_named(numbered, tmp_path):
     (numbered / "123").rename(tmp_path / "123")
     try:

@@ -240,6 +240,30 @@ def test_a_body_of_unknown_length_is_limited(server, tmp_path):
         download(server.file(size=None), tmp_path, client=client, parameters=DownloadParameters(max_bytes=5_000_000))
 
 
+def test_a_short_body_without_a_stated_length_goes_on(tmp_path, waits):
+    """Such a response ends without any error of the protocol."""
+    asked = []
+
+    def respond(request):
+        asked.append(request.headers.get("Range"))
+        start = int(asked[-1][6:-1]) if asked[-1] else 0
+        headers = {"ETag": '"v1"'} | ({"Content-Range": f"bytes {start}-9/10"} if start else {})
+        return httpx.Response(206 if start else 200, headers=headers, stream=Pieces(b"0123456789"[start : start + 4]))
+
+    file = RemoteFile("x", "http://host/x", 10, hashlib.sha256(b"0123456789").hexdigest())
+    with httpx.Client(transport=httpx.MockTransport(respond)) as client:
+        assert download(file, tmp_path, client=client, parameters=FAST, sleep=waits.append).read_bytes() == b"0123456789"
+    assert asked == [None, "bytes=4-", "bytes=8-"]
+
+
+class Pieces(httpx.SyncByteStream):
+    def __init__(self, content):
+        self.content = content
+
+    def __iter__(self):
+        yield self.content
+
+
 class Endless(httpx.SyncByteStream):
     def __iter__(self):
         while True:

@@ -11,9 +11,9 @@ import bz2
 import gzip
 import lzma
 import os
+import secrets
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -158,7 +158,8 @@ def unpack(
     if target.exists():
         raise InputError("already exists", item=str(target), remedy="Move it away or unpack elsewhere")
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-unpacking-"))
+    scratch = target.with_name(f".{target.name}-unpacking-{secrets.token_hex(4)}")
+    scratch.mkdir()
     try:
         count = 0
         for member, stream in iter_members(archive, limits=limits):
@@ -168,7 +169,6 @@ def unpack(
             else:
                 _write(place, stream, member, archive.name, progress)
                 count += 1
-        scratch.chmod(0o755)
         scratch.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -259,7 +259,6 @@ def _write(place: Path, stream: MemberStream, member: TarMember, item: str, prog
                 progress(len(block))
     if written != member.size:
         raise InputError(f"ends inside {member.name!r}", item=item, remedy="Download it again")
-    os.chmod(place, 0o644)  # noqa: PTH101 - one call, on a path made above
 
 
 def _clash(member: TarMember, item: str) -> InputError:

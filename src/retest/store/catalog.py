@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import sqlalchemy as sa
 
@@ -141,6 +142,15 @@ class CandidateTable(TableGroup):
         """candidate id -> (source, photo id) for those of these ids that are candidates."""
         t = schema.candidates
         return {row.id: (row.source, row.photo_id) for row in self._by_ids(sa.select(t.c.id, t.c.source, t.c.photo_id), t.c.id, ids)}
+
+    def shared_photos(self) -> list[list[str]]:
+        """Groups of two or more candidates that show the same photo, ids in order; candidates without photo id are in none."""
+        t = schema.candidates
+        photo = sa.tuple_(t.c.source, t.c.photo_id)
+        several = sa.select(t.c.source, t.c.photo_id).where(t.c.photo_id != "").group_by(t.c.source, t.c.photo_id)
+        query = sa.select(t.c.source, t.c.photo_id, t.c.id).where(photo.in_(several.having(sa.func.count() > 1)))
+        rows = self._rows(query.order_by(t.c.source, t.c.photo_id, t.c.id))
+        return [[row.id for row in group] for _, group in groupby(rows, key=lambda row: (row.source, row.photo_id))]
 
     def all_occurrences(self, *, candidate_id: str | None = None) -> Iterator[DuplicateOccurrence]:
         """Every duplicate occurrence (of one candidate, if given), in the order of the places where they were found."""

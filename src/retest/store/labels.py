@@ -89,14 +89,12 @@ class HitTable(TableGroup):
         for uuid in uuids:
             self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
 
-    def exclusion_reason(self, uuid: str) -> str | None:
-        """Why a HIT counts nowhere; None when it counts."""
-        return self._connection.execute(sa.select(schema.hits.c.excluded).where(schema.hits.c.uuid == uuid)).scalar_one_or_none()
-
-    def excluded(self) -> dict[str, str]:
-        """uuid -> reason."""
-        query = sa.select(schema.hits.c.uuid, schema.hits.c.excluded).where(schema.hits.c.excluded.is_not(None))
-        return {row.uuid: row.excluded for row in self._rows(query)}
+    def excluded(self, uuids: Iterable[str] | None = None) -> dict[str, str]:
+        """uuid -> reason of the HITs that count nowhere, of all or of these."""
+        t = schema.hits
+        query = sa.select(t.c.uuid, t.c.excluded).where(t.c.excluded.is_not(None))
+        rows = self._rows(query) if uuids is None else self._by_ids(query, t.c.uuid, uuids)
+        return {row.uuid: row.excluded for row in rows}
 
     def crowds(self) -> list[str]:
         """Names of the back ends that HITs were published on."""

@@ -159,6 +159,11 @@ class PairTable(TableGroup):
         t = schema.resolution_overrides
         return [row.candidate_id for row in self._rows(sa.select(t).order_by(t.c.candidate_id))]
 
+    def overrides_among(self, candidate_ids: Iterable[str]) -> set[str]:
+        """Those of these candidates that are on the override list."""
+        t = schema.resolution_overrides
+        return {row.candidate_id for row in self._by_ids(sa.select(t.c.candidate_id), t.c.candidate_id, candidate_ids)}
+
     def replace_resolutions(self, resolutions: Iterable[Resolution]) -> None:
         self._change(schema.resolutions, sa.delete(schema.resolutions))
         self._put(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))

@@ -44,7 +44,7 @@ def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = T
     """Plan HITs for the candidates that still need answers, or with ``originals`` for original validation images.
 
     With ``store`` the HITs are added to the study as not submitted. Planning again adds nothing while they wait, because their
-    outstanding answers count as expected.
+    outstanding answers count as expected, nor once answers have been collected, because frequencies are brought up to date first.
 
     Raises:
         StageError: images are missing, or a class has no similar class to take negative controls from.
@@ -52,6 +52,8 @@ def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = T
     """
     parameters = study.config.labeling
     with study.database.write() as tables:
+        # An answer that is collected but not yet counted is neither outstanding nor received: it would be bought again.
+        _refresh_frequencies(tables)
         classes = {info.wnid: info for info in tables.classes.all()}
         controls = _usable_originals(tables, study)
         need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
@@ -262,13 +264,17 @@ def answer_histogram(study: Study) -> dict[int, int]:
 def compute_frequencies(study: Study) -> CountingReport | None:
     """Derive all selection frequencies from the raw answers; None when they are up to date."""
     with study.database.write() as tables:
-        key = completion_key("frequencies-1", tables.generations.of("hits", "assignments"))
-        if tables.completions.key(_STAGE, "all") == key:
-            return None
-        excluded = tables.hits.excluded()
-        counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=set(excluded))
-        tables.frequencies.replace(counter.frequencies())
-        tables.completions.put(_STAGE, "all", key)
+        return _refresh_frequencies(tables)
+
+
+def _refresh_frequencies(tables: Tables) -> CountingReport | None:
+    key = completion_key("frequencies-1", tables.generations.of("hits", "assignments"))
+    if tables.completions.key(_STAGE, "all") == key:
+        return None
+    excluded = tables.hits.excluded()
+    counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=set(excluded))
+    tables.frequencies.replace(counter.frequencies())
+    tables.completions.put(_STAGE, "all", key)
     return counter.report
 
 

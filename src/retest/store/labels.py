@@ -241,8 +241,8 @@ class FrequencyTable(TableGroup):
     """Selection frequencies as last computed from the answers."""
 
     def replace(self, frequencies: Iterable[SelectionFrequency]) -> None:
-        self._change(schema.selection_frequencies, sa.delete(schema.selection_frequencies))
-        self._put(
+        """Make these the current ones."""
+        self._replace(
             schema.selection_frequencies,
             (
                 {"wnid": f.wnid, "image_id": f.image_id, "num_assignments": f.num_assignments, "num_selected": f.num_selected}

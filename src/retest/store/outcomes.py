@@ -47,7 +47,7 @@ class RevisionTable(TableGroup):
             )
         values = {name: getattr(revision, name) for name in ("name", "sampling_function", "seed", "is_valid", "starting_from")}
         values |= {"parameters": dict(revision.parameters), "user": revision.user, "time": revision.time}
-        self._connection.execute(sa.insert(schema.revisions), [values])
+        self._add_new(schema.revisions, [values])
         rows = (
             {"revision": revision.name, "position": i, "image_id": image, "wnid": wnid} for i, (image, wnid) in enumerate(revision.images)
         )

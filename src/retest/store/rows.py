@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -37,26 +37,41 @@ class TableGroup:
 
     def _add_new(self, table: sa.Table, rows: Iterable[Row]) -> int:
         """Insert rows whose primary key (or unique key) is not there yet; return how many were new."""
-        statement = self._insert(table).on_conflict_do_nothing()
-        before = self._count(table)
-        for block in chunks(rows, _ROWS_PER_STATEMENT):
-            self._connection.execute(statement, block)
-        added = self._count(table) - before
-        if added:
-            self._touch(table)
-        return added
+        return self._write(table, self._insert(table).on_conflict_do_nothing(), rows)
 
-    def _put(self, table: sa.Table, rows: Iterable[Row]) -> None:
-        """Insert rows, replacing those with the same primary key."""
+    def _put(self, table: sa.Table, rows: Iterable[Row]) -> int:
+        """Insert rows, replacing those with the same primary key; return how many were new or different."""
         statement = self._insert(table)
         keys = [column.name for column in table.primary_key]
-        changes = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-        written = False
+        others = [column for column in table.columns if column.name not in keys]
+        changes = {column.name: statement.excluded[column.name] for column in others}
+        differs = sa.or_(*(_comparable(column).is_distinct_from(_comparable(statement.excluded[column.name])) for column in others))
+        return self._write(table, statement.on_conflict_do_update(index_elements=keys, set_=changes, where=differs), rows)
+
+    def _write(self, table: sa.Table, statement: Any, rows: Iterable[Row]) -> int:
+        written = 0
         for block in chunks(rows, _ROWS_PER_STATEMENT):
-            self._connection.execute(statement, block)
-            written = True
+            written += int(self._connection.execute(statement, block, execution_options={"preserve_rowcount": True}).rowcount)
         if written:
+            self._touch(table)
+        return written
+
+    def _replace(self, table: sa.Table, rows: Iterable[Row]) -> None:
+        """Make a table hold exactly these rows; those that are there already are left alone."""
+        keys = [column.name for column in table.primary_key]
+        wanted: set[tuple[Any, ...]] = set()
+
+        def noted() -> Iterator[Row]:
+            for row in rows:
+                wanted.add(tuple(row[key] for key in keys))
+                yield row
+
+        self._put(table, noted())
+        stale = [row for row in self._connection.execute(sa.select(*table.primary_key.columns)) if tuple(row) not in wanted]
+        if stale:
+            conditions = [column == sa.bindparam(f"key_{column.name}") for column in table.primary_key]
+            values = [{f"key_{key}": value for key, value in zip(keys, row, strict=True)} for row in stale]
+            self._connection.execute(sa.delete(table).where(*conditions), values)
             self._touch(table)
 
     def _change(self, table: sa.Table, statement: sa.Update | sa.Delete) -> int:
@@ -89,6 +104,6 @@ class TableGroup:
         return {value: int(count) for value, count in self._connection.execute(statement)}
 
 
-def as_list(values: Sequence[str]) -> list[str]:
-    """A JSON column's form of a tuple."""
-    return list(values)
+def _comparable(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """PostgreSQL cannot compare JSON, but its text."""
+    return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column

@@ -1,12 +1,14 @@
 """The study's blobs: image variants, opaque copies, prediction files, partial results.
 
 One seam over obstore: a local folder, S3 (and whatever else obstore reaches), or memory for tests. Keys are relative,
-``/``-separated names. :meth:`BlobStore.put_new` never overwrites and is atomic: after a crash a key holds all of its bytes or
-does not exist.
+``/``-separated names without control characters; the last part must not end in ``#`` and digits (local folders name unfinished
+files so), and no key is the folder of another. :meth:`BlobStore.put_new` never overwrites and is atomic: after a crash a key
+holds all of its bytes or does not exist.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +21,10 @@ from retest.errors import NotFoundError, StoreError, UsageError
 
 
 class BlobStore(Protocol):
-    """Contract of the blob seam; ``retest.testing.blobs`` is its conformance suite."""
+    """Contract of the blob seam; ``retest.testing.blobs`` is its conformance suite.
+
+    Every method raises :class:`UsageError` for what is no key, and :class:`StoreError` when the store fails.
+    """
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Store bytes unless the key exists. True when stored, False when the key was there (its bytes stay)."""
@@ -37,7 +42,7 @@ class BlobStore(Protocol):
         """Number of bytes, or None when the key does not exist."""
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """(key, size in bytes) of every key below a folder-like prefix, sorted by key."""
+        """(key, size in bytes) of every key below a folder-like prefix (``a`` holds ``a/b``, not ``ab``), sorted by key."""
 
     def delete(self, key: str) -> None:
         """Remove a key; removing one that does not exist is no error."""
@@ -71,9 +76,9 @@ class ObjectStore:
     def get(self, key: str) -> bytes:
         try:
             return bytes(obstore.get(self._store, _checked(key)).bytes())
-        except FileNotFoundError as error:
-            raise NotFoundError("the blob store holds no such key", item=key, remedy="Run retest check --repair") from error
         except (BaseError, OSError) as error:
+            if _says_absent(error):
+                raise NotFoundError("the blob store holds no such key", item=key, remedy="Run retest check --repair") from error
             raise self._explained(key, error) from error
 
     def exists(self, key: str) -> bool:
@@ -82,22 +87,27 @@ class ObjectStore:
     def size(self, key: str) -> int | None:
         try:
             return int(obstore.head(self._store, _checked(key))["size"])
-        except FileNotFoundError:
-            return None
         except (BaseError, OSError) as error:
+            if _says_absent(error):
+                return None
             raise self._explained(key, error) from error
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        found = [(meta["path"], int(meta["size"])) for batch in obstore.list(self._store, prefix=prefix or None) for meta in batch]
+        folder = _checked(prefix.removesuffix("/")) if prefix else None
+        try:
+            found = [(meta["path"], int(meta["size"])) for batch in obstore.list(self._store, prefix=folder) for meta in batch]
+        except (BaseError, OSError) as error:
+            if not _says_absent(error):
+                raise self._explained(prefix or self._root, error) from error
+            found = []
         yield from sorted(found)
 
     def delete(self, key: str) -> None:
         try:
             obstore.delete(self._store, _checked(key))
-        except FileNotFoundError:
-            return
         except (BaseError, OSError) as error:
-            raise self._explained(key, error) from error
+            if not _says_absent(error):
+                raise self._explained(key, error) from error
 
     def location(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"
@@ -109,9 +119,15 @@ class ObjectStore:
         return StoreError(f"the blob store failed ({first_line[:200]})", item=key, remedy=remedy)
 
 
+def _says_absent(error: Exception) -> bool:
+    # Local folders say so of a/b/c where a/b is a file.
+    return isinstance(error, FileNotFoundError) or "Not a directory" in str(error)
+
+
 def _checked(key: str) -> str:
     parts = key.split("/")
-    if not key or key.startswith("/") or "\\" in key or "\0" in key or any(part in {"", ".", ".."} for part in parts):
+    strange = any(part in {"", ".", ".."} for part in parts) or "\\" in key or re.search(r"[\x00-\x1f\x7f]|#[0-9]+\Z", key)
+    if strange:
         raise UsageError("not a valid blob key", item=key, remedy="Keys are relative names such as images/original/ID.jpg")
     return key
 
@@ -129,4 +145,8 @@ def open_blobs(location: str, *, base: Path) -> BlobStore:
         except (BaseError, ValueError) as error:
             raise StoreError("cannot open the blob store", item=location, remedy=str(error).splitlines()[0]) from error
     folder = (base / location).resolve()
-    return ObjectStore(LocalStore(folder, mkdir=True), root=str(folder))
+    try:
+        return ObjectStore(LocalStore(folder, mkdir=True), root=str(folder))
+    except (BaseError, OSError) as error:
+        remedy = "Check the path and the permissions of its folder"
+        raise StoreError(f"cannot make the folder of the blob store ({error})", item=str(folder), remedy=remedy) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from retest.errors import ConflictError, NotFoundError
 from retest.images import content_hash, variant_names
 from retest.records import ImageVariant, Revision
 from retest.stages._common import Progress, silent
-from retest.study import Study, write_atomic
+from retest.study import Study, remove_leftovers, write_atomic
 
 MANIFEST = "manifest.json"
+_LONGEST_NAME = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def export_imagefolder(study: Study, name: str, out: Path, *, by_index: bool = F
         folders = _folders({info.wnid: info.cid for info in tables.classes.all()}, by_index=by_index)
         stored = tables.variants.get((image for image, _ in revision.images), variant_names(study.config.images)[0])
         candidates = tables.candidates.get(image for image, _ in revision.images)
+    names = _file_names(revision.images)
     _refuse_other(out, revision)
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
@@ -49,7 +52,7 @@ def export_imagefolder(study: Study, name: str, out: Path, *, by_index: bool = F
         for image, wnid in revision.images:
             if image not in stored:
                 raise NotFoundError("the image is not stored", item=image, remedy="Run: retest check --study STUDY")
-            file = f"{folders.get(wnid, wnid)}/{_file_name(image)}"
+            file = f"{folders.get(wnid, wnid)}/{names[image, wnid]}"
             written += _write_image(study, stored[image], out / file)
             entry: dict[str, Any] = {"id": image, "wnid": wnid, "file": file, "sha256": stored[image].sha256}
             if image in candidates:
@@ -59,8 +62,15 @@ def export_imagefolder(study: Study, name: str, out: Path, *, by_index: bool = F
             entries.append(entry)
             advance(1)
     manifest = {"format": "retest-imagefolder-1", "revision": _describe(revision), "classes": folders, "images": entries}
-    write_atomic(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    _finish(out, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
     return ExportCounts(out, len(entries), written)
+
+
+def _finish(out: Path, manifest: bytes) -> None:
+    remove_leftovers(out)
+    path = out / MANIFEST
+    if not path.exists() or path.read_bytes() != manifest:
+        write_atomic(path, manifest)
 
 
 def _folders(cids: dict[str, int], *, by_index: bool) -> dict[str, str]:
@@ -68,9 +78,16 @@ def _folders(cids: dict[str, int], *, by_index: bool) -> dict[str, str]:
     return {wnid: f"{cid:0{width}d}" if by_index else wnid for wnid, cid in cids.items()}
 
 
-def _file_name(image: str) -> str:
-    name = image.replace("/", "_").replace("\\", "_")
-    return name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+def _file_names(images: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """A file name per (image id, class); ids that would share one within a class, or make too long a one, get a part of their hash."""
+    plain = {(image, wnid): image.replace("/", "_").replace("\\", "_") for image, wnid in images}
+    shared = Counter((name.lower(), wnid) for (_, wnid), name in plain.items())
+    result = {}
+    for (image, wnid), name in plain.items():
+        if shared[name.lower(), wnid] > 1 or len(name.encode()) > _LONGEST_NAME:
+            name = f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{content_hash(image.encode())[:16]}"
+        result[image, wnid] = name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+    return result
 
 
 def _write_image(study: Study, variant: ImageVariant, path: Path) -> bool:

@@ -10,7 +10,7 @@ from retest.study.config import (
     parse_config,
     read_config,
 )
-from retest.study.folder import Study, create_study, open_study, write_atomic
+from retest.study.folder import Study, create_study, open_study, remove_leftovers, write_atomic
 
 __all__ = [
     "CONFIG_FILE",
@@ -24,5 +24,6 @@ __all__ = [
     "open_study",
     "parse_config",
     "read_config",
+    "remove_leftovers",
     "write_atomic",
 ]

@@ -17,6 +17,9 @@ from urllib.parse import quote
 
 from retest.images import ImageParameters, variant_names
 
+# File systems allow 255 bytes, and quoting triples each byte of a name that is not plain ASCII.
+_LONGEST_NAME = 160
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -78,8 +81,10 @@ def in_order(executor: Executor, work: Callable[[T], R], items: Iterable[T], *, 
 def image_blob_key(image_id: str, variant: str, parameters: ImageParameters) -> str:
     """Where a variant lies. The rule that made it is part of the key: other parameters never meet old bytes."""
     rule = completion_key("variants-1", parameters.display_side, parameters.compare_side, parameters.jpeg_quality)[:8]
-    shard = hashlib.sha256(image_id.encode()).hexdigest()[:2]
-    return f"images/{rule}/{variant}/{shard}/{quote(image_id, safe='')}.jpg"
+    digest, name = hashlib.sha256(image_id.encode()).hexdigest(), quote(image_id, safe="")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}-{digest[:32]}"
+    return f"images/{rule}/{variant}/{digest[:2]}/{name}.jpg"
 
 
 def public_blob_key(name: str) -> str:

@@ -6,6 +6,7 @@ Both are caches in the study folder and the blob store: derived from stored imag
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,14 +73,19 @@ def _build(study: Study, variants: Sequence[ImageVariant], matrix: PixelMatrix, 
     temporary = matrix.path.with_suffix(".part")
     load = _Loader(study.blobs, parameters)
     with (
-        temporary.open("wb") as file,
+        # Never truncated: another process may be writing the same bytes to the same places, and may even be done.
+        open(temporary, "wb", opener=lambda path, _flags: os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)) as file,
         ThreadPoolExecutor(study.config.study.workers) as pool,
         progress("Read pixels", total=len(variants)) as advance,
     ):
         for pixels in in_order(pool, load, variants, window=8 * study.config.study.workers):
             file.write(pixels.tobytes())
             advance(1)
-    temporary.replace(matrix.path)
+    try:
+        temporary.replace(matrix.path)
+    except FileNotFoundError:
+        if not matrix.path.exists():  # else the other process was faster
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,23 +50,24 @@ def queue(study: Study, *, thresholds: Mapping[str, float] | None = None) -> Que
 def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: Stamp) -> int:
     """Store decisions: all references shown become reviewed, those marked become pairs; append-only history in the ledger.
 
-    A reference that was marked before and is shown again without a mark is no longer a near-duplicate of the candidate.
+    The newest decision in each metric counts, and a pair stays as long as it is marked in some metric: whether reviews come one by
+    one or together makes no difference.
     """
     count = 0
     with study.database.write() as tables:
-        known = set(tables.pairs.all())
         for review in reviews:
-            marked = set(review.near_duplicates)
-            withdrawn = [(review.candidate_id, r) for r in review.references if r not in marked and (review.candidate_id, r) in known]
             tables.reviews.add([review])
-            tables.pairs.add(((review.candidate_id, r) for r in review.near_duplicates), user=review.reviewer, time=review.time)
-            tables.pairs.remove(withdrawn)
+            marked, candidate = set(review.near_duplicates), review.candidate_id
+            tables.pairs.add(((candidate, r) for r in review.near_duplicates), user=review.reviewer, time=review.time)
+            shown, still_marked = set(review.references), tables.reviews.marked(candidate)
+            withdrawn = sorted((tables.pairs.of(candidate) & shown) - still_marked)
+            tables.pairs.remove((candidate, reference) for reference in withdrawn)
             tables.decisions.add(
                 time=review.time or stamp.time,
                 user=review.reviewer or stamp.user,
                 kind="near_duplicate_review",
-                item=f"{review.candidate_id}/{review.metric}",
-                before=[second for _, second in withdrawn],
+                item=f"{candidate}/{review.metric}",
+                before=withdrawn,
                 after={"references": list(review.references), "near_duplicates": sorted(marked)},
             )
             count += 1

@@ -87,6 +87,12 @@ class ReviewTable(TableGroup):
             result.setdefault(row.candidate_id, set()).add(row.reference)
         return result
 
+    def marked(self, candidate_id: str) -> set[str]:
+        """References that the newest review of some metric calls near-duplicates of a candidate."""
+        t = schema.reviewed_neighbors
+        query = sa.select(t.c.reference).where(t.c.candidate_id == candidate_id, t.c.near_duplicate.is_(True))
+        return {row.reference for row in self._rows(query)}
+
     def count(self) -> int:
         return self._count(schema.reviewed_neighbors)
 
@@ -134,6 +140,11 @@ class PairTable(TableGroup):
         for first, second in pairs:
             self._change(t, sa.delete(t).where(t.c.first == first, t.c.second == second))
 
+    def of(self, first: str) -> set[str]:
+        """What a candidate is paired with as the first of the pair."""
+        t = schema.near_duplicate_pairs
+        return {row.second for row in self._rows(sa.select(t.c.second).where(t.c.first == first))}
+
     def all(self) -> list[tuple[str, str]]:
         t = schema.near_duplicate_pairs
         return [(row.first, row.second) for row in self._rows(sa.select(t).order_by(t.c.first, t.c.second))]
@@ -165,8 +176,8 @@ class PairTable(TableGroup):
         return {row.candidate_id for row in self._by_ids(sa.select(t.c.candidate_id), t.c.candidate_id, candidate_ids)}
 
     def replace_resolutions(self, resolutions: Iterable[Resolution]) -> None:
-        self._change(schema.resolutions, sa.delete(schema.resolutions))
-        self._put(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
+        """Make these the current ones."""
+        self._replace(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
 
     def resolutions(self) -> dict[str, Resolution]:
         query = sa.select(schema.resolutions).order_by(schema.resolutions.c.candidate_id)

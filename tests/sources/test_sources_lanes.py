@@ -15,7 +15,7 @@ from retest.sources.lanes import ByteBudget, HostBusyError, Lanes
 @given(st.lists(st.integers(1, 120), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_budget_is_never_exceeded_and_everyone_is_served(amounts: list[int], rng) -> None:
     async def go() -> int:
-        budget = ByteBudget(100)
+        budget = ByteBudget(100, most=1000)
 
         async def one(amount: int) -> None:
             await budget.acquire(amount)
@@ -32,7 +32,7 @@ def test_the_budget_is_never_exceeded_and_everyone_is_served(amounts: list[int],
 
 def test_the_budget_is_first_come_first_served() -> None:
     async def go() -> list[str]:
-        budget, order = ByteBudget(10), []
+        budget, order = ByteBudget(10, most=1000), []
         await budget.acquire(8)
 
         async def one(name: str, amount: int) -> None:
@@ -49,9 +49,26 @@ def test_the_budget_is_first_come_first_served() -> None:
     assert asyncio.run(go()) == ["large", "small"]
 
 
+def test_the_number_of_places_is_limited_whatever_their_size() -> None:
+    async def go() -> None:
+        budget = ByteBudget(1000, most=2)
+        await budget.acquire(100)
+        await budget.acquire(100)
+        third = asyncio.create_task(budget.acquire(1))
+        budget.shrink(100, 5)
+        await asyncio.sleep(0)
+        assert not third.done()  # room for bytes is no place
+        budget.release(5)
+        await asyncio.wait_for(third, 1)
+        budget.release(100)
+        await asyncio.wait_for(budget.acquire(999), 1)  # the other 999 bytes are free again
+
+    asyncio.run(go())
+
+
 def test_one_who_gives_up_waiting_keeps_nothing() -> None:
     async def go() -> None:
-        budget = ByteBudget(10)
+        budget = ByteBudget(10, most=1000)
         await budget.acquire(10)
         waiting = asyncio.create_task(budget.acquire(10))
         later = asyncio.create_task(budget.acquire(5))
@@ -67,7 +84,7 @@ def test_one_who_gives_up_waiting_keeps_nothing() -> None:
 
 def test_one_who_is_cancelled_at_the_moment_of_being_served_gives_it_back() -> None:
     async def go() -> None:
-        budget = ByteBudget(10)
+        budget = ByteBudget(10, most=1000)
         await budget.acquire(10)
         waiting = asyncio.create_task(budget.acquire(10))
         await asyncio.sleep(0)

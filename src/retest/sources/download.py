@@ -5,7 +5,7 @@ it finishes, in any order; what a stage has stored it leaves out of the next run
 stopped.
 
 Memory does not grow with the number of candidates: they are read from their iterator only as fast as outcomes are taken,
-and at most ``max_buffered_bytes`` of image data wait between the network and the consumer.
+and at most ``2 * at_once`` images with ``max_buffered_bytes`` in all wait between the network and the consumer.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class _Session:
         self._parameters = p = parameters
         self._rng = rng
         self._retry = RetryParameters(attempts=p.attempts, first_wait_s=p.first_wait_s, longest_wait_s=p.longest_wait_s)
-        self.budget = ByteBudget(p.max_buffered_bytes)
+        self.budget = ByteBudget(p.max_buffered_bytes, most=2 * p.at_once)
         self._fetcher = Fetcher(
             FetchLimits(
                 max_bytes=p.max_bytes,

@@ -180,22 +180,26 @@ class Fetcher:
         reserved = self._limits.max_bytes if declared is None else declared
         # Waiting for memory is not the host's fault, so it is outside the time limit.
         await self._budget.acquire(reserved)
-        kept = 0
+        data: bytes | Failure | None = None
         try:
-            parts: list[bytes] = []
-            size = 0
-            async with asyncio.timeout(self._limits.total_timeout_s):
-                async for part in response.aiter_stream():
-                    size += len(part)
-                    if size > self._limits.max_bytes:
-                        return Failure("too_many_bytes", f"more than {self._limits.max_bytes} bytes")
-                    parts.append(part)
-            if size == 0:
-                return Failure("empty", "the answer has no content")
-            kept = size
-            return Fetched(b"".join(parts), str(url), headers.get("content-type", ""))
+            data = await self._read(response)
         finally:
-            self._budget.release(reserved - kept)
+            if isinstance(data, bytes):
+                self._budget.shrink(reserved, len(data))
+            else:
+                self._budget.release(reserved)
+        return data if isinstance(data, Failure) else Fetched(data, str(url), headers.get("content-type", ""))
+
+    async def _read(self, response: httpcore.Response) -> bytes | Failure:
+        parts: list[bytes] = []
+        size = 0
+        async with asyncio.timeout(self._limits.total_timeout_s):
+            async for part in response.aiter_stream():
+                size += len(part)
+                if size > self._limits.max_bytes:
+                    return Failure("too_many_bytes", f"more than {self._limits.max_bytes} bytes")
+                parts.append(part)
+        return b"".join(parts) if size else Failure("empty", "the answer has no content")
 
     async def _drain(self, response: httpcore.Response) -> None:
         """Read a short rest, so that the connection can be used again."""

@@ -20,19 +20,26 @@ class HostBusyError(Exception):
 
 
 class ByteBudget:
-    """A number of bytes that waiting downloads may hold together; first come, first served. Belongs to one event loop."""
+    """How many downloads, and how many bytes of them, may wait in memory; first come, first served. Belongs to one event loop.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: bytes.
+        most: downloads.
+    """
+
+    def __init__(self, limit: int, *, most: int) -> None:
         self._limit = limit
+        self._most = most
         self._held = 0
+        self._count = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.peak = 0
         """The most bytes ever reserved at once."""
 
     async def acquire(self, amount: int) -> None:
-        """Wait until ``amount`` bytes are free and reserve them; more than the limit waits for all of it."""
+        """Wait for a place with ``amount`` bytes and take it; more than the limit waits for all of it."""
         amount = min(amount, self._limit)
-        if not self._waiting and self._held + amount <= self._limit:
+        if not self._waiting and self._fits(amount):
             self._hold(amount)
             return
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -48,17 +55,27 @@ class ByteBudget:
                 self._serve()
             raise
 
-    def release(self, amount: int) -> None:
-        """Give bytes back."""
-        self._held -= min(amount, self._limit)
+    def shrink(self, reserved: int, used: int) -> None:
+        """Keep the place, but with ``used`` instead of ``reserved`` bytes."""
+        self._held -= min(reserved, self._limit) - min(used, self._limit)
         self._serve()
+
+    def release(self, amount: int) -> None:
+        """Give up a place and its bytes."""
+        self._held -= min(amount, self._limit)
+        self._count -= 1
+        self._serve()
+
+    def _fits(self, amount: int) -> bool:
+        return self._count < self._most and self._held + amount <= self._limit
 
     def _hold(self, amount: int) -> None:
         self._held += amount
+        self._count += 1
         self.peak = max(self.peak, self._held)
 
     def _serve(self) -> None:
-        while self._waiting and self._held + self._waiting[0][0] <= self._limit:
+        while self._waiting and self._fits(self._waiting[0][0]):
             amount, ready = self._waiting.popleft()
             if not ready.done():
                 self._hold(amount)

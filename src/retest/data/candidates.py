@@ -43,7 +43,10 @@ class CandidateData(StudyView):
 
     def candidate_ids(self, wnid: str | None = None, *, include_excluded: bool = True) -> list[str]:
         """Ids of :meth:`candidates`."""
-        return [one.id for one in self.candidates(wnid, include_excluded=include_excluded)]
+        with self._read() as tables:
+            found = tables.candidates.ids(wnid=wnid)
+            excluded = {} if include_excluded else tables.exclusions.all() if wnid is None else tables.exclusions.get(found)
+        return [one for one in found if one not in excluded]
 
     def counts(self) -> dict[str, int]:
         """wnid -> number of candidates, excluded ones and those known by reference included ("" where no class is known)."""

@@ -36,11 +36,13 @@ class ImageNetData(StudyView):
     Args:
         study: an open study.
         root: folder with the benchmark's images; read when it is first needed.
+        labels_file: label file of a flat validation folder (see :mod:`retest.datasets.labelfiles`), where none lies in ``root``.
     """
 
-    def __init__(self, study: Study, *, root: Path | str | None = None) -> None:
+    def __init__(self, study: Study, *, root: Path | str | None = None, labels_file: Path | str | None = None) -> None:
         super().__init__(study)
         self.root = None if root is None else Path(root)
+        self.labels_file = None if labels_file is None else Path(labels_file)
         self._classes = Fresh(("classes",), _load_classes)
 
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -129,7 +131,13 @@ class ImageNetData(StudyView):
 
     def image_ids(self, split: Split | str | None = None, *, wnid: str | None = None) -> list[str]:
         """Ids of :meth:`images`."""
-        return [image.id for image in self.images(split, wnid=wnid)]
+        part = _split(split)
+        if self.root is not None:
+            return [image.id for image in self.images(part, wnid=wnid)]
+        if wnid is not None:
+            self.class_info(wnid)
+        with self._read() as tables:
+            return tables.originals.ids(split=part, wnid=wnid)
 
     def counts(self) -> dict[str, int]:
         """Split -> number of images."""
@@ -182,20 +190,21 @@ class ImageNetData(StudyView):
 
     @cached_property
     def _folder(self) -> _Folder:
-        return _Folder(self.root or Path(), self.classes())
+        return _Folder(self.root or Path(), self.classes(), self.labels_file)
 
 
 class _Folder:
     """The images of a folder, split by split; a split is listed when it is first asked for."""
 
-    def __init__(self, root: Path, classes: tuple[ClassInfo, ...]) -> None:
-        self._root, self._classes = root, classes or None
+    def __init__(self, root: Path, classes: tuple[ClassInfo, ...], labels_file: Path | None) -> None:
+        self._root, self._classes, self._labels_file = root, classes or None, labels_file
         self.splits = available_splits(root) or (Split.VAL,)
         self._listed: dict[Split, dict[str, OriginalImage]] = {}
 
     def listing(self, split: Split) -> dict[str, OriginalImage]:
         if split not in self._listed:
-            folder = ImageFolder(self._root, split=split, classes=self._classes)
+            labels = self._labels_file if split is Split.VAL else None
+            folder = ImageFolder(self._root, split=split, classes=self._classes, labels_file=labels)
             self._listed[split] = {image.id: image for image in folder.originals()}
         return self._listed[split]
 

@@ -45,12 +45,13 @@ class ImageLoader(StudyView):
 
     Args:
         study: an open study.
-        root: folder with the benchmark's images, where the study does not know their files; see :class:`ImageNetData`.
+        imagenet: where original images are looked up; give ``ImageNetData(study, root=FOLDER)`` when the study does not know
+            their files.
     """
 
-    def __init__(self, study: Study, *, root: Path | str | None = None) -> None:
+    def __init__(self, study: Study, *, imagenet: ImageNetData | None = None) -> None:
         super().__init__(study)
-        self._originals = ImageNetData(study, root=root)
+        self._originals = ImageNetData(study) if imagenet is None else imagenet
         self._features = FeatureStore(study)
 
     @property
@@ -105,7 +106,7 @@ class ImageLoader(StudyView):
 
         Raises:
             UsageError: unknown variant or form, or no threads.
-            NotFoundError: as :meth:`load_bytes`, when the iteration reaches the image.
+            NotFoundError: as :meth:`load_bytes`, at the latest when the iteration reaches the image.
         """
         if form not in _FORMS:
             raise UsageError("there is no such form", item=str(form), remedy=f"Use one of: {', '.join(_FORMS)}")
@@ -237,7 +238,7 @@ class ImageLoader(StudyView):
             reason, detail = problem
             return NotFoundError(f"the image could not be used ({reason}): {detail.removeprefix(f'{image_id}: ')}", item=image_id)
         if is_original:
-            remedy = "Give the folder with the benchmark's images: ImageLoader(study, root=FOLDER)"
+            remedy = "Give the folder that has its file: ImageLoader(study, imagenet=ImageNetData(study, root=FOLDER))"
             return NotFoundError("the study knows this original image by name only", item=image_id, remedy=remedy)
         if candidate is None:
             return _unknown(image_id)

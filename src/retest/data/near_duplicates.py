@@ -83,8 +83,7 @@ class NearDuplicateData(StudyView):
             InputError: two members of its component are on the override list.
         """
         with self._read() as tables:
-            if not tables.candidates.photos([candidate_id]):
-                raise NotFoundError("is not the id of a candidate", item=candidate_id, remedy="Original images are never near-duplicates")
+            _require_candidate(tables, candidate_id)
             found = self._component(tables, candidate_id)
             if found is None:
                 return None
@@ -144,9 +143,13 @@ class NearDuplicateData(StudyView):
         """Metric -> smallest distance among a candidate's first neighbours that is not reviewed yet.
 
         ``inf`` when all are reviewed (the published files write 1e100), 0.0 when its neighbours were never computed.
+
+        Raises:
+            NotFoundError: no candidate has this id.
         """
         parameters = self.study.config.review
         with self._read() as tables:
+            _require_candidate(tables, candidate_id)
             lists = {metric: tables.neighbors.get([candidate_id], metric) for metric in parameters.targets}
             neighbors = {metric: found[candidate_id] for metric, found in lists.items() if found}
             references = {candidate_id, *(neighbor.reference for found in neighbors.values() for neighbor in found)}
@@ -160,7 +163,7 @@ class NearDuplicateData(StudyView):
             )
 
     def is_sufficiently_reviewed(self, candidate_id: str) -> bool:
-        """Whether the review threshold exceeds the study's target in every metric."""
+        """Whether the review threshold exceeds the study's target in every metric. Raises as :meth:`review_thresholds`."""
         return sufficiently_reviewed(self.review_thresholds(candidate_id), self.study.config.review.targets)
 
     def _component(self, tables: Tables, image_id: str) -> Component | None:
@@ -215,6 +218,11 @@ class NearDuplicateData(StudyView):
             parameters=self.study.config.resolution,
         )
         return {outcome.candidate_id: outcome for outcome in outcomes}
+
+
+def _require_candidate(tables: Tables, candidate_id: str) -> None:
+    if not tables.candidates.photos([candidate_id]):
+        raise NotFoundError("is not the id of a candidate", item=candidate_id, remedy="Only candidates are reviewed and resolved")
 
 
 def _load_graph(tables: Tables) -> _Graph:

@@ -85,6 +85,16 @@ class OriginalTable(TableGroup):
         """Those of these ids that are original images."""
         return {row.id: _original(row) for row in self._by_ids(sa.select(schema.originals), schema.originals.c.id, ids)}
 
+    def ids(self, *, split: Split | None = None, wnid: str | None = None) -> list[str]:
+        """Ids of the original images, sorted, optionally of one split or class."""
+        t = schema.originals
+        query = sa.select(t.c.id).order_by(t.c.id)
+        if split is not None:
+            query = query.where(t.c.split == str(split))
+        if wnid is not None:
+            query = query.where(t.c.wnid == wnid)
+        return list(self._connection.execute(query).scalars())
+
     def ids_by_class(self, split: Split) -> dict[str, list[str]]:
         """wnid -> sorted image ids of one split."""
         result: dict[str, list[str]] = {}
@@ -125,6 +135,14 @@ class CandidateTable(TableGroup):
 
     def get(self, ids: Iterable[str]) -> dict[str, Candidate]:
         return {row.id: _candidate(row) for row in self._by_ids(sa.select(schema.candidates), schema.candidates.c.id, ids)}
+
+    def ids(self, *, wnid: str | None = None) -> list[str]:
+        """Ids of the candidates, sorted, optionally of one class."""
+        t = schema.candidates
+        query = sa.select(t.c.id).order_by(t.c.id)
+        if wnid is not None:
+            query = query.where(t.c.wnid == wnid)
+        return list(self._connection.execute(query).scalars())
 
     def by_photo(self, source: str, photo_ids: Iterable[str]) -> list[tuple[str, str, str]]:
         """(photo id, wnid, candidate id) of the candidates already known for these photos."""

@@ -53,10 +53,10 @@ def report(
 
 
 def _of_study(folder: Path, original: str | None, out: Path) -> None:
-    from retest.stages.evaluate import accuracy
+    from retest.stages.evaluate import stored_predictions
     from retest.stages.report import write_report
 
     with opened(folder) as study:
         with study.database.read() as tables:
             evaluated = tables.predictions.count() > 0
-        write_report(study, accuracy(study) if evaluated else [], out, original=original)
+        write_report(study, stored_predictions(study) if evaluated else [], out, original=original)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from retest import __version__
-from retest.analysis import AccuracyRow
+from retest.analysis import AccuracyRow, accuracy_rows
 from retest.crowd import CrowdParameters, SimulatedCrowdParameters
 from retest.demo.digits import DigitsBenchmark, DigitsParameters, write_digits
 from retest.demo.models import train_classifiers, train_featuriser
@@ -110,9 +110,10 @@ def run_demo(
         _find_duplicates(study, progress, say)
         names = _sample(study, out, parameters, progress, say)
         _evaluate(study, names, progress, say)
-        rows = evaluate.accuracy(study)
+        predictions = evaluate.stored_predictions(study)
+        rows = accuracy_rows(predictions)
         planted = planted_check(study, digits.planted)
-        written = report.write_report(study, rows, out / "report.html", planted=planted)
+        written = report.write_report(study, predictions, out / "report.html", planted=planted)
         labels = {facts.name: facts.label or facts.name for facts in written.datasets}
         notices = tuple(notice.text for notice in written.notices)
     return DemoResult(out / "study", out / "report.html", tuple(rows), labels, notices, planted)

@@ -10,10 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from retest import __version__
-from retest.analysis import SCALES, AccuracyRow, PairedModels, fit_accuracies, pair_models
+from retest.analysis import (
+    SCALES,
+    AccuracyRow,
+    AnnotationCounts,
+    PairedModels,
+    accuracy_rows,
+    annotation_counts,
+    fit_accuracies,
+    pair_models,
+)
 from retest.errors import InputError
 from retest.images import variant_names
-from retest.records import Revision, Split
+from retest.records import Predictions, Revision, Split
 from retest.report import (
     DatasetFacts,
     DuplicateExample,
@@ -39,6 +48,7 @@ from retest.report import (
 )
 from retest.sampling import largest_remainder
 from retest.stages._common import display_variant
+from retest.stages._findings import FindingInputs, findings
 from retest.store import Tables
 from retest.study import Study, write_atomic
 
@@ -82,14 +92,14 @@ def original_dataset(rows: Iterable[AccuracyRow]) -> str | None:
 
 
 def write_report(
-    study: Study, rows: Sequence[AccuracyRow], out: Path, *, original: str | None = None, planted: PlantedCheck | None = None
+    study: Study, predictions: Sequence[Predictions], out: Path, *, original: str | None = None, planted: PlantedCheck | None = None
 ) -> StudyReport:
-    """Write the study's report as one self-contained HTML file; ``rows`` are the accuracies to show, which may be none.
+    """Write the study's report as one self-contained HTML file; ``predictions`` are those to show, which may be none.
 
     ``original`` names the data set that the others are compared with; ``planted`` is what a demo or a test knows of
     near-duplicates that it planted itself.
     """
-    report = study_report(study, rows, original=original, planted=planted)
+    report = study_report(study, predictions, original=original, planted=planted)
     write_page(report, out)
     return report
 
@@ -101,20 +111,25 @@ def write_page(report: StudyReport, out: Path) -> None:
 
 
 def study_report(
-    study: Study, rows: Sequence[AccuracyRow], *, original: str | None = None, planted: PlantedCheck | None = None
+    study: Study, predictions: Sequence[Predictions], *, original: str | None = None, planted: PlantedCheck | None = None
 ) -> StudyReport:
     """Everything the report shows, as records."""
+    rows = accuracy_rows(predictions) if predictions else []
     original = original or original_dataset(rows) or ORIGINALS[0]
     with study.database.read() as tables:
         revisions = _shown_revisions(tables, rows, original)
+        datasets = _datasets(study, tables, revisions, original)
+        found = findings(_inputs(tables, revisions, predictions, rows, datasets, original))
         return StudyReport(
             title=study.config.study.name,
             subtitle=f"A new test set for {study.config.benchmark.name}, and what models make of it",
             benchmark=study.config.benchmark.name,
             original=original if any(row.dataset == original for row in rows) else None,
-            datasets=_datasets(study, tables, revisions, original),
+            datasets=datasets,
             facts=_facts(tables, rows),
             notices=simulation_notices(study),
+            warnings=found.warnings,
+            extra_tables=found.tables,
             stages=_stages(tables, revisions),
             exclusions=tuple(ExclusionCount(reason, count) for reason, count in tables.exclusions.counts().items()),
             frequencies=_histograms(study, tables, revisions, original),
@@ -128,6 +143,39 @@ def study_report(
             revisions=tuple(revision_facts(revision) for revision in revisions) or None,
             software=_software(),
         )
+
+
+def _inputs(
+    tables: Tables,
+    revisions: Sequence[Revision],
+    predictions: Sequence[Predictions],
+    rows: Sequence[AccuracyRow],
+    datasets: Sequence[DatasetFacts],
+    original: str,
+) -> FindingInputs:
+    """What further findings are computed from: answers per evaluated set, in the order of its predictions."""
+    frequencies = list(tables.frequencies.all())
+    classes = {info.cid: info for info in tables.classes.all()}
+    wnid_of = {image.id: image.wnid for image in tables.originals.all(split=Split.VAL) if image.wnid is not None}
+    for revision in revisions:
+        wnid_of.update(revision.images)
+    counts: dict[str, AnnotationCounts] = {}
+    for one in predictions:
+        if frequencies and one.dataset not in counts:
+            found = annotation_counts(frequencies, [(image, wnid_of.get(image, "")) for image in one.image_ids])
+            if found.labelled.any():
+                counts[one.dataset] = found
+    pool = annotation_counts(frequencies, [(row[0], row[1]) for row in tables.candidates.identities()]) if counts else None
+    return FindingInputs(
+        original=original,
+        rows=rows,
+        predictions=predictions,
+        labels={facts.name: facts.label or facts.name for facts in datasets if facts.name != "candidates"},
+        counts=counts,
+        pool=pool,
+        matched=[revision.name for revision in revisions if revision.sampling_function == "sample_wnid_histogram"],
+        class_names={cid: info.name for cid, info in classes.items()},
+    )
 
 
 def _shown_revisions(tables: Tables, rows: Sequence[AccuracyRow], original: str) -> list[Revision]:

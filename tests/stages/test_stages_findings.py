@@ -1,0 +1,111 @@
+"""Tables of further findings: their numbers are those of independent, plain recomputation."""
+
+import numpy as np
+import pytest
+
+from retest.analysis import AnnotationCounts, accuracy_rows
+from retest.records import Predictions
+from retest.report import Section
+from retest.stages._findings import FindingInputs, findings
+
+MODELS = ("a", "b", "c", "d")
+SETS = {"original": 300, "new": 200}
+
+
+def _predictions(seed=0):
+    rng = np.random.default_rng(seed)
+    for dataset, n in SETS.items():
+        labels = np.arange(n) % 5
+        hard = rng.random(n)
+        for place, model in enumerate(MODELS):
+            right = hard < 0.95 - 0.08 * place - (0.05 if dataset == "new" else 0.0)
+            first = np.where(right, labels, (labels + 1 + rng.integers(0, 4, n)) % 5)
+            top = np.stack([first, (first + 1) % 5], axis=1).astype(np.int64)
+            yield Predictions(dataset, model, tuple(f"{dataset}-{i}" for i in range(n)), labels.astype(np.int64), top)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    predictions = list(_predictions())
+    rng = np.random.default_rng(1)
+    counts = {name: AnnotationCounts(np.full(n, 10), rng.binomial(10, rng.beta(6, 2, n))) for name, n in SETS.items()}
+    pool = AnnotationCounts(np.full(500, 10), rng.binomial(10, rng.beta(4, 2, 500)))
+    return FindingInputs(
+        original="original",
+        rows=accuracy_rows(predictions),
+        predictions=predictions,
+        labels={"original": "Original", "new": "Matched"},
+        counts=counts,
+        pool=pool,
+        matched=["new"],
+        class_names={0: "zero"},
+    )
+
+
+@pytest.fixture(scope="module")
+def found(inputs):
+    return findings(inputs)
+
+
+def _table(found, title):
+    return next(table for table in found.tables if table.title.startswith(title))
+
+
+def _correct(inputs, dataset):
+    return np.stack([one.top[:, 0] == one.labels for one in inputs.predictions if one.dataset == dataset])
+
+
+def test_fits_are_least_squares_in_percent(inputs, found):
+    x, y = (100 * _correct(inputs, name).mean(axis=1) for name in SETS)
+    slope, intercept = np.polyfit(x, y, 1)
+    row = next(row for row in _table(found, "Fits").rows if row[1] == "linear")
+    assert row[0] == "Matched"
+    assert row[2] == pytest.approx(slope)
+    assert row[5] == pytest.approx(intercept)
+    assert row[-1] == 4
+
+
+def test_accuracy_by_frequency_is_a_plain_mean(inputs, found):
+    correct = _correct(inputs, "new").mean(axis=0)
+    frequency = inputs.counts["new"].selected / 10
+    for name, label, n, mean in _table(found, "Accuracy by selection frequency").rows:
+        low, high = (float(end) for end in label.split(" to "))
+        inside = (frequency >= low) & ((frequency < high) | (high == 1.0))
+        if name == "Matched":
+            assert n == inside.sum()
+            assert mean is None if not n else mean == pytest.approx(correct[inside].mean())
+
+
+def test_consensus_and_classes(inputs, found):
+    rows = {row[0]: row for row in _table(found, "Images that all").rows}
+    correct = _correct(inputs, "new")
+    assert rows["Matched"][2] == pytest.approx(correct.all(axis=0).mean())
+    assert rows["Matched"][3] == pytest.approx((~correct.any(axis=0)).mean())
+    classes = {row[0]: row for row in _table(found, "Accuracy by class").rows}
+    labels = np.arange(200) % 5
+    assert classes["zero"][2] == pytest.approx(correct[:, labels == 0].mean())
+
+
+def test_a_matched_set_is_warned_of_with_the_size_of_the_bias(found):
+    (warning,) = found.warnings
+    assert "expected bias" in warning.text
+    assert Section.FREQUENCIES in warning.sections
+    assert _table(found, "Matched: accuracy at the original's true").rows
+
+
+def test_parts_of_the_drop_add_up(found):
+    for _, drop, from_frequencies, remainder in _table(found, "Parts of the drop").rows:
+        assert from_frequencies + remainder == pytest.approx(drop)
+
+
+def test_without_answers_and_without_the_original_set(inputs):
+    predictions = [one for one in inputs.predictions if one.dataset == "new"]
+    alone = FindingInputs(original="original", rows=accuracy_rows(predictions), predictions=predictions, labels={"new": "New"})
+    titles = [table.title for table in findings(alone).tables]
+    assert not any(title.startswith(("Fits", "Accuracy by selection")) for title in titles)
+    assert any(title.startswith("Images that all") for title in titles)
+
+
+def test_without_predictions_there_is_nothing():
+    nothing = findings(FindingInputs(original="original", rows=[], predictions=[], labels={}))
+    assert (nothing.tables, nothing.warnings) == ((), ())

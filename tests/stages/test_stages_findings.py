@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from retest.analysis import AnnotationCounts, accuracy_rows
 from retest.records import Predictions
@@ -55,10 +56,10 @@ def _correct(inputs, dataset):
     return np.stack([one.top[:, 0] == one.labels for one in inputs.predictions if one.dataset == dataset])
 
 
-def test_fits_are_least_squares_in_percent(inputs, found):
-    x, y = (100 * _correct(inputs, name).mean(axis=1) for name in SETS)
+def test_fits_are_least_squares_of_the_probits(inputs, found):
+    x, y = (norm.ppf(_correct(inputs, name).mean(axis=1)) for name in SETS)
     slope, intercept = np.polyfit(x, y, 1)
-    row = next(row for row in _table(found, "Fits").rows if row[1] == "linear")
+    row = next(row for row in _table(found, "Fits").rows if row[1] == "probit")
     assert row[0] == "Matched"
     assert row[2] == pytest.approx(slope)
     assert row[5] == pytest.approx(intercept)

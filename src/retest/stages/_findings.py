@@ -102,15 +102,15 @@ def _fits(inputs: FindingInputs) -> list[ExtraTable]:
     rows: list[tuple[str | int | float | None, ...]] = []
     for name in inputs.new:
         points = pair_models(inputs.rows, original=inputs.original, new=name).points
-        for scale in SCALES:
+        for scale in (scale for scale in SCALES if scale != "linear"):  # the linear one stands beside the figure
             try:
                 fit = fit_accuracies(points, scale=scale, original=inputs.original, new=name, bootstrap=20_000)
             except InputError:
                 continue
             numbers = (fit.slope, fit.slope_low, fit.slope_high, fit.intercept, fit.intercept_low, fit.intercept_high, fit.r2)
             rows.append((inputs.label(name), scale, *numbers, fit.n_models))
-    note = "Least squares over models; 95 % percentile bootstrap over models. Linear scale in percent."
-    return [ExtraTable("Fits of new on original accuracy", columns, tuple(rows), Section.ACCURACY, note)] if rows else []
+    note = "Least squares over models; 95 % percentile bootstrap over models."
+    return [ExtraTable("Fits on the probit and logit scales", columns, tuple(rows), Section.ACCURACY, note)] if rows else []
 
 
 def _robustness(inputs: FindingInputs) -> list[ExtraTable]:

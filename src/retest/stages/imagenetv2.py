@@ -1,4 +1,4 @@
-"""Stage: bring the published ImageNetV2 repository, or any part of it, into a study, and write a study back in its layout.
+"""Stage: bring the published ImageNetV2 repository, or any part of it, into a study.
 
 Idempotent: what the study has already stays as it is. Inconsistencies of the files are stored as warnings and stepped over.
 """
@@ -16,22 +16,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from retest.datasets.imagenetv2 import (
-    AdditionalImages,
-    HitCandidates,
-    HitExclusion,
-    LayoutContent,
-    Neighbors,
-    Occurrence,
-    PublishedData,
-    PublishedReview,
-    RawPredictions,
-    export_layout,
-)
+from retest.datasets.imagenetv2 import Occurrence, PublishedData, RawPredictions
 from retest.errors import ConflictError
-from retest.models import correct_order, read_predictions, write_predictions
-from retest.records import Candidate, Neighbor, Predictions, Revision
+from retest.models import correct_order, write_predictions
+from retest.records import Candidate, Predictions, Revision
+from retest.stages import _documents as documents
 from retest.stages._common import Progress, Stamp, completion_key, silent
+from retest.stages._frequencies import refresh_frequencies
 from retest.store import PredictionSet
 from retest.study import Study
 
@@ -39,7 +30,6 @@ T = TypeVar("T")
 WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
 _ASSIGNMENTS_PER_HIT = 10
 _BATCH = 20_000
-_DOCUMENTS = "imagenetv2/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +63,7 @@ class _Import:
     def __init__(self, study: Study, data: PublishedData, stamp: Stamp) -> None:
         self._study, self._data, self._stamp = study, data, stamp
         self._revisions: dict[str, Revision] = {}
+        self._unknown_hit_exclusions: dict[str, str] = {}
 
     def everything(self) -> dict[str, int]:
         steps: dict[str, Callable[[], int]] = {
@@ -119,9 +110,12 @@ class _Import:
             with self._study.database.write() as tables:
                 added += tables.hits.add(batch, assignments=_ASSIGNMENTS_PER_HIT)
         with self._study.database.write() as tables:
-            known = tables.hits.excluded()
-            for row in self._data.hit_exclusions():
+            rows = list(self._data.hit_exclusions())
+            done, known = tables.hits.excluded(), tables.hits.get(row.hit_uuid for row in rows)
+            for row in rows:
                 if row.hit_uuid not in known:
+                    self._unknown_hit_exclusions[row.hit_uuid] = row.reason
+                elif row.hit_uuid not in done:
                     tables.hits.exclude([row.hit_uuid], row.reason)
         return added
 
@@ -130,6 +124,8 @@ class _Import:
         for batch in _batches(self._data.assignments(hash_worker=worker_hash(self._study))):
             with self._study.database.write() as tables:
                 added += tables.assignments.add(batch)
+        with self._study.database.write() as tables:
+            refresh_frequencies(tables)
         return added
 
     def _neighbors(self) -> int:
@@ -206,27 +202,24 @@ class _Import:
                 tables.warnings.add("import", [("stored_worst_first", raw.file, raw.model, corrected.notes[-1])])
 
     def _documents(self) -> int:
-        """What the study has no table for is kept as it is, so that an export loses nothing."""
-        documents: dict[str, Any] = {
-            "hit_candidates": {row.file: list(row.candidate_ids) for row in self._data.hit_candidates()},
-            "additional_images": [
+        reviews = list(self._data.neighbor_reviews())
+        content: dict[str, Any] = {
+            documents.HIT_CANDIDATES: {row.file: list(row.candidate_ids) for row in self._data.hit_candidates()},
+            documents.ADDITIONAL_IMAGES: [
                 [row.wnid, list(row.pos_control), list(row.candidates), list(row.neg_control)] for row in self._data.additional_images()
             ],
-            "negative_classes": self._data.negative_classes(),
-            "class_thresholds": self._data.class_thresholds(),
-            "review_thresholds": [
-                [row.review.candidate_id, row.review.metric, row.threshold]
-                for row in self._data.neighbor_reviews()
-                if row.threshold is not None
-            ],
+            documents.NEGATIVE_CLASSES: self._data.negative_classes(),
+            documents.CLASS_THRESHOLDS: self._data.class_thresholds(),
+            documents.REVIEW_THRESHOLDS: sorted(
+                [row.review.candidate_id, row.review.metric, row.threshold] for row in reviews if row.threshold is not None
+            ),
+            documents.EMPTY_REVIEWS: sorted(
+                [r.candidate_id, r.metric, r.reviewer, r.time] for r in (row.review for row in reviews) if not r.references
+            ),
+            documents.UNKNOWN_HIT_EXCLUSIONS: self._unknown_hit_exclusions,
         }
-        stored = 0
         with self._study.database.write() as tables:
-            for name, content in documents.items():
-                if content and tables.settings.get(_DOCUMENTS + name) != content:
-                    tables.settings.put(_DOCUMENTS + name, content)
-                    stored += 1
-        return stored
+            return sum(documents.put_document(tables, name, value) for name, value in content.items())
 
     def _referenced(self) -> int:
         with self._study.database.write() as tables:
@@ -266,50 +259,3 @@ def worker_hash(study: Study) -> Callable[[str], str]:
         return hmac.new(key.encode(), worker_id.encode(), sha256).hexdigest()[:32]
 
     return hashed
-
-
-def export_repository(study: Study, out: Path) -> list[str]:
-    """Write the study in the published layout below the new or empty folder ``out``; returns the files written.
-
-    Raises:
-        InputError: the folder is not empty, or a name in the study is no file name.
-    """
-    with study.database.read() as tables:
-        documents = {
-            name: tables.settings.get(_DOCUMENTS + name) or {}
-            for name in ("hit_candidates", "additional_images", "negative_classes", "class_thresholds", "review_thresholds")
-        }
-        thresholds = {(candidate, metric): value for candidate, metric, value in documents["review_thresholds"] or []}
-        content = LayoutContent(
-            classes=tables.classes.all(),
-            candidates=(c for c in tables.candidates.all() if c.source != "reference"),
-            occurrences=tables.candidates.all_occurrences(),
-            exclusions=tables.exclusions.all().values(),
-            hit_candidates=[HitCandidates(file, tuple(ids)) for file, ids in (documents["hit_candidates"] or {}).items()],
-            hits=tables.hits.all(),
-            hit_exclusions=[HitExclusion(uuid, reason) for uuid, reason in tables.hits.excluded().items()],
-            assignments=tables.assignments.all(),
-            negative_classes=documents["negative_classes"],
-            additional_images=[AdditionalImages(w, tuple(p), tuple(c), tuple(n)) for w, p, c, n in documents["additional_images"] or []],
-            neighbors=_neighbor_rows(tables.neighbors.by_candidate()),
-            neighbor_reviews=[
-                PublishedReview(review, thresholds.get((review.candidate_id, review.metric))) for review in tables.reviews.all()
-            ],
-            near_duplicates=tables.pairs.all(),
-            resolution_overrides=tables.pairs.overrides(),
-            class_thresholds=documents["class_thresholds"],
-            revisions=[tables.revisions.get(name) for name in tables.revisions.names()],
-            class_reviews=[review for name in tables.revisions.names() for review in tables.revisions.reviews(name).values()],
-            predictions=(_raw(study, entry) for entry in tables.predictions.all()),
-        )
-        return export_layout(content, out)
-
-
-def _neighbor_rows(rows: Iterable[tuple[str, str, tuple[Neighbor, ...]]]) -> Iterator[Neighbors]:
-    for candidate, metric, found in rows:
-        yield Neighbors(candidate, metric, found)
-
-
-def _raw(study: Study, entry: PredictionSet) -> RawPredictions:
-    predictions = read_predictions(study.folder / entry.blob_key)
-    return RawPredictions(entry.dataset, entry.model, "", predictions.top, entry.notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -93,6 +93,11 @@ class RevisionTable(TableGroup):
         """Add the reviews of classes that have none yet."""
         rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)
         return self._add_new(schema.class_reviews, rows)
+
+    def all_reviews(self) -> Iterator[ClassReview]:
+        """Every class review by revision and class, those of revisions that the study lacks included."""
+        t = schema.class_reviews
+        return (ClassReview(**row._mapping) for row in self._rows(sa.select(t).order_by(t.c.revision, t.c.wnid)))
 
     def reviews(self, name: str) -> dict[str, ClassReview]:
         t = schema.class_reviews

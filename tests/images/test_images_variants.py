@@ -39,8 +39,8 @@ def triangle_resize(array: np.ndarray, width: int, height: int) -> np.ndarray:
         matrix = np.clip(1.0 - np.abs(positions[None] - centres[:, None]) / scale, 0.0, None)
         return matrix / matrix.sum(axis=1, keepdims=True)
 
-    rows = np.einsum("oh,hwc->owc", weights(array.shape[0], height), array.astype(float))
-    return np.einsum("ow,hwc->hoc", weights(array.shape[1], width), rows)
+    rows = np.tensordot(weights(array.shape[0], height), array.astype(float), axes=(1, 0))
+    return np.tensordot(rows, weights(array.shape[1], width), axes=(1, 1)).transpose(0, 2, 1)
 
 
 def test_names_follow_the_sizes() -> None:
@@ -69,7 +69,7 @@ def test_a_thin_image_keeps_at_least_one_pixel() -> None:
     assert (shown.width, shown.height) == (500, 1)
 
 
-@pytest.mark.parametrize(("height", "width"), [(700, 611), (90, 130), (300, 256), (40, 900)])
+@pytest.mark.parametrize(("height", "width"), [(610, 555), (90, 130), (300, 256), (40, 900)])
 def test_both_scaled_variants_are_antialiased_bilinear_of_the_source(height: int, width: int) -> None:
     source = noise(height, width)
     np.testing.assert_allclose(compare_array(png(source)), triangle_resize(source, 256, 256), atol=1.01)

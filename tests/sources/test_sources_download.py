@@ -183,6 +183,18 @@ def test_hosts_are_not_asked_more_than_allowed_at_once() -> None:
         assert server.most_at_once <= 3
 
 
+def test_connections_are_used_again() -> None:
+    with FaultyImageServer(["ok", "not-found", "redirect", "opted-out"] * 15) as server:
+        assert len(list(downloader(per_host=4).run(candidates(server)))) == 60
+        assert server.connections <= 8  # 75 requests, four at once; an answer that was not read to its end costs a connection
+
+
+def test_a_connection_that_the_host_closed_meanwhile_costs_no_image() -> None:
+    with FaultyImageServer(["no-length", "ok"] * 20) as server:
+        outcomes = list(downloader(per_host=2).run(candidates(server)))
+    assert all(isinstance(outcome, Downloaded) and outcome.attempts == 1 for outcome in outcomes)
+
+
 def test_opt_outs_are_a_setting() -> None:
     with FaultyImageServer(["opted-out"]) as server:
         (kept_out,) = downloader().run(candidates(server))

@@ -70,12 +70,12 @@ MANNERS = {
 class TestFlickrContract(SourceContract):
     @pytest.fixture(autouse=True)
     def _server(self, manners: FlickrManners, monkeypatch: pytest.MonkeyPatch):
-        # A tenth of the service's numbers, so that many pages and windows are walked quickly.
+        # A small part of the service's numbers, so that many pages and windows are walked quickly.
         monkeypatch.setattr(flickr, "PAGE_SIZE", 50)
-        for name, value in (("PAGE_SIZE", 50), ("RESULT_CAP", 400), ("SAFE_TOTAL", 350)):
+        for name, value in (("PAGE_SIZE", 50), ("RESULT_CAP", 200), ("SAFE_TOTAL", 175)):
             monkeypatch.setattr(flickr_windows, name, value)
-        manners = dataclasses.replace(manners, result_cap=400)
-        self.photos = sample_photos("goldfish", 450) + sample_photos("carassius auratus", 7, first_id=8_000_000_000)
+        manners = dataclasses.replace(manners, result_cap=200)
+        self.photos = sample_photos("goldfish", 230) + sample_photos("carassius auratus", 7, first_id=8_000_000_000)
         with FakeFlickr(self.photos, key=KEY, manners=manners) as self.server:
             yield
 

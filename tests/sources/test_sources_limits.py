@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retest.errors import ConfigError
+from retest.sources.api import system_proxy
 from retest.sources.licenses import accepts, creative_commons
 from retest.sources.limits import RetryParameters, TokenBucket, retry_after_s
 
@@ -85,6 +86,26 @@ def test_retry_parameters_are_checked() -> None:
             RetryParameters(**{name: -1})
     with pytest.raises(ConfigError, match=r"^attempts: is 0"):
         RetryParameters(attempts=0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "proxy"),
+    [
+        ({}, "https://api.flickr.com/x", None),
+        ({"https_proxy": "http://proxy:3128"}, "https://api.flickr.com/x", "http://proxy:3128"),
+        ({"https_proxy": "http://proxy:3128"}, "http://api.flickr.com/x", None),
+        ({"all_proxy": "http://proxy:3128"}, "http://api.flickr.com/x", "http://proxy:3128"),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "flickr.com"}, "https://api.flickr.com/x", None),
+        ({"http_proxy": "http://proxy:3128"}, "http://127.0.0.1:8000/x", None),
+    ],
+)
+def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, environment: dict, url: str, proxy: str | None) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert system_proxy(url) == proxy
 
 
 def test_a_licence_stands_for_its_versions_only() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -38,7 +40,7 @@ class ApiClient:
     """A client of one service.
 
     ``secret_params`` and ``secret_headers`` are added below the level where httpx logs addresses and builds its errors, so
-    a key can be in no log and no message. Redirects are not followed.
+    a key can be in no log and no message. Redirects are not followed. The system's proxy is used where it has one.
 
     Args:
         service: its name in messages.
@@ -69,7 +71,7 @@ class ApiClient:
         self._key_remedy = key_remedy
         self._retry = retry or RetryParameters()
         self._clock = clock or Clock()
-        inner = transport or httpx.HTTPTransport()
+        inner = transport or httpx.HTTPTransport(proxy=system_proxy(url))
         self._client = httpx.Client(
             transport=_SecretTransport(inner, dict(secret_params or {}), dict(secret_headers or {})),
             headers={"User-Agent": user_agent, "Accept": "application/json"},
@@ -124,6 +126,16 @@ class ApiClient:
             raise SourceError(f"{self._service} asks to wait {asked_wait:.0f} s ({problem})", remedy=_LATER)
         wait = max(self._retry.wait_s(attempt, self._clock.rng), asked_wait or 0.0)
         self._bucket.pause_until(self._clock.monotonic_s() + wait)
+
+
+def system_proxy(url: str) -> str | None:
+    """The proxy that the environment names for a URL (HTTPS_PROXY, NO_PROXY ...); this machine itself needs none."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 class _SecretTransport(httpx.BaseTransport):

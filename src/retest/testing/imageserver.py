@@ -95,8 +95,11 @@ class FaultyImageServer:
         self.large_bytes = large_bytes
         self.asked: Counter[int] = Counter()
         """How often each image was asked for."""
+        self.connections = 0
+        """How many connections were opened."""
         self.at_once = 0
         self.most_at_once = 0
+        """How many images were asked for at the same time."""
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._server = _Server(self)
@@ -130,6 +133,10 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, images: FaultyImageServer) -> None:
         self.images = images
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        self.images.connections += 1
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that give up are part of the game."""

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -5,8 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import linregress, norm
 
-from retest.analysis import ModelPoint, fit_accuracies, from_scale, mean_band, pair_models, prediction_band, to_scale
-from retest.errors import InputError, UsageError
+from retest.analysis import (
+    AnalysisParameters,
+    MatchingParameters,
+    ModelPoint,
+    PlanParameters,
+    TwoSampleParameters,
+    fit_accuracies,
+    from_scale,
+    mean_band,
+    pair_models,
+    prediction_band,
+    to_scale,
+)
+from retest.errors import ConfigError, InputError, UsageError
 
 FISHER = ("fv_4k", "fv_16k", "fv_64k")
 
@@ -181,3 +195,26 @@ def test_published_probit_fit_has_the_published_quality(published_rows):
     assert fit.slope == pytest.approx(0.9524, abs=0.01)
     assert fit.intercept == pytest.approx(-0.3160, abs=0.01)
     assert fit.r2 == pytest.approx(0.9983, abs=0.001)
+
+
+def test_equal_new_accuracies_give_a_flat_line():
+    fit = fit_accuracies([ModelPoint(str(i), a, 0.5) for i, a in enumerate((0.6, 0.7, 0.8))], bootstrap=100)
+    assert (fit.slope, fit.intercept, fit.r2) == pytest.approx((0.0, 50.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "item"),
+    [({"confidence": 95}, "confidence"), ({"interval": "wald"}, "interval"), ({"bootstrap": 1}, "bootstrap"), ({"seed": -1}, "seed")],
+)
+def test_parameters_name_the_wrong_setting(settings, item):
+    with pytest.raises(ConfigError, match=f"{item}: .* is out of range"):
+        AnalysisParameters(**settings)
+
+
+def test_parameter_fields_are_plain_and_explained():
+    for kind in (AnalysisParameters, MatchingParameters, PlanParameters, TwoSampleParameters):
+        kind()
+        for f in dataclasses.fields(kind):
+            assert f.metadata["help"]
+            assert f.default is not dataclasses.MISSING
+            assert f.type in ("int", "float", "str", "bool", "int | None")

@@ -42,6 +42,10 @@ def test_accuracy_by_frequency():
     assert (bins[3].low_edge, bins[3].high_edge) == (0.6, 0.8)
 
 
+def test_empty_histogram_has_no_shares():
+    assert frequency_histogram([]).shares == (0.0,) * 5
+
+
 def test_reweighting_to_its_own_histogram_changes_nothing():
     rng = np.random.default_rng(0)
     f = rng.integers(0, 11, 500) / 10

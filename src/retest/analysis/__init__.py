@@ -34,6 +34,7 @@ from retest.analysis.matching import MatchedAccuracy, MatchingBias, MatchingPara
 from retest.analysis.matching_simulation import EstimatorCheck, MatchingScenario, SimulatedStudy, check_estimators, simulate_study
 from retest.analysis.mixture import BetaMixture, fit_beta_mixture
 from retest.analysis.paired import PairedComparison, compare_all_pairs, compare_models, holm, mcnemar
+from retest.analysis.parameters import AnalysisParameters
 from retest.analysis.planning import (
     LabellingCost,
     PlanParameters,
@@ -61,6 +62,7 @@ __all__ = [
     "UNITS",
     "AccuracyCurve",
     "AccuracyRow",
+    "AnalysisParameters",
     "AnnotationCounts",
     "BetaMixture",
     "BinAccuracy",

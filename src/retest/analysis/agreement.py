@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,9 @@ def model_agreement(table: Correctness) -> ModelAgreement:
     """
     m, n = table.correct.shape
     same = np.eye(m)
-    compact = table.predicted.astype(np.int32)
-    for i in range(m):
-        same[i, i + 1 :] = (compact[i + 1 :] == compact[i]).mean(axis=1)
-        same[i + 1 :, i] = same[i, i + 1 :]
+    rows = list(table.predicted.astype(np.int32))
+    for i, j in combinations(range(m), 2):
+        same[i, j] = same[j, i] = np.count_nonzero(rows[i] == rows[j]) / n
     right = table.correct.astype(np.float64)
     p = right.mean(axis=1)
     both = right @ right.T / n

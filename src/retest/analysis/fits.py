@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class LinearFit:
 
     ``x`` and ``y`` are the accuracies on ``scale``: percent (linear), probit or logit of the fraction. ``models`` are
     the labels of the points, in order of ``x``, ``y`` and ``residuals`` (= y - fitted). The interval ends are
-    percentiles of a bootstrap over models at ``confidence``. ``n_models`` counts points, ``n_distinct_models`` model
+    percentiles of a bootstrap over models at ``confidence``. ``r2`` is 1 where all y are equal. ``n_models`` counts points, ``n_distinct_models`` model
     names (a table may hold one model at several image sizes; the bootstrap draws names, with all their points).
     ``bootstrap_degenerate`` counts the draws without two different x, for which there is no line; the percentiles are
     over the others. ``notes`` say openly what was left out or replaced.
@@ -249,17 +249,21 @@ def _bootstrap_lines(x: Floats, y: Floats, cluster: NDArray[np.intp], *, draws: 
     n = int(cluster.max()) + 1
     columns = (np.ones_like(dx), dx, dy, dx * dx, dx * dy)
     moments = np.stack([np.bincount(cluster, weights=column, minlength=n) for column in columns], axis=1)
+    return np.concatenate([_lines_of(counts @ moments, cx, cy) for counts in _draw_chunks(n, draws, seed)])
+
+
+def _draw_chunks(n: int, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each of n items is in each draw of n with replacement: float64 (d, n) until ``draws`` rows are given.
+
+    Counts instead of indices, because a sum over a draw is then a matrix product.
+    """
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK_ENTRIES // n)
-    lines = [_lines_of(_draw_counts(rng, min(step, draws - start), n) @ moments, cx, cy) for start in range(0, draws, step)]
-    return np.concatenate(lines)
-
-
-def _draw_counts(rng: np.random.Generator, draws: int, n: int) -> Floats:
-    """How often each of n items is in each of the draws of n with replacement, float64 (draws, n)."""
-    cells = rng.integers(0, n, size=(draws, n), dtype=np.int64)
-    cells += np.arange(0, draws * n, n, dtype=np.int64)[:, None]
-    return np.bincount(cells.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float64)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        cells = rng.integers(0, n, size=(rows, n), dtype=np.int64)
+        cells += np.arange(0, rows * n, n, dtype=np.int64)[:, None]
+        yield np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
 def _lines_of(sums: Floats, cx: float, cy: float) -> Floats:

@@ -75,8 +75,8 @@ class FrequencyHistogram:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Fraction of the images in each bin."""
-        return tuple(count / self.n for count in self.counts)
+        """Fraction of the images in each bin; 0 everywhere without images."""
+        return tuple(count / max(self.n, 1) for count in self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def reweighted_accuracy(
     """
     check_open_fraction("confidence", confidence)
     hits, n = _binned(correct, frequencies, target.edges)
-    weights = np.array(target.shares) if target.n else np.zeros(len(n))
+    weights = np.array(target.shares)
     usable = (n > 0) & (weights > 0)
     covered = float(weights[usable].sum())
     if covered == 0.0:

@@ -89,10 +89,11 @@ class MatchingBias:
     @property
     def warning(self) -> str:
         """What a report of a naively matched study has to say."""
-        low, high = min(row.bias_points.value for row in self.rows), max(row.bias_points.value for row in self.rows)
+        values = [row.bias_points.value for row in self.rows]
+        spread = f" on average over the models ({min(values):+.1f} to {max(values):+.1f})" if len(values) > 1 else ""
         return (
             f"The new set was matched on observed selection frequencies of {self.annotators} annotators, which are noisy. "
-            f"The expected bias of its accuracies is {self.mean_bias_points:+.1f} points (over the models {low:+.1f} to {high:+.1f}); "
+            f"The expected bias of its accuracies is {self.mean_bias_points:+.1f} points{spread}; "
             "compare the corrected accuracies instead (Engstrom et al. 2020)."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -102,9 +102,12 @@ def compare_models(
         raise InputError("there are no images", item="correct_a", remedy="Give at least one image.")
     check_open_fraction("confidence", confidence)
     check_at_least("bootstrap", bootstrap, 100)
-    counts = (int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()))
-    rng = np.random.default_rng(seed)
-    return _comparison(model_a, model_b, counts, confidence, bootstrap, rng)
+    n, only_a, only_b = len(a), int((a & ~b).sum()), int((~a & b).sum())
+    low, high = _bootstrap_ends(n, np.array([only_a]), np.array([only_b]), confidence, bootstrap, seed)
+    p = float(mcnemar(only_a, only_b))
+    both, neither = int((a & b).sum()), int((~a & ~b).sum())
+    difference = 100.0 * (only_a - only_b) / n
+    return PairedComparison(model_a, model_b, n, both, only_a, only_b, neither, difference, float(low[0]), float(high[0]), p, p)
 
 
 def compare_all_pairs(
@@ -132,30 +135,44 @@ def compare_all_pairs(
     names = list(table.models if models is None else models)
     correct = np.stack([table.row(name) for name in names])
     hits = correct.sum(axis=1)
-    shared = np.rint(correct.astype(np.float32) @ correct.T.astype(np.float32)).astype(np.int64)  # exact below 2^24 images
+    order = sorted(range(len(names)), key=lambda m: (-hits[m], names[m]))
+    names, correct, hits = [names[m] for m in order], correct[order].astype(np.float64), hits[order]
     n = correct.shape[1]
+    shared = np.rint(correct @ correct.T).astype(np.int64)
+    pairs = list(combinations(range(len(names)), 2))
+    first, second = [i for i, _ in pairs], [j for _, j in pairs]
+    only_a, only_b = (hits[first] - shared[first, second], hits[second] - shared[first, second])
+    low, high = _bootstrap_ends(n, only_a, only_b, confidence, bootstrap, seed)
+    p = mcnemar(only_a, only_b)
+    adjusted = holm(p)
+    return [
+        PairedComparison(
+            model_a=names[i],
+            model_b=names[j],
+            n=n,
+            both=int(shared[i, j]),
+            only_a=int(only_a[q]),
+            only_b=int(only_b[q]),
+            neither=n - int(shared[i, j]) - int(only_a[q]) - int(only_b[q]),
+            difference_points=100.0 * int(only_a[q] - only_b[q]) / n,
+            low_points=float(low[q]),
+            high_points=float(high[q]),
+            p_value=float(p[q]),
+            p_holm=float(adjusted[q]),
+        )
+        for q, (i, j) in enumerate(pairs)
+    ]
+
+
+def _bootstrap_ends(
+    n: int, only_a: NDArray[np.int64], only_b: NDArray[np.int64], confidence: float, draws: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the percentile intervals of the differences of pairs, in points, (pairs,) each."""
     rng = np.random.default_rng(seed)
-    found = []
-    for i, j in combinations(sorted(range(len(names)), key=lambda m: (-hits[m], names[m])), 2):
-        both = int(shared[i, j])
-        counts = (both, int(hits[i]) - both, int(hits[j]) - both, n - int(hits[i]) - int(hits[j]) + both)
-        found.append(_comparison(names[i], names[j], counts, confidence, bootstrap, rng))
-    adjusted = holm([pair.p_value for pair in found])
-    return [replace(pair, p_holm=float(p)) for pair, p in zip(found, adjusted, strict=True)]
-
-
-def _comparison(
-    model_a: str, model_b: str, counts: tuple[int, int, int, int], confidence: float, draws: int, rng: np.random.Generator
-) -> PairedComparison:
-    both, only_a, only_b, neither = counts
-    n = sum(counts)
-    p = float(mcnemar(only_a, only_b))
-    # Drawing all discordant images, then how many of them are a's, is the multinomial draw of the three cells.
-    discordant = rng.binomial(n, (only_a + only_b) / n, size=draws)
-    of_a = rng.binomial(discordant, only_a / max(only_a + only_b, 1))
+    discordant = only_a + only_b
+    # Drawing all discordant images, then how many of them are the first model's, is the multinomial draw of three cells.
+    drawn = rng.binomial(n, (discordant / n)[:, None], size=(len(discordant), draws))
+    of_a = rng.binomial(drawn, (only_a / np.maximum(discordant, 1))[:, None])
     tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile((2 * of_a - discordant) / n, (tail, 100.0 - tail))
-    difference = (only_a - only_b) / n
-    return PairedComparison(
-        model_a, model_b, n, both, only_a, only_b, neither, 100.0 * difference, 100.0 * float(low), 100.0 * float(high), p, p
-    )
+    low, high = np.percentile(100.0 * (2 * of_a - drawn) / n, (tail, 100.0 - tail), axis=1)
+    return low, high

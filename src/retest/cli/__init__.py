@@ -81,14 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``retest`` command; errors are one or two lines, without a traceback unless ``--debug``."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        cli.main(args=arguments, prog_name="retest", standalone_mode=False)
+        # A command that ends with click's Exit comes back with its code, one that simply ends with None.
+        sys.exit(cli.main(args=arguments, prog_name="retest", standalone_mode=False))
     except click.exceptions.Abort:
         click.echo("Aborted. Run the same command again to go on where it stopped.", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except RetestError as error:
         if debug:

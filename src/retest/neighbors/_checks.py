@@ -30,6 +30,13 @@ def check_image_pair(queries: NDArray[np.uint8], references: NDArray[np.uint8]) 
         )
 
 
+def read_only(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A contiguous read-only view (a copy where need be); always of one type, so that kernels compile once."""
+    view = np.asarray(np.ascontiguousarray(images)).view()
+    view.flags.writeable = False
+    return view
+
+
 def check_features(name: str, features: NDArray[np.float32]) -> None:
     """Require finite float32 (n, d)."""
     if not isinstance(features, np.ndarray) or features.dtype != np.float32 or features.ndim != 2:

@@ -1,4 +1,7 @@
-"""Compiled loops of SSIM. Shapes and meaning are explained in dssim.py."""
+"""Compiled loops of SSIM, eight reference images at a time; dssim.py explains the figures.
+
+Arrays of eight images end with the image: int32 (3, h, w, 8), one number per lane.
+"""
 
 from __future__ import annotations
 
@@ -8,137 +11,315 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors._jit import kernel
+from retest.neighbors._simd import load, maximum, minimum, multiply_add, pair_products, splat, store, to_float64
+
+_LANES = 8
 
 
 @kernel
-def box_sums(planes: NDArray[np.uint8], window: int, sums: NDArray[np.int32], squares: NDArray[np.int32]) -> None:
-    """Sums of pixels and of squared pixels of (n, 3, h, w) over every window, into (n, 3, h-window+1, w-window+1)."""
-    n, channels, height, width = planes.shape
-    out_width = width - window + 1
-    column = np.zeros(width, np.int32)
-    column_squares = np.zeros(width, np.int32)
-    for image in range(n):
+def to_lanes(
+    images: NDArray[np.uint8], places: NDArray[np.int64], side: int, planes: NDArray[np.int32], squares: NDArray[np.int32]
+) -> None:
+    """Sums over blocks of ``side`` pixels of up to eight images (n, h, w, 3); the last image fills the remaining lanes.
+
+    ``planes`` is (3, h // side, w // side, 8). With blocks of more than one pixel, ``squares`` of the same shape receives
+    the sums of squares of the pixels.
+    """
+    _, rows, columns, _ = planes.shape
+    for lane in range(_LANES):
+        image = images[places[min(lane, places.size - 1)]]
+        if side == 1:
+            for y in range(rows):
+                for x in range(columns):
+                    for c in range(3):
+                        planes[c, y, x, lane] = image[y, x, c]
+            continue
+        for row in range(rows):
+            for column in range(columns):
+                for c in range(3):
+                    total, total_squares = np.int32(0), np.int32(0)
+                    for y in range(row * side, (row + 1) * side):
+                        for x in range(column * side, (column + 1) * side):
+                            value = np.int32(image[y, x, c])
+                            total += value
+                            total_squares += value * value
+                    planes[c, row, column, lane] = total
+                    squares[c, row, column, lane] = total_squares
+
+
+@kernel
+def window_sums(values: NDArray[np.int32], window: int, out: NDArray[np.int32]) -> None:
+    """Sums over every window of (n, c, h, w), into (n, c, h - window + 1, at least w - window + 1)."""
+    n, channels, height, width = values.shape
+    columns = np.empty(width, np.int32)
+    for i in range(n):
         for c in range(channels):
-            column[:] = 0
-            column_squares[:] = 0
+            columns[:] = 0
             for y in range(height):
-                for x in range(width):
-                    value = np.int32(planes[image, c, y, x])
-                    column[x] += value
-                    column_squares[x] += value * value
                 if y >= window:
-                    for x in range(width):
-                        value = np.int32(planes[image, c, y - window, x])
-                        column[x] -= value
-                        column_squares[x] -= value * value
+                    columns -= values[i, c, y - window]
+                columns += values[i, c, y]
                 if y >= window - 1:
                     total = np.int32(0)
-                    total_squares = np.int32(0)
-                    for x in range(window - 1):
-                        total += column[x]
-                        total_squares += column_squares[x]
-                    for x in range(out_width):
-                        total += column[x + window - 1]
-                        total_squares += column_squares[x + window - 1]
-                        sums[image, c, y - window + 1, x] = total
-                        squares[image, c, y - window + 1, x] = total_squares
-                        total -= column[x]
-                        total_squares -= column_squares[x]
+                    for x in range(width):
+                        total += columns[x]
+                        if x >= window - 1:
+                            out[i, c, y - window + 1, x - window + 1] = total
+                            total -= columns[x - window + 1]
 
 
 @kernel
-def ssim_tile(
-    planes_a: NDArray[np.uint8],
+def pair_rows(planes: NDArray[np.int32], window: int, out: NDArray[np.int32]) -> None:
+    """Each value in the low half of an int32, and in the high half minus the value ``window`` rows above, or 0.
+
+    Both are (n, 3, h, w), of values from 0 to 2**15 - 1.
+    """
+    n, channels, height, width = planes.shape
+    for i in range(n):
+        for c in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    old = planes[i, c, y - window, x] if y >= window else np.int32(0)
+                    out[i, c, y, x] = planes[i, c, y, x] - old * np.int32(65536)
+
+
+@kernel
+def _next_row(planes: Any, squares: Any, y: Any, window: Any, columns: Any, out: Any) -> None:
+    """Move the windows of eight images down to end at row ``y``: their sums and sums of squares into ``out``.
+
+    ``planes`` is (h, w, 8), ``squares`` as well, or empty if the values are to be squared; ``columns`` (2, w * 8) keeps
+    the sums of each column, ``out`` is (2, w' * 8).
+    """
+    size, given = columns.shape[1], squares.size > 0
+    new, new_squares = planes[y].reshape(size), (squares if given else planes)[y].reshape(size)
+    back = max(y - window, 0)
+    old, old_squares = planes[back].reshape(size), (squares if given else planes)[back].reshape(size)
+    keep = splat(np.int32(1 if y >= window else 0))
+    column_sums, column_squares = columns[0], columns[1]
+    for at in range(0, size, _LANES):
+        added, removed = load(new_squares, at), load(old_squares, at) * keep
+        if not given:
+            added, removed = added * added, removed * removed
+        store(column_sums, at, load(column_sums, at) + (load(new, at) - load(old, at) * keep))
+        store(column_squares, at, load(column_squares, at) + (added - removed))
+    if y < window - 1:
+        return
+    total, total_squares = splat(np.int32(0)), splat(np.int32(0))
+    for at in range(0, (window - 1) * _LANES, _LANES):
+        total = total + load(column_sums, at)
+        total_squares = total_squares + load(column_squares, at)
+    out_sums, out_squares = out[0], out[1]
+    for at in range(0, out_sums.size, _LANES):
+        last = at + (window - 1) * _LANES
+        total = total + load(column_sums, last)
+        total_squares = total_squares + load(column_squares, last)
+        store(out_sums, at, total)
+        store(out_squares, at, total_squares)
+        total = total - load(column_sums, at)
+        total_squares = total_squares - load(column_squares, at)
+
+
+@kernel
+def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
+    """From window sums s and sums of squares q of one image row: s, s² + c1 and n·q + (c2 - s²)."""
+    pixels, c1, c2 = splat(constants[0]), splat(constants[1]), splat(constants[2])
+    to_sums, to_means, to_variances = out[0], out[1], out[2]
+    for at in range(0, sums.size, _LANES):
+        s = to_float64(load(sums, at))
+        square = s * s
+        store(to_sums, at, s)
+        store(to_means, at, square + c1)
+        store(to_variances, at, multiply_add(pixels, to_float64(load(squares, at)), c2 - square))
+
+
+@kernel
+def _pair_row(new: Any, old: Any, out: Any) -> None:
+    for at in range(0, new.size, _LANES):
+        store(out, at, load(new, at) + load(old, at) * splat(np.int32(65536)))
+
+
+@kernel
+def _add_column(columns: Any, at: Any, pairs_a: Any, pairs_b: Any) -> Any:
+    """Move the sum of products in one column of the window down by a row."""
+    column = load(columns, at) + pair_products(pairs_b, splat(pairs_a))
+    store(columns, at, column)
+    return column
+
+
+@kernel
+def _ratio(products: Any, scale: Any, c1: Any, c2: Any, a: Any, x: Any, sums_b: Any, means_b: Any, variances_b: Any) -> Any:
+    """A quarter of SSIM in one window, from sums of products and the statistics of both sides."""
+    means = sums_b * splat(a[0, x])
+    covariance = multiply_add(scale, to_float64(products), c2 - means)
+    return (means + c1) * covariance / ((means_b + splat(a[1, x])) * (variances_b + splat(a[2, x])))
+
+
+@kernel
+def _ssim_row(
+    pairs_a: Any, next_pairs_a: Any, a: Any, next_a: Any, pairs_b: Any, b: Any, columns: Any, next_columns: Any, setup: Any
+) -> Any:
+    """A quarter of the sums of SSIM over one row of windows, of two images with eight.
+
+    Two at a time, because reading the statistics of the eight takes as long as computing with them.
+    """
+    window, constants = setup
+    c1, c2, scale = splat(constants[1]), splat(constants[2]), splat(constants[3])
+    sums_b, means_b, variances_b = b[0], b[1], b[2]
+    products, next_products = splat(np.int32(0)), splat(np.int32(0))
+    total, next_total = splat(0.0), splat(0.0)
+    for x in range(window - 1):
+        pairs = load(pairs_b, _LANES * x)
+        products = products + _add_column(columns, _LANES * x, pairs_a[x], pairs)
+        next_products = next_products + _add_column(next_columns, _LANES * x, next_pairs_a[x], pairs)
+    for x in range(sums_b.size // _LANES):
+        at, last = _LANES * x, x + window - 1
+        pairs = load(pairs_b, _LANES * last)
+        products = products + _add_column(columns, _LANES * last, pairs_a[last], pairs)
+        next_products = next_products + _add_column(next_columns, _LANES * last, next_pairs_a[last], pairs)
+        sums, means, variances = load(sums_b, at), load(means_b, at), load(variances_b, at)
+        total = total + _ratio(products, scale, c1, c2, a, x, sums, means, variances)
+        next_total = next_total + _ratio(next_products, scale, c1, c2, next_a, x, sums, means, variances)
+        products = products - load(columns, at)
+        next_products = next_products - load(next_columns, at)
+    return total, next_total
+
+
+@kernel
+def ssim_sums(
+    pairs_a: NDArray[np.int32],
     sums_a: NDArray[np.int32],
     squares_a: NDArray[np.int32],
-    planes_b: NDArray[np.uint8],
-    sums_b: NDArray[np.int32],
+    chosen: NDArray[np.int64],
+    planes_b: NDArray[np.int32],
     squares_b: NDArray[np.int32],
+    constants: NDArray[np.float64],
     window: int,
+    columns: NDArray[np.int32],
+    statistics_b: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Sum of the SSIM map over windows and channels for every pair of two groups of images, into (n_a, n_b)."""
-    n_a, channels, height, width = planes_a.shape
-    n_b = planes_b.shape[0]
-    out_width = width - window + 1
+    """A quarter of the sum of SSIM over windows and channels, of an even number of chosen images with eight, into (n, 8).
+
+    Args:
+        pairs_a: int32 (m, 3, h, w), from ``pair_rows``.
+        sums_a: int32 (m, 3, h', w' rounded up to a multiple of 8), sums over windows.
+        squares_a: the same of squares.
+        chosen: int64 (n,), which of the m images.
+        planes_b: int32 (3, h, w, 8).
+        squares_b: int32 (3, h, w, 8), sums of squares that the values stand for; (3, 0, 0, 8) if just their squares.
+        constants: pixels per window, c1, c2, and what a product of two values of the planes counts.
+        window: side of the window in values of the planes.
+        columns: int32 (n or more, w * 8), room to work.
+        statistics_b: float64 (3, w' * 8), room to work.
+        out: float64 (n, 8).
+    """
+    n, (_, channels, height, width) = chosen.size, pairs_a.shape
+    statistics_a = np.empty((2, 3, sums_a.shape[3]), np.float64)
+    pairs_b, nothing = np.empty(width * _LANES, np.int32), np.zeros(width * _LANES, np.int32)
+    columns_b, row_b = np.empty((2, width * _LANES), np.int32), np.empty((2, statistics_b.shape[1]), np.int32)
+    out[:] = 0.0
+    for c in range(channels):
+        columns[:n] = 0
+        columns_b[:] = 0
+        for y in range(height):
+            top = y - window + 1
+            old = planes_b[c, y - window].reshape(width * _LANES) if y >= window else nothing
+            _pair_row(planes_b[c, y].reshape(width * _LANES), old, pairs_b)
+            _next_row(planes_b[c], squares_b[c], y, window, columns_b, row_b)
+            if top < 0:
+                for i in range(n):
+                    row_a = pairs_a[chosen[i], c, y]
+                    for x in range(width):
+                        _add_column(columns[i], _LANES * x, row_a[x], load(pairs_b, _LANES * x))
+                continue
+            _statistics(row_b[0], row_b[1], constants, statistics_b)
+            for i in range(0, n, 2):
+                a, next_a = chosen[i], chosen[i + 1]
+                _statistics(sums_a[a, c, top], squares_a[a, c, top], constants, statistics_a[0])
+                _statistics(sums_a[next_a, c, top], squares_a[next_a, c, top], constants, statistics_a[1])
+                row, next_row = _ssim_row(
+                    pairs_a[a, c, y],
+                    pairs_a[next_a, c, y],
+                    statistics_a[0],
+                    statistics_a[1],
+                    pairs_b,
+                    statistics_b,
+                    columns[i],
+                    columns[i + 1],
+                    (window, constants),
+                )
+                store(out[i], 0, load(out[i], 0) + row)
+                store(out[i + 1], 0, load(out[i + 1], 0) + next_row)
+
+
+@kernel
+def window_extremes(planes: NDArray[np.int32], window: int, cell: int, out: NDArray[np.float64]) -> None:
+    """Smallest and largest mean and deviation of the windows in cells of ``cell`` x ``cell`` positions, of eight images.
+
+    ``planes`` is (3, h, w, 8); ``out`` is (4, cells, 8): the smallest and largest mean, then deviation, cells by channel,
+    row and column.
+    """
+    channels, height, width, _ = planes.shape
+    across = width - window + 1
     pixels = np.float64(window * window)
-    c1 = (0.01 * 255.0) ** 2 * pixels * pixels / 2.0
-    c2 = (0.03 * 255.0) ** 2 * pixels * (pixels - 1.0) / 2.0
-    columns = np.zeros((n_a, n_b, width), np.int32)
-    row_sums = np.zeros((n_a + n_b, out_width), np.float64)
-    row_means = np.zeros((n_a + n_b, out_width), np.float64)
-    row_vars = np.zeros((n_a + n_b, out_width), np.float64)
-    totals = np.zeros((n_a, n_b, out_width), np.float64)
-    products = np.zeros(out_width, np.int32)
+    n, per_pixel = splat(pixels), splat(1.0 / pixels)
+    columns, row = np.empty((2, width * _LANES), np.int32), np.empty((2, across * _LANES), np.int32)
+    nothing = planes[0, :0]
+    cells_across = (across + cell - 1) // cell
+    low_mean, high_mean, low_variance, high_variance = out[0], out[1], out[2], out[3]
+    out[0] = np.inf
+    out[1] = -np.inf
+    out[2] = np.inf
+    out[3] = -np.inf
     for c in range(channels):
         columns[:] = 0
         for y in range(height):
-            top = y - window + 1
-            if top >= 0:
-                for i in range(n_a):
-                    _row_statistics(sums_a[i, c, top], squares_a[i, c, top], pixels, c1, c2, row_sums[i], row_means[i], row_vars[i])
-                for j in range(n_b):
-                    i = n_a + j
-                    _row_statistics(sums_b[j, c, top], squares_b[j, c, top], pixels, c1, c2, row_sums[i], row_means[i], row_vars[i])
-            for i in range(n_a):
-                for j in range(n_b):
-                    column = columns[i, j]
-                    _add_products(planes_a[i, c], planes_b[j, c], y, window, column)
-                    if top >= 0:
-                        total = np.int32(0)
-                        for x in range(window - 1):
-                            total += column[x]
-                        for x in range(out_width):
-                            total += column[x + window - 1]
-                            products[x] = total
-                            total -= column[x]
-                        jj = n_a + j
-                        _add_ratio(
-                            products,
-                            row_sums[i],
-                            row_means[i],
-                            row_vars[i],
-                            row_sums[jj],
-                            row_means[jj],
-                            row_vars[jj],
-                            pixels,
-                            c1,
-                            c2,
-                            totals[i, j],
-                        )
-    for i in range(n_a):
-        for j in range(n_b):
-            total_ssim = 0.0
-            for x in range(out_width):
-                total_ssim += totals[i, j, x]
-            out[i, j] = total_ssim
+            _next_row(planes[c], nothing, y, window, columns, row)
+            if y < window - 1:
+                continue
+            down = (height - window + cell) // cell
+            first = (c * down + (y - window + 1) // cell) * cells_across
+            for x in range(across):
+                at = first + x // cell
+                s, q = to_float64(load(row[0], _LANES * x)), to_float64(load(row[1], _LANES * x))
+                mean, variance = s * per_pixel, n * q - s * s
+                store(low_mean[at], 0, minimum(load(low_mean[at], 0), mean))
+                store(high_mean[at], 0, maximum(load(high_mean[at], 0), mean))
+                store(low_variance[at], 0, minimum(load(low_variance[at], 0), variance))
+                store(high_variance[at], 0, maximum(load(high_variance[at], 0), variance))
+    for side in range(2, 4):
+        for at in range(out.shape[1]):
+            for lane in range(_LANES):
+                out[side, at, lane] = np.sqrt(out[side, at, lane] / (pixels * (pixels - 1.0)))
 
 
 @kernel
-def _row_statistics(
-    sums: NDArray[np.int32], squares: NDArray[np.int32], pixels: Any, c1: Any, c2: Any, row_sums: Any, row_means: Any, row_vars: Any
+def _closest(low_a: Any, high_a: Any, low_b: Any, high_b: Any) -> Any:
+    """The closest two numbers of two intervals, the smaller first; twice the same where they meet."""
+    below = minimum(high_a, high_b)
+    return below, maximum(maximum(low_a, low_b), below)
+
+
+@kernel
+def ssim_bounds(
+    a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], constants: tuple[float, float], out: NDArray[np.float64]
 ) -> None:
-    for x in range(sums.size):
-        s = np.float64(sums[x])
-        row_sums[x] = s
-        row_means[x] = s * s + c1
-        row_vars[x] = (pixels * np.float64(squares[x]) - s * s) + c2
+    """Weighted sums over cells of a number that no SSIM in the cell exceeds, of n images with eight, into (n, 8).
 
-
-@kernel
-def _add_products(plane_a: Any, plane_b: Any, y: Any, window: Any, column: Any) -> None:
-    if y < window:
-        for x in range(column.size):
-            column[x] += np.int32(plane_a[y, x]) * np.int32(plane_b[y, x])
-    else:
-        old = y - window
-        for x in range(column.size):
-            column[x] += np.int32(plane_a[y, x]) * np.int32(plane_b[y, x]) - np.int32(plane_a[old, x]) * np.int32(plane_b[old, x])
-
-
-@kernel
-def _add_ratio(products: Any, sa: Any, ma: Any, va: Any, sb: Any, mb: Any, vb: Any, pixels: Any, c1: Any, c2: Any, total: Any) -> None:
-    for x in range(products.size):
-        p = sa[x] * sb[x]
-        covariance = pixels * np.float64(products[x]) - p
-        total[x] += 4.0 * (p + c1) * (covariance + c2) / ((ma[x] + mb[x]) * (va[x] + vb[x]))
+    Args:
+        a: float64 (n, 4, cells), extremes of each image.
+        b: float64 (4, cells, 8), from ``window_extremes``.
+        weights: float64 (cells,).
+        constants: C1 and C2 of SSIM.
+        out: float64 (n, 8).
+    """
+    c1, c2, two = splat(constants[0]), splat(constants[1]), splat(2.0)
+    low_mean_b, high_mean_b, low_b, high_b = b[0], b[1], b[2], b[3]
+    for i in range(a.shape[0]):
+        total = splat(0.0)
+        for at in range(weights.size):
+            m, m2 = _closest(splat(a[i, 0, at]), splat(a[i, 1, at]), load(low_mean_b[at], 0), load(high_mean_b[at], 0))
+            d, d2 = _closest(splat(a[i, 2, at]), splat(a[i, 3, at]), load(low_b[at], 0), load(high_b[at], 0))
+            above = (two * m * m2 + c1) * (two * d * d2 + c2)
+            total = total + splat(weights[at]) * above / ((m * m + m2 * m2 + c1) * (d * d + d2 * d2 + c2))
+        store(out[i], 0, total)

@@ -92,6 +92,9 @@ def from_matrix(distances: NDArray[np.float64], indices: NDArray[np.int64], *, k
     result = empty(count, k)
     for row in range(count):
         found = np.flatnonzero((places[row] >= 0) & np.isfinite(distances[row]))
+        if found.size > 4 * k:
+            values = distances[row, found]
+            found = found[values <= np.partition(values, k - 1)[k - 1]]
         order = found[np.lexsort((places[row, found], distances[row, found]))[:k]]
         result.indices[row, : order.size] = places[row, order]
         result.distances[row, : order.size] = distances[row, order]

@@ -162,7 +162,5 @@ def _similar_together(rough: NDArray[np.float32], rows: NDArray[np.int64], size:
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A read-only view (n, values); always of one type, so that the kernels compile once."""
-    flat = np.asarray(np.ascontiguousarray(images)).reshape(len(images), images.shape[1] * images.shape[2] * 3).view()
-    flat.flags.writeable = False
-    return flat
+    """A read-only view (n, values)."""
+    return _checks.read_only(images.reshape(len(images), images.shape[1] * images.shape[2] * 3))

@@ -23,7 +23,8 @@ from retest.analysis import (
     simulate_study,
     thin_counts,
 )
-from retest.analysis.mixture import count_cells, fit_cells, log_likelihood, pack
+from retest.analysis.curves import curve_of, mean_accuracy, posterior_frequencies
+from retest.analysis.mixture import _em_step, count_cells, fit_cells, log_likelihood, pack
 from retest.errors import ConfigError, InputError, UsageError
 
 MIXTURE = BetaMixture((0.3, 0.7), (0.7, 6.0), (1.5, 1.2))
@@ -74,8 +75,6 @@ def test_em_never_lowers_the_likelihood():
     theta, values = pack(BetaMixture((0.5, 0.5), (1.0, 3.0), (3.0, 1.0))), []
     for steps in range(0, 40, 4):
         values.append(float(log_likelihood(theta, n, k, weight[None])[0]))
-        from retest.analysis.mixture import _em_step
-
         for _ in range(4 if steps else 1):
             theta = _em_step(theta, n, k, weight[None])
     assert (np.diff(values) > 0).all()
@@ -153,6 +152,17 @@ def test_truth_and_naive_limit_equal_quadrature():
         top = quad(lambda s, k=k: density(SCENARIO.pool, s) * stats.binom.pmf(k, 6, s) * SCENARIO.accuracy(s), 0, 1, limit=200)[0]
         limit += p1[k] * top / SCENARIO.pool.count_probabilities(6)[k]
     assert SCENARIO.naive_accuracy(6) == pytest.approx(limit, abs=1e-5)
+
+
+def test_grid_is_fine_enough():
+    low, high = (np.log(p / (1 - p)) for p in (SCENARIO.accuracy_at_0, SCENARIO.accuracy_at_1))
+    line = np.array([[[low, high - low]]])
+    assert float(mean_accuracy(line, pack(SCENARIO.original))[0, 0]) == pytest.approx(SCENARIO.matched_accuracy(), abs=5e-5)
+    n, k = np.full(7, 6), np.arange(7)
+    curve = curve_of(line[0, 0])
+    assert curve([0.2, 0.7]) == pytest.approx(SCENARIO.accuracy([0.2, 0.7]))
+    given = posterior_frequencies(n, k, pack(SCENARIO.pool))[0].sum(axis=1)
+    assert given == pytest.approx(1.0)
 
 
 def test_naive_bias_falls_with_annotators():
@@ -261,6 +271,8 @@ def test_arguments_are_checked():
         matching_bias(AnnotationCounts(np.zeros(3, int), np.zeros(3, int)), study.pool, study.correct)
     with pytest.raises(UsageError, match="annotators: 2 annotators per image are too few to leave 2 out"):
         matching_bias(study.original, study.pool, study.correct, parameters=MatchingParameters(annotators=2, leave_out=2))
+    with pytest.raises(UsageError, match="annotators: no original or new image has as many as 11 assignments"):
+        matching_bias(study.original, study.pool, study.correct, parameters=MatchingParameters(annotators=11))
     other = AnnotationCounts(np.array([10]), np.array([10]))
     with pytest.raises(InputError, match=r"pool: new images with .* but no candidate has them"):
         matching_bias(study.original, study.pool, study.correct, pool=other)

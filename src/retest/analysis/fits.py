@@ -25,11 +25,11 @@ class LinearFit:
     """Ordinary least squares line ``y = slope * x + intercept`` over models.
 
     ``x`` and ``y`` are the accuracies on ``scale``: percent (linear), probit or logit of the fraction. ``models`` are
-    the labels of the points, in order of ``x``, ``y`` and ``residuals`` (= y - fitted). The interval ends are
-    percentiles of a bootstrap over models at ``confidence``. ``r2`` is 1 where all y are equal. ``n_models`` counts points, ``n_distinct_models`` model
-    names (a table may hold one model at several image sizes; the bootstrap draws names, with all their points).
-    ``bootstrap_degenerate`` counts the draws without two different x, for which there is no line; the percentiles are
-    over the others. ``notes`` say openly what was left out or replaced.
+    the labels of the points, in order of ``x``, ``y`` and ``residuals`` (= y - fitted); ``r2`` is 1 where all y are
+    equal. The interval ends are percentiles of a bootstrap over models at ``confidence``. ``n_models`` counts points,
+    ``n_distinct_models`` model names (a table may hold one model at several image sizes; the bootstrap draws names,
+    with all their points). ``bootstrap_degenerate`` counts the draws without two different x, for which there is no
+    line; the percentiles are over the others. ``notes`` say openly what was left out or replaced.
     """
 
     slope: float

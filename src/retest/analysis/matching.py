@@ -230,24 +230,29 @@ def _prepare(
         raise UsageError(
             f"{annotators} annotators per image are too few to leave {parameters.leave_out} out", item="annotators", remedy="Collect more."
         )
-    cells = count_cells(new)
-    position = {pair: i for i, pair in enumerate(zip(cells[0].tolist(), cells[1].tolist(), strict=True))}
-    labelled = np.flatnonzero(new.labelled)
-    where = np.array([position[pair] for pair in zip(new.assignments[labelled].tolist(), new.selected[labelled].tolist(), strict=True)])
-    right = np.stack([np.bincount(where[row[labelled]], minlength=len(cells[0])) for row in hits]).astype(np.float64)
-    pool_cells = count_cells(source)
-    in_pool = None if pool is None else _match_cells(cells, pool_cells)
+    if annotators > min(int(counts.assignments.max()) for counts in (original, source)):
+        raise UsageError(
+            f"no original or new image has as many as {annotators} assignments", item="annotators", remedy="Match on fewer annotators."
+        )
+    cells, pool_cells, known = count_cells(new), count_cells(source), new.take(new.labelled)
+    where = _positions(known.assignments, known.selected, cells)
+    right = np.stack([np.bincount(where[row], minlength=len(cells[0])) for row in hits[:, new.labelled]]).astype(np.float64)
+    in_pool = None if pool is None else _positions(cells[0], cells[1], pool_cells)
     return _Cells(count_cells(original), pool_cells, cells, right, in_pool, annotators, _notes(original, source, new, annotators))
 
 
-def _match_cells(new: tuple[Integers, Integers, Floats], pool: tuple[Integers, Integers, Floats]) -> Integers:
-    at = {pair: i for i, pair in enumerate(zip(pool[0].tolist(), pool[1].tolist(), strict=True))}
-    pairs = list(zip(new[0].tolist(), new[1].tolist(), strict=True))
-    missing = [pair for pair in pairs if pair not in at]
-    if missing:
-        n, k = missing[0]
-        raise InputError(f"new images with {k} of {n} selections, but no candidate has them", item="pool", remedy="Give the whole pool.")
-    return np.array([at[pair] for pair in pairs], dtype=np.int64)
+def _positions(n: Integers, k: Integers, cells: tuple[Integers, Integers, Floats]) -> Integers:
+    """Position of each (n, k) among the cells, which are in increasing order."""
+    radix = int(max(n.max(), cells[0].max())) + 1
+    codes, wanted = cells[0] * radix + cells[1], n * radix + k
+    at = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+    missing = np.flatnonzero(codes[at] != wanted)
+    if len(missing):
+        i = missing[0]
+        raise InputError(
+            f"new images with {k[i]} of {n[i]} selections, but no candidate has them", item="pool", remedy="Give the whole pool."
+        )
+    return at.astype(np.int64)
 
 
 def _notes(original: AnnotationCounts, pool: AnnotationCounts, new: AnnotationCounts, annotators: int) -> tuple[str, ...]:

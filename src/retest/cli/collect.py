@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.sources import FetchingSource
+from retest.sources.download import Downloader
 from retest.stages import check as check_stage
 from retest.stages import collect as collect_stage
 from retest.stages import images as image_stage
 from retest.stages import publish as publish_stage
+from retest.study import Study
 
 
 @click.command()
 @study_option
 @json_option
-def search(study_folder: Path, as_json: bool) -> None:
+@click.option("--key-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Flickr key file: JSON [key, secret].")
+def search(study_folder: Path, as_json: bool, key_file: Path | None) -> None:
     """Find candidates in the study's source; stopped and started again it asks for no page twice.
+
+    Keys come from the environment (FLICKR_API_KEY and FLICKR_API_SECRET, OPENVERSE_TOKEN, RETEST_CONTACT) and are never stored.
 
     \b
     Example:
       retest search --study my-study
     """
     with opened(study_folder) as study:
-        source = collect_stage.open_source(study)
+        source = collect_stage.study_source(study, environment=os.environ, key_file=key_file)
         try:
             counts = collect_stage.search(study, source, stamp=stamp_now(), progress=bars)
         finally:
@@ -55,15 +62,24 @@ def download(study_folder: Path, as_json: bool, retry_failed: bool) -> None:
     with opened(study_folder) as study:
         if retry_failed:
             click.echo(f"{image_stage.retry_failed(study)} failed images will be tried again", err=True)
-        source = collect_stage.fetching_source(study)
-        try:
-            counts = image_stage.store_images(study, source.fetch, stamp=stamp_now(), progress=bars)
-        finally:
-            source.close()
+        counts = _download(study)
     if as_json:
         print_json(counts)
     else:
         click.echo(f"{counts.stored} images stored, {counts.failed} cannot be used (see retest status), {counts.present} were there")
+        for reason, number in sorted(counts.later.items()):
+            click.echo(f"  to be tried again by the next run: {number} ({reason})", err=True)
+
+
+def _download(study: Study) -> image_stage.ImageCounts:
+    if study.config.source.kind == "folder" and study.config.source.location:
+        with closing(collect_stage.study_source(study, environment=os.environ)) as source:
+            if isinstance(source, FetchingSource):
+                return image_stage.store_images(study, source.fetch, stamp=stamp_now(), progress=bars)
+    contact = os.environ.get("RETEST_CONTACT", "").strip()
+    agent = f"retest ({study.config.study.name}; {contact or 'no contact given'})".encode("ascii", "replace").decode()
+    downloader = Downloader(study.config.download, user_agent=agent)
+    return image_stage.download_images(study, downloader, stamp=stamp_now(), progress=bars)
 
 
 @click.command()

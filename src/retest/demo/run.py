@@ -26,7 +26,7 @@ from retest.neighbors import NeighborParameters
 from retest.records import Split
 from retest.report import PlantedCheck
 from retest.sampling import SamplingParameters
-from retest.sources import FetchingSource, SearchParameters
+from retest.sources import FetchingSource, FolderSource, SearchParameters
 from retest.stages import (
     benchmark,
     check,
@@ -122,8 +122,7 @@ def run_demo(
 def _collect(study: Study, progress: Progress, say: Callable[[str], None]) -> None:
     counts = benchmark.register_benchmark(study)
     say(f"Original: {counts.train} training and {counts.val} validation images of {counts.classes} classes")
-    source = collect.fetching_source(study)
-    with closing(source):
+    with closing(FolderSource(study.path(study.config.source.location), parameters=study.config.search)) as source:
         found = collect.search(study, source, stamp=STAMP, progress=progress)
         say(f"Candidates: {found.new_candidates} new")
         _store(study, source, progress, say)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from retest.errors import ConfigError, StageError
+from retest.errors import StageError
 from retest.records import ClassInfo
-from retest.sources import FetchingSource, FolderSource, Page, Query, Source, TableSource, identify, photo_ids_by_source
+from retest.sources import Page, Query, Source, identify, open_source, photo_ids_by_source, read_hand_terms
 from retest.stages._common import Progress, Stamp, silent
 from retest.store import SearchState
 from retest.study import Study
@@ -30,35 +31,23 @@ class SearchCounts:
     empty_classes: tuple[str, ...]
 
 
-def open_source(study: Study) -> Source:
-    """The source that ``[source]`` names.
+def study_source(study: Study, *, environment: Mapping[str, str], key_file: Path | None = None) -> Source:
+    """The source that ``[source]`` names; keys come from ``environment`` or a Flickr key file.
 
     Raises:
-        ConfigError: no location is set.
+        ConfigError: a location or a key is missing.
     """
     settings = study.config.source
-    if not settings.location:
-        raise ConfigError("no location of candidates is set", item="[source] location", remedy="Give a folder or a table of URLs")
-    location = study.path(settings.location)
-    if settings.kind == "folder":
-        return FolderSource(location, parameters=study.config.search, max_bytes=study.config.images.max_bytes)
-    return TableSource(location, parameters=study.config.search)
-
-
-def fetching_source(study: Study) -> FetchingSource:
-    """The source of the study when it hands over image bytes itself.
-
-    Raises:
-        StageError: its candidates lie on the web.
-    """
-    source = open_source(study)
-    if not isinstance(source, FetchingSource):
-        raise StageError(
-            "candidates of this source lie on the web, and downloading them is not part of this version",
-            item=f"[source] kind = {study.config.source.kind!r}",
-            remedy="Fetch the images into a folder per class and use kind = 'folder'",
-        )
-    return source
+    local = settings.kind in {"folder", "table"}
+    location = str(study.path(settings.location)) if local and settings.location else settings.location
+    return open_source(
+        settings.kind,
+        location=location,
+        parameters=study.config.search,
+        environment=environment,
+        hand_terms=read_hand_terms(study.path(settings.hand_terms)) if settings.hand_terms else None,
+        key_file=key_file,
+    )
 
 
 def search(study: Study, source: Source, *, stamp: Stamp, progress: Progress = silent) -> SearchCounts:

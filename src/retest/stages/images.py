@@ -1,55 +1,66 @@
 """Stage: fetch every original image and candidate, and store its three variants (method, section 2).
 
 Resumable per image: an image is done when the database holds all of its variants, which are written after their blobs. An image
-that cannot be fetched or decoded is recorded with its reason, a candidate among the exclusions; the rest goes on.
+that cannot be fetched or decoded is recorded with its reason, a candidate among the exclusions; the rest goes on. Failures that
+say nothing about the image (a host that does not answer) are reported and tried again by the next run. Images stream through in
+pages, so memory does not grow with their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retest.errors import ImageError, InputError, SourceError, StageError
 from retest.images import ImageParameters, VariantSet, make_variants, variant_names
 from retest.records import Candidate, Exclusion, ImageVariant, OriginalImage
+from retest.sources.download import Downloader, Failed
 from retest.stages._common import Progress, Stamp, image_blob_key, in_order, silent
 from retest.store import Tables
 from retest.study import Study
 
 _BATCH = 64
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCounts:
-    """What one run of the stage did."""
+    """What one run of the stage did. ``later`` counts failures by reason that the next run tries again."""
 
     stored: int
     failed: int
     present: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One image to fetch. ``fetch`` is called in the driver, decoding happens in the executor."""
-
-    image_id: str
-    is_candidate: bool
-    fetch: Callable[[], bytes]
+    later: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    image_id: str
+    """Why there is no image; a temporary one leaves no trace in the study."""
+
     reason: str
     detail: str
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """One image on its way: its bytes, then its variants, or why there are none."""
+
+    image_id: str
+    is_candidate: bool
+    content: bytes | VariantSet | _Failure = field(repr=False)
+
+
+_FetchAll = Callable[[Iterable[Candidate]], Iterator[_Fetched]]
 
 
 def store_images(
     study: Study, fetch: Callable[[Candidate], bytes], *, stamp: Stamp, progress: Progress = silent, executor: Executor | None = None
 ) -> ImageCounts:
-    """Make the variants of all images that lack them.
+    """Make the variants of all images that lack them, taking candidates one by one from a source that hands over bytes itself.
 
     Args:
         study: the study.
@@ -58,24 +69,50 @@ def store_images(
         progress: shows the work.
         executor: where images are decoded and resized; by default threads (Pillow releases the interpreter lock).
     """
+
+    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[_Fetched]:
+        for candidate in candidates:
+            try:
+                yield _Fetched(candidate.id, True, fetch(candidate))
+            except (InputError, SourceError) as error:
+                yield _Fetched(candidate.id, True, _Failure("not_fetched", str(error)))
+
+    return _store_all(study, fetch_all, stamp, progress, executor)
+
+
+def download_images(
+    study: Study, downloader: Downloader, *, stamp: Stamp, progress: Progress = silent, executor: Executor | None = None
+) -> ImageCounts:
+    """Make the variants of all images that lack them, downloading candidates from the web; arguments as :func:`store_images`."""
+
+    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[_Fetched]:
+        for outcome in downloader.run(candidates):
+            if isinstance(outcome, Failed):
+                yield _Fetched(outcome.candidate.id, True, _Failure(outcome.reason, outcome.detail, outcome.temporary))
+            else:
+                yield _Fetched(outcome.candidate.id, True, outcome.data)
+
+    return _store_all(study, fetch_all, stamp, progress, executor)
+
+
+def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progress, executor: Executor | None) -> ImageCounts:
     parameters = study.config.images
     _forget_other_rules(study, parameters)
-    jobs = _open_jobs(study, fetch, parameters)
-    with study.database.read() as tables:
-        present = len(tables.variants.complete(variant_names(parameters)))
+    present, total = _progress_so_far(study, parameters)
     own = ThreadPoolExecutor(study.config.study.workers) if executor is None else None
-    stored = failed = 0
+    totals: Counter[str] = Counter()
+    later: Counter[str] = Counter()
     try:
-        results = in_order(executor or own, _Work(parameters), _fetched(jobs), window=8 * study.config.study.workers)  # type: ignore[arg-type]
-        with progress("Store images", total=len(jobs)) as advance:
-            for batch in _batches(zip(jobs, results, strict=True)):
-                done, lost = _save(study, batch, parameters, stamp)
-                stored, failed = stored + done, failed + lost
+        incoming = _incoming(study, fetch_all, parameters)
+        made = in_order(executor or own, _Work(parameters), incoming, window=8 * study.config.study.workers)  # type: ignore[arg-type]
+        with progress("Store images", total=total) as advance:
+            for batch in _batches(made):
+                _save(study, batch, parameters, stamp, totals, later)
                 advance(len(batch))
     finally:
         if own is not None:
             own.shutdown(cancel_futures=True)
-    return ImageCounts(stored, failed, present)
+    return ImageCounts(totals["stored"], totals["failed"], present, dict(later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +121,15 @@ class _Work:
 
     parameters: ImageParameters
 
-    def __call__(self, item: tuple[str, bytes | _Failure]) -> VariantSet | _Failure:
-        image_id, data = item
-        if isinstance(data, _Failure):
-            return data
+    def __call__(self, item: _Fetched) -> _Fetched:
+        if not isinstance(item.content, bytes):
+            return item
+        content: VariantSet | _Failure
         try:
-            return make_variants(data, item=image_id, parameters=self.parameters)
+            content = make_variants(item.content, item=item.image_id, parameters=self.parameters)
         except ImageError as error:
-            return _Failure(image_id, error.reason, str(error))
+            content = _Failure(error.reason, str(error))
+        return _Fetched(item.image_id, item.is_candidate, content)
 
 
 def _forget_other_rules(study: Study, parameters: ImageParameters) -> None:
@@ -105,44 +143,60 @@ def _forget_other_rules(study: Study, parameters: ImageParameters) -> None:
             tables.settings.put("image_rule", rule)
 
 
-def _open_jobs(study: Study, fetch: Callable[[Candidate], bytes], parameters: ImageParameters) -> list[_Job]:
+def _progress_so_far(study: Study, parameters: ImageParameters) -> tuple[int, int]:
+    """(images that are stored, images that are not stored and not known to be unusable)."""
     with study.database.read() as tables:
-        done = tables.variants.complete(variant_names(parameters)) | set(tables.problems.all())
-        excluded = set(tables.exclusions.all())
-        originals = [i for i in tables.originals.all() if i.id not in done and i.location is not None]
-        candidates = [c for c in tables.candidates.all() if c.id not in done and c.id not in excluded and c.source != "reference"]
-    return [_Job(i.id, False, _Reader(i)) for i in originals] + [_Job(c.id, True, _Fetcher(fetch, c)) for c in candidates]
+        present = tables.variants.count_complete(variant_names(parameters))
+    open_originals = sum(1 for page in _open_originals(study, parameters) for _ in page)
+    open_candidates = sum(1 for _ in _open_candidates(study, parameters))
+    return present, open_originals + open_candidates
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    image: OriginalImage
-
-    def __call__(self) -> bytes:
-        try:
-            return Path(str(self.image.location)).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", item=str(self.image.location), remedy="Restore the file") from error
+def _incoming(study: Study, fetch_all: _FetchAll, parameters: ImageParameters) -> Iterator[_Fetched]:
+    for page in _open_originals(study, parameters):
+        for image in page:
+            yield _read(image)
+    yield from fetch_all(_open_candidates(study, parameters))
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetcher:
-    fetch: Callable[[Candidate], bytes]
-    candidate: Candidate
-
-    def __call__(self) -> bytes:
-        return self.fetch(self.candidate)
+def _read(image: OriginalImage) -> _Fetched:
+    try:
+        return _Fetched(image.id, False, Path(str(image.location)).read_bytes())
+    except OSError as error:
+        return _Fetched(image.id, False, _Failure("not_fetched", f"{image.location} cannot be read ({error.strerror})"))
 
 
-def _fetched(jobs: Iterable[_Job]) -> Iterator[tuple[str, bytes | _Failure]]:
-    for job in jobs:
-        try:
-            yield job.image_id, job.fetch()
-        except (InputError, SourceError) as error:
-            yield job.image_id, _Failure(job.image_id, "not_fetched", str(error))
+def _open_originals(study: Study, parameters: ImageParameters) -> Iterator[list[OriginalImage]]:
+    after = ""
+    while True:
+        with study.database.read() as tables:
+            page = list(tables.originals.page(after=after, limit=_PAGE))
+            settled = _settled(tables, [image.id for image in page], parameters)
+        if not page:
+            return
+        after = page[-1].id
+        yield [image for image in page if image.location is not None and image.id not in settled]
 
 
-def _batches(items: Iterable[tuple[_Job, VariantSet | _Failure]]) -> Iterator[list[tuple[_Job, VariantSet | _Failure]]]:
+def _open_candidates(study: Study, parameters: ImageParameters) -> Iterator[Candidate]:
+    after: str | None = None
+    while True:
+        with study.database.read() as tables:
+            page = list(tables.candidates.all(after=after, limit=_PAGE))
+            ids = [candidate.id for candidate in page]
+            settled = _settled(tables, ids, parameters) | set(tables.exclusions.get(ids))
+        if not page:
+            return
+        after = page[-1].id
+        # Candidates that other data only mention have no image to fetch.
+        yield from (candidate for candidate in page if candidate.id not in settled and candidate.source != "reference")
+
+
+def _settled(tables: Tables, ids: list[str], parameters: ImageParameters) -> set[str]:
+    return tables.variants.complete(variant_names(parameters), among=ids) | set(tables.problems.get(ids))
+
+
+def _batches(items: Iterable[_Fetched]) -> Iterator[list[_Fetched]]:
     batch = []
     for item in items:
         batch.append(item)
@@ -153,20 +207,25 @@ def _batches(items: Iterable[tuple[_Job, VariantSet | _Failure]]) -> Iterator[li
         yield batch
 
 
-def _save(study: Study, batch: list[tuple[_Job, VariantSet | _Failure]], parameters: ImageParameters, stamp: Stamp) -> tuple[int, int]:
-    made: list[tuple[list[ImageVariant], tuple[str, ...]]] = []
-    failures: list[tuple[_Job, _Failure]] = []
-    for job, result in batch:
-        if isinstance(result, _Failure):
-            failures.append((job, result))
-        else:
-            made.append((_store_blobs(study, job.image_id, result, parameters), result.notes))
+def _save(
+    study: Study, batch: list[_Fetched], parameters: ImageParameters, stamp: Stamp, totals: Counter[str], later: Counter[str]
+) -> None:
+    stored = [
+        (_store_blobs(study, item.image_id, item.content, parameters), item.content.notes)
+        for item in batch
+        if isinstance(item.content, VariantSet)
+    ]
+    failures = [(item, item.content) for item in batch if isinstance(item.content, _Failure)]
     with study.database.write() as tables:
-        for variants, notes in made:
+        for variants, notes in stored:
             tables.variants.put(variants, notes=notes)
-        for job, failure in failures:
-            _record_failure(tables, job, failure, stamp)
-    return len(made), len(failures)
+        for item, failure in failures:
+            if failure.temporary:
+                later[failure.reason] += 1
+            else:
+                _record_failure(tables, item, failure, stamp)
+                totals["failed"] += 1
+    totals["stored"] += len(stored)
 
 
 def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: ImageParameters) -> list[ImageVariant]:
@@ -178,17 +237,17 @@ def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: Imag
     return records
 
 
-def _record_failure(tables: Tables, job: _Job, failure: _Failure, stamp: Stamp) -> None:
-    tables.problems.put(job.image_id, failure.reason, failure.detail)
-    if job.is_candidate:
-        tables.exclusions.add([Exclusion(job.image_id, failure.reason, failure.detail, stamp.user, stamp.time)])
+def _record_failure(tables: Tables, item: _Fetched, failure: _Failure, stamp: Stamp) -> None:
+    tables.problems.put(item.image_id, failure.reason, failure.detail)
+    if item.is_candidate:
+        tables.exclusions.add([Exclusion(item.image_id, failure.reason, failure.detail, stamp.user, stamp.time)])
 
 
 def retry_failed(study: Study) -> int:
     """Forget recorded failures, so that the next run tries these images again; returns how many."""
     with study.database.write() as tables:
         problems = tables.problems.all()
-        excluded = tables.exclusions.all()
+        excluded = tables.exclusions.get(problems)
         tables.exclusions.remove(i for i, (reason, _) in problems.items() if i in excluded and excluded[i].reason == reason)
         tables.problems.clear(problems)
     return len(problems)
@@ -200,6 +259,6 @@ def require_images(study: Study) -> None:
     Raises:
         StageError: with the number of images that are missing.
     """
-    missing = len(_open_jobs(study, lambda _candidate: b"", study.config.images))
+    missing = _progress_so_far(study, study.config.images)[1]
     if missing:
         raise StageError(f"{missing} images are not stored yet", item="images", remedy="Run: retest download --study STUDY")

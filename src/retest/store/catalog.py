@@ -81,6 +81,11 @@ class OriginalTable(TableGroup):
             query = query.where(table.c.wnid == wnid)
         return (_original(row) for row in self._rows(query))
 
+    def page(self, *, after: str, limit: int) -> Iterator[OriginalImage]:
+        """The next images by id."""
+        t = schema.originals
+        return (_original(row) for row in self._rows(sa.select(t).where(t.c.id > after).order_by(t.c.id).limit(limit)))
+
     def get(self, ids: Iterable[str]) -> dict[str, OriginalImage]:
         """Those of these ids that are original images."""
         return {row.id: _original(row) for row in self._by_ids(sa.select(schema.originals), schema.originals.c.id, ids)}

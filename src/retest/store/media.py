@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
@@ -35,11 +36,23 @@ class VariantTable(TableGroup):
             query = query.where(table.c.variant == variant)
         return (_variant(row) for row in self._rows(query))
 
-    def complete(self, names: Sequence[str]) -> set[str]:
-        """Ids of the images that have all of these variants."""
+    def complete(self, names: Sequence[str], *, among: Iterable[str] | None = None) -> set[str]:
+        """Ids of the images (of all, or among some) that have all of these variants."""
         t = schema.variants
-        query = sa.select(t.c.image_id).where(t.c.variant.in_(names)).group_by(t.c.image_id)
-        return {row.image_id for row in self._rows(query.having(sa.func.count() == len(names)))}
+        if among is not None:
+            rows = self._by_ids(sa.select(t.c.image_id).where(t.c.variant.in_(names)), t.c.image_id, among)
+            return {image for image, count in Counter(row.image_id for row in rows).items() if count == len(names)}
+        return {row.image_id for row in self._rows(self._complete(names))}
+
+    def count_complete(self, names: Sequence[str]) -> int:
+        """How many images have all of these variants."""
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(self._complete(names).subquery())).scalar_one())
+
+    @staticmethod
+    def _complete(names: Sequence[str]) -> sa.Select[tuple[str]]:
+        t = schema.variants
+        found = sa.select(t.c.image_id).where(t.c.variant.in_(names)).group_by(t.c.image_id)
+        return found.having(sa.func.count() == len(names))
 
     def forget(self, image_ids: Iterable[str]) -> None:
         """Drop the record of variants (their blobs stay), so that they are made again."""

@@ -11,10 +11,12 @@ from retest.study.config import (
     read_config,
 )
 from retest.study.folder import Study, create_study, open_study, remove_leftovers, write_atomic
+from retest.study.serve import ServeSettings
 
 __all__ = [
     "CONFIG_FILE",
     "BenchmarkSettings",
+    "ServeSettings",
     "SourceSettings",
     "Study",
     "StudyConfig",

@@ -25,7 +25,9 @@ from retest.images import ImageParameters
 from retest.labeling import CostParameters, HitParameters
 from retest.neighbors import NeighborParameters
 from retest.sampling import SamplingParameters
-from retest.sources import SearchParameters
+from retest.sources import SOURCE_KINDS, SearchParameters
+from retest.sources.download import DownloadParameters
+from retest.study.serve import ServeSettings
 
 CONFIG_FILE = "study.toml"
 
@@ -81,12 +83,13 @@ class BenchmarkSettings:
 class SourceSettings:
     """Where candidates come from."""
 
-    kind: str = field(default="folder", metadata={"help": "source of candidates: folder or table"})
+    kind: str = field(default="folder", metadata={"help": f"source of candidates: {', '.join(SOURCE_KINDS)}"})
     location: str = field(default="", metadata={"help": "folder with one folder per class, or a CSV/Parquet/JSON table of URLs"})
+    hand_terms: str = field(default="", metadata={"help": "JSON file wnid -> search terms that replace those of the class"})
 
     def __post_init__(self) -> None:
-        if self.kind not in {"folder", "table"}:
-            raise ConfigError(f"unknown source {self.kind!r}", item="kind", remedy="Use folder or table")
+        if self.kind not in SOURCE_KINDS:
+            raise ConfigError(f"unknown source {self.kind!r}", item="kind", remedy=f"Use one of: {', '.join(SOURCE_KINDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,12 @@ class StudyConfig:
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     search: SearchParameters = field(default_factory=SearchParameters)
+    download: DownloadParameters = field(default_factory=DownloadParameters)
     images: ImageParameters = field(default_factory=ImageParameters)
     labeling: HitParameters = field(default_factory=HitParameters)
     cost: CostParameters = field(default_factory=CostParameters)
     crowd: CrowdParameters = field(default_factory=CrowdParameters)
+    serve: ServeSettings = field(default_factory=ServeSettings)
     neighbors: NeighborParameters = field(default_factory=NeighborParameters)
     review: ReviewParameters = field(default_factory=ReviewParameters)
     resolution: ResolutionParameters = field(default_factory=ResolutionParameters)

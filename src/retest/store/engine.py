@@ -10,6 +10,9 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -76,6 +79,7 @@ def _explained(error: sa.exc.DatabaseError, engine: Engine) -> StoreError:
         "readonly": "Check the permissions of the file and of its folder",
         "locked": "Another process holds the database for long; wait for it or stop it, then run the same command again",
         "not a database": "The file is damaged or no database; restore it from a backup",
+        "unable to open": "Check that its folder exists and that you may write there",
         "no such table": "Run retest status STUDY once, which brings the tables up to date",
     }
     remedy = next((remedy for sign, remedy in remedies.items() if sign in text), None)
@@ -91,6 +95,27 @@ def alembic_config(connection: Connection | None = None) -> alembic.config.Confi
 
 
 def upgrade(engine: Engine) -> None:
-    """Create or migrate the tables to the newest schema; safe to call at every start and from several processes."""
+    """Create or migrate the tables to the newest schema; safe to call at every start and from several processes.
+
+    Tables that are up to date are only looked at: a study can be opened while another process writes to it for long.
+
+    Raises:
+        StoreError: a newer version of retest has migrated this study.
+    """
+    with transaction(engine, read_only=True) as connection:
+        if _is_current(connection):
+            return
     with transaction(engine) as connection:
-        alembic.command.upgrade(alembic_config(connection), "head")
+        try:
+            alembic.command.upgrade(alembic_config(connection), "head")
+        except CommandError as error:
+            raise StoreError(
+                f"the study's tables are those of a newer retest ({error})",
+                item=engine.url.render_as_string(),
+                remedy="Update retest: pip install --upgrade retest",
+            ) from error
+
+
+def _is_current(connection: Connection) -> bool:
+    script = ScriptDirectory.from_config(alembic_config())
+    return set(MigrationContext.configure(connection).get_current_heads()) == set(script.get_heads())

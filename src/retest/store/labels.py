@@ -82,12 +82,17 @@ class HitTable(TableGroup):
     def mark_submitted(self, uuid: str, *, crowd: str, hit_id: str, hit_type_id: str, user: str, time: str) -> None:
         """Record that a HIT is published on a crowd back end."""
         values = {"submitted": True, "crowd": crowd, "hit_id": hit_id, "hit_type_id": hit_type_id, "user": user, "time": time}
-        self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(**values))
+        self._set(uuid, values)
 
     def exclude(self, uuids: Iterable[str], reason: str) -> None:
         """Let HITs count nowhere."""
         for uuid in uuids:
-            self._change(schema.hits, sa.update(schema.hits).where(schema.hits.c.uuid == uuid).values(excluded=reason))
+            self._set(uuid, {"excluded": reason})
+
+    def _set(self, uuid: str, values: Mapping[str, object]) -> None:
+        t = schema.hits
+        differs = sa.or_(*(t.c[name].is_distinct_from(value) for name, value in values.items()))
+        self._change(t, sa.update(t).where(t.c.uuid == uuid, differs).values(**values))
 
     def excluded(self, uuids: Iterable[str] | None = None) -> dict[str, str]:
         """uuid -> reason of the HITs that count nowhere, of all or of these."""

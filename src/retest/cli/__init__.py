@@ -26,6 +26,7 @@ _COMMANDS = {
     "publish": ("collect", "Give every image its opaque name and write the copy that annotators see."),
     "check": ("collect", "Check that every image is stored and published."),
     "label": ("label", "Plan, preview, submit and collect labelling tasks (HITs)."),
+    "serve": ("serve", "Serve the labelling pages and the requester protocol."),
     "neighbors": ("neighbors", "Find the nearest neighbours of every candidate."),
     "neighbors-of": ("neighbors", "Find nearest neighbours between two folders of images."),
     "duplicates": ("duplicates", "Review queue, resolution and statistics of near-duplicates."),

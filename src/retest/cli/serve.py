@@ -1,0 +1,73 @@
+"""``retest serve``: the labelling server of a study."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from retest.cli._common import opened, study_option
+from retest.errors import UsageError
+
+
+@click.command()
+@study_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--public-url", default=None, help="Address that annotators open; default: [serve] public_url, else this machine only.")
+@click.option("--open-workers", is_flag=True, help="Believe the worker id in a task's URL (rehearsals, trusted networks).")
+def serve(study_folder: Path, host: str, port: int, public_url: str | None, open_workers: bool) -> None:
+    """Serve the study's labelling pages and the Mechanical Turk requester protocol. Stop with Ctrl+C.
+
+    Secrets come from the environment: RETEST_WORKER_KEY (hashes worker ids), RETEST_SERVER_KEY_ID and RETEST_SERVER_SECRET_KEY (then
+    every request of the protocol must be signed; needed as soon as others can reach the server).
+
+    \b
+    Examples:
+      retest serve --study my-study
+      retest serve --study my-study --port 8000 --public-url https://label.example.org
+    """
+    import logging
+
+    import uvicorn
+
+    from retest.web import ServerOptions, create_app, keys_from_environment, worker_key_from_environment
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with opened(study_folder) as study:
+        listener = _listen(host, port)
+        with listener:
+            options = ServerOptions(
+                host=host,
+                port=listener.getsockname()[1],
+                public_url=study.config.serve.public_url if public_url is None else public_url,
+                requester_keys=keys_from_environment(os.environ),
+                worker_key=worker_key_from_environment(os.environ),
+                open_workers=open_workers,
+            )
+            app = create_app(study, options=options)
+            click.echo(f"Serving {study.config.study.name} at {options.public_url} (listening on {host} port {options.port})")
+            # No access log: addresses hold assignment ids and Prolific ids.
+            config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, made here so that a port that is taken is one readable line.
+
+    Raises:
+        UsageError: if the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"cannot be listened on ({error.strerror or error})", item=f"{host} port {port}", remedy="Choose another --port or --host"
+        ) from error
+    return listener

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retest.cli._common import json_option, opened, print_json, print_table, study_option
+from retest.cli._common import bars, json_option, opened, print_json, print_table, study_option
 from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
 
 
@@ -41,7 +41,7 @@ def init(study: Path, name: str, pool: Path | None, **paths: Path | None) -> Non
 @study_option
 @json_option
 def benchmark(study_folder: Path, as_json: bool) -> None:
-    """Register the classes and original images of the benchmark.
+    """Register the classes and original images of the benchmark, and which classes look most alike.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def benchmark(study_folder: Path, as_json: bool) -> None:
     from retest.stages.benchmark import register_benchmark
 
     with opened(study_folder) as study:
-        counts = register_benchmark(study)
+        counts = register_benchmark(study, progress=bars)
     if as_json:
         print_json(counts)
     else:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from retest.errors import ConfigError, InputError
 from retest.records import ClassInfo, OriginalImage, Split
+from retest.sources.folder import IMAGE_SUFFIXES
+from retest.stages._common import Progress, silent
+from retest.stages._similarity import similar_classes
 from retest.study import Study
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,15 @@ class BenchmarkCounts:
     added: int
 
 
-def register_benchmark(study: Study) -> BenchmarkCounts:
+def register_benchmark(study: Study, *, progress: Progress = silent) -> BenchmarkCounts:
     """Read class list and folders named in ``[benchmark]`` and record them; running it again adds only what is new.
+
+    Without a list of similar classes these are derived from the images, again when the set of classes has changed.
 
     Raises:
         ConfigError: a folder is missing, or none is set.
-        InputError: a class folder is not in the class list, a class list is not in the published form, or two images share an id.
+        InputError: a class folder is not in the class list, a class list is not in the published form, a name is not UTF-8, or
+            two images share an id.
     """
     settings = study.config.benchmark
     folders = {split: study.path(getattr(settings, split)) for split in ("train", "val", "test") if getattr(settings, split)}
@@ -42,25 +46,49 @@ def register_benchmark(study: Study) -> BenchmarkCounts:
             raise ConfigError(f"{folder} is no folder", item=f"[benchmark] {split}", remedy="Correct the path in study.toml")
     classes = _read_classes(study) or _classes_of_folders([folders[s] for s in ("train", "val") if s in folders])
     images = _list_images(folders, {info.wnid for info in classes}, by_name=settings.ids == "name")
+    with study.database.read() as tables:
+        known = {info.wnid: info.most_similar for info in tables.classes.all()}
+    classes = _with_similar(study, classes, images, known, progress)
     with study.database.write() as tables:
-        known = {info.wnid: info for info in tables.classes.all()}
-        tables.classes.put(_keep_derived(info, known.get(info.wnid)) for info in classes)
+        tables.classes.put(classes)
         added = tables.originals.add(images)
         counts = tables.originals.counts()
     train, val, test = (counts.get(str(split), 0) for split in (Split.TRAIN, Split.VAL, Split.TEST))
     return BenchmarkCounts(len(classes), train, val, test, added)
 
 
-def _keep_derived(info: ClassInfo, known: ClassInfo | None) -> ClassInfo:
-    # Similar classes may have been derived from the images by another stage.
-    return replace(info, most_similar=known.most_similar) if known and not info.most_similar else info
+def _with_similar(
+    study: Study, classes: list[ClassInfo], images: Sequence[OriginalImage], known: Mapping[str, tuple[str, ...]], progress: Progress
+) -> list[ClassInfo]:
+    """The classes with their similar ones: those of the file, else those derived before, else derived now."""
+    given = _read_similar(study, {info.wnid for info in classes})
+    if set(known) != {info.wnid for info in classes}:
+        known = {}
+    found = {**known, **given}
+    if not all(len(found.get(info.wnid, ())) > 1 for info in classes):
+        found = {**similar_classes(images, max_bytes=study.config.images.max_bytes, progress=progress), **given}
+    return [replace(info, most_similar=found.get(info.wnid, (info.wnid,))) for info in classes]
+
+
+def _read_similar(study: Study, wnids: set[str]) -> dict[str, tuple[str, ...]]:
+    """The file of similar classes, as far as it names classes of the benchmark; each class comes first in its own list."""
+    settings = study.config.benchmark
+    if not settings.similar_classes:
+        return {}
+    path = study.path(settings.similar_classes)
+    result = {}
+    for wnid, others in _read_json(path, dict).items():
+        if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
+            raise InputError("holds no list of wnids for a class", item=f"{path} {wnid}", remedy='Write {"WNID": ["WNID", "OTHER", ...]}')
+        if wnid in wnids:
+            result[wnid] = (wnid, *(other for other in dict.fromkeys(others) if other != wnid and other in wnids))
+    return result
 
 
 def _read_classes(study: Study) -> list[ClassInfo]:
     settings = study.config.benchmark
     if not settings.class_info:
         return []
-    similar = _read_json(study.path(settings.similar_classes), dict) if settings.similar_classes else {}
     path = study.path(settings.class_info)
     classes = []
     for number, entry in enumerate(_read_json(path, list)):
@@ -72,8 +100,7 @@ def _read_classes(study: Study) -> list[ClassInfo]:
                 item=str(path),
                 remedy='Each entry is {"cid": 0, "wnid": "...", "synset": ["..."], "gloss": "..."}',
             ) from error
-        most_similar = tuple(str(other) for other in similar.get(wnid, ()))
-        classes.append(ClassInfo(wnid, cid, synset, str(entry.get("gloss", "")), most_similar=most_similar))
+        classes.append(ClassInfo(wnid, cid, synset, str(entry.get("gloss", ""))))
     if len({info.wnid for info in classes}) != len(classes) or len({info.cid for info in classes}) != len(classes):
         raise InputError("a wnid or cid occurs twice", item=str(path), remedy="Give every class one entry")
     return classes
@@ -90,7 +117,7 @@ def _read_json(path: Path, kind: type[Any]) -> Any:
 
 
 def _classes_of_folders(folders: list[Path]) -> list[ClassInfo]:
-    names = sorted({entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()})
+    names = sorted({entry.name for folder in folders for entry in _class_folders(folder)})
     return [ClassInfo(wnid=name, cid=cid, synset=(name.replace("_", " "),)) for cid, name in enumerate(names)]
 
 
@@ -109,13 +136,27 @@ def _list_images(folders: dict[str, Path], wnids: set[str], *, by_name: bool) ->
     return images
 
 
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(_readable(entry) for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
 def _class_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
-    for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+    for class_folder in _class_folders(folder):
         for _, path in _all_files(class_folder):
             yield class_folder.name, path
 
 
 def _all_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith("."):
-            yield None, path
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            yield None, _readable(path)
+
+
+def _readable(path: Path) -> Path:
+    """The path, when its name can be stored: other bytes than UTF-8 come as lone surrogates."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("the name is not UTF-8", item=ascii(str(path)), remedy="Rename it") from error
+    return path

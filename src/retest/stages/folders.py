@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from retest.errors import ImageError, InputError, UsageError
 from retest.images import ImageParameters, compare_array
 from retest.neighbors import Knn, nearest_dssim, nearest_l2
+from retest.sources.folder import IMAGE_SUFFIXES
 from retest.stages._common import Progress, in_order, silent
 from retest.study import write_atomic
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,9 @@ def _read(
     folder: Path, parameters: ImageParameters, threads: int, progress: Progress
 ) -> tuple[list[str], NDArray[np.uint8], list[tuple[str, str]]]:
     paths = sorted(
-        (path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+        (path.relative_to(folder).as_posix(), path)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     side = parameters.compare_side
     pixels = np.empty((len(paths), side, side, 3), np.uint8)

@@ -80,7 +80,7 @@ def _controls_of(
         raise StageError(
             "it has no similar class to take negative controls from",
             item=f"class {wnid}",
-            remedy="Set similar_classes in [benchmark], or run: retest benchmark --study STUDY --derive-similar",
+            remedy="Run retest benchmark --study STUDY again, or set similar_classes in [benchmark]; a benchmark needs two classes",
         )
     return controls.get(wnid, ()), controls.get(similar[1], ())
 

@@ -140,6 +140,25 @@ def test_naive_and_jackknife_equal_brute_force_over_answers():
     assert result.rows[0].measured == correct.mean()
 
 
+def test_jackknife_of_a_matched_set_weights_accuracies_by_the_pool():
+    study = simulate_study(SCENARIO, n_original=3000, n_pool=20_000, n_new=1000, annotators=4, seed=9)
+    share, pool = (np.bincount(c.selected, minlength=5) / len(c) for c in (study.original, study.pool))
+    accuracy = [study.correct[study.new.selected == k].mean() for k in range(5)]
+    full = sum(share[k] * accuracy[k] for k in range(5))
+    # One of four annotators left out: k of 4 stays k with probability (4 - k)/4 and becomes k - 1 otherwise.
+    fewer = 0.0
+    for j in range(4):
+        stay, fall = (4 - j) / 4, (j + 1) / 4
+        seen = pool[j] * stay + pool[j + 1] * fall
+        right = pool[j] * stay * accuracy[j] + pool[j + 1] * fall * accuracy[j + 1]
+        fewer += (share[j] * stay + share[j + 1] * fall) * right / seen
+    row = matching_bias(
+        study.original, study.new, study.correct, pool=study.pool, parameters=MatchingParameters(components=1, knots=2, bootstrap=50)
+    ).rows[0]
+    assert row.naive.value == pytest.approx(full)
+    assert row.jackknife.value == pytest.approx(4 * full - 3 * fewer)
+
+
 def test_truth_and_naive_limit_equal_quadrature():
     def density(mixture, s):
         return sum(w * stats.beta.pdf(s, a, b) for w, a, b in zip(mixture.weights, mixture.alpha, mixture.beta, strict=True))

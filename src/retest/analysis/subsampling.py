@@ -43,7 +43,7 @@ def held_out_gap(original: AnnotationCounts, new: AnnotationCounts, *, annotator
     Raises:
         InputError: no image has enough assignments.
     """
-    means, shares = [], []
+    means, totals = [], []
     for counts in (original, new):
         n, k, weight = count_cells(counts.take(counts.assignments > annotators))
         if not len(n):
@@ -52,9 +52,9 @@ def held_out_gap(original: AnnotationCounts, new: AnnotationCounts, *, annotator
         held_out = (k[:, None] - np.arange(annotators + 1)) / (n - annotators)[:, None]
         total = table.sum(axis=0)
         means.append(np.divide((table * held_out).sum(axis=0), total, out=np.full(len(total), np.nan), where=total > 0))
-        shares.append(total / total.sum())
+        totals.append(total)
     usable = ~np.isnan(means[0]) & ~np.isnan(means[1])
-    p = shares[0][usable] / shares[0][usable].sum()
+    p = totals[0][usable] / totals[0][usable].sum()
     return float(p @ (means[0] - means[1])[usable])
 
 

@@ -215,7 +215,8 @@ class _Folder:
             image = known.get(image_id)
             if image is None or image.location is None:
                 here = self._find(image_id, image)
-                image = here if image is None or here is None else replace(image, wnid=image.wnid or here.wnid, location=here.location)
+                if here is not None:
+                    image = here if image is None else replace(image, wnid=image.wnid or here.wnid, location=here.location)
             if image is not None:
                 found[image_id] = image
         return found

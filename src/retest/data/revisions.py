@@ -111,5 +111,8 @@ class DatasetCache(StudyView):
         return diff_revisions(self.revision(old), self.revision(new))
 
     def published(self, name: str) -> dict[str, Any]:
-        """The revision in the published JSON form (``image_filenames``, ``is_valid`` and so on). Raises as :meth:`revision`."""
+        """The revision in the published JSON form: ``image_filenames`` in order, ``is_valid``, the function's parameters and so on.
+
+        Raises as :meth:`revision`.
+        """
         return revision_to_published(self.revision(name))

@@ -88,7 +88,9 @@ def _missing_variants(study: Study, image_id: str, stored: dict[str, ImageVarian
             continue
         problem = _blob_problem(study, stored[name].blob_key, stored[name], deep=deep)
         if problem:
-            findings.append(Finding(image_id, name, f"{problem}; run retest check --repair, then retest download"))
+            findings.append(
+                Finding(image_id, name, f"{problem}; run retest check{' --deep' if deep else ''} --repair, then retest download")
+            )
     return findings
 
 
@@ -96,7 +98,8 @@ def _missing_copy(study: Study, image_id: str, shown: ImageVariant, name: str | 
     if name is None:
         return Finding(image_id, "opaque name", "has none; run retest publish")
     problem = _blob_problem(study, public_blob_key(name), shown, deep=deep)
-    return Finding(image_id, "opaque copy", f"{problem}; run retest publish") if problem else None
+    remedy = "retest check --deep --repair" if deep else "retest publish"  # which looks at sizes only
+    return Finding(image_id, "opaque copy", f"{problem}; run {remedy}") if problem else None
 
 
 def _blob_problem(study: Study, key: str, expected: ImageVariant, *, deep: bool) -> str | None:

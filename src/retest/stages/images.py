@@ -232,7 +232,8 @@ def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: Imag
     records = []
     for variant in made.variants:
         key = image_blob_key(image_id, variant.name, parameters)
-        study.blobs.put_new(key, variant.data)
+        if not study.blobs.put_new(key, variant.data) and study.blobs.get(key) != variant.data:
+            study.blobs.put(key, variant.data)  # a killed run's blob, from what the image was then
         records.append(ImageVariant(image_id, variant.name, key, variant.sha256, len(variant.data), variant.width, variant.height))
     return records
 

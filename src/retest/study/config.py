@@ -152,7 +152,8 @@ def _parse_section(kind: type[Any], values: Any, item: str) -> Any:
         )
     _refuse_unknown(values, {f.name for f in setting_fields(kind)}, item=item, kind="setting")
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        # By way of JSON, pydantic can be strict and still take a list for a tuple: "5" or true is no number.
+        return TypeAdapter(kind).validate_json(json.dumps(dict(values), default=lambda date: date.isoformat()), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "?"
@@ -178,9 +179,11 @@ def _refuse_unknown(found: Mapping[str, Any], known: Any, *, item: str, kind: st
 def read_config(path: Path) -> StudyConfig:
     """Read and validate a ``study.toml``."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", item=str(path), remedy="Create a study with: retest init STUDY") from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", item=str(path), remedy="Check the file and its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not valid TOML ({error})", item=str(path), remedy="Mend the line that the message names") from error
     return parse_config(tables, origin=str(path))
@@ -211,7 +214,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(str(k))} = {_toml_value(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
     if isinstance(value, str):

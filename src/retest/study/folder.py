@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retest.errors import ConflictError, NotFoundError
+from retest.errors import ConflictError, NotFoundError, StoreError
 from retest.store import BlobStore, Database, open_blobs
 from retest.study.config import CONFIG_FILE, StudyConfig, format_config, read_config
 
@@ -36,8 +38,12 @@ def create_study(folder: Path, config: StudyConfig) -> Study:
 
     Raises:
         ConflictError: the folder holds a study with other settings.
+        StoreError: the folder cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     path = folder / CONFIG_FILE
     if path.exists():
         if read_config(path) != config:
@@ -69,7 +75,11 @@ def open_study(folder: Path) -> Study:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that readers, and a crash, see either the old or the new content."""
+    """Write a file so that readers, and a crash, see either the old or the new content.
+
+    Raises:
+        StoreError: the file cannot be written; what was there stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -77,8 +87,17 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing may be written there is nothing to remove
+            temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "Free some space and run the same command again" if full else "Check the path and the permissions of its folder"
+    return StoreError(f"cannot be written ({error.strerror or error})", item=str(path), remedy=remedy)
 
 
 def remove_leftovers(folder: Path) -> None:

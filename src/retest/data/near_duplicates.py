@@ -128,10 +128,9 @@ class NearDuplicateData(StudyView):
         """
         with self._read() as tables:
             found = tables.neighbors.get([candidate_id], metric).get(candidate_id)
-            known = self._metrics.get(tables)
         if found is None:
-            metrics = f"Metrics of this study: {', '.join(known) or 'none'}; run: retest neighbors --study STUDY"
-            raise NotFoundError(f"no neighbours in {metric} are stored", item=candidate_id, remedy=metrics)
+            remedy = f"Metrics of this study: {', '.join(self.metrics()) or 'none'}; run: retest neighbors --study STUDY"
+            raise NotFoundError(f"no neighbours in {metric} are stored", item=candidate_id, remedy=remedy)
         return found
 
     def reviews(self, candidate_id: str) -> list[NeighborReview]:

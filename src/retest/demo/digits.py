@@ -14,12 +14,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageEnhance
 
+from retest.errors import ConflictError
 from retest.study import write_atomic
 
 SIDE = 64
@@ -70,12 +70,15 @@ class DigitsBenchmark:
 
 
 def write_digits(folder: Path, parameters: DigitsParameters) -> DigitsBenchmark:
-    """Write the benchmark and the pool below ``folder``; the same parameters give the same bytes, and finished work is kept."""
+    """Write the benchmark and the pool below ``folder``; the same parameters give the same bytes, and finished work is kept.
+
+    Raises:
+        ConflictError: the folder holds the digits of other parameters.
+    """
+    _claim(folder, parameters)
     done = folder / "planted.json"
     if done.exists():
-        stored = json.loads(done.read_text())
-        if stored["parameters"] == asdict(parameters):
-            return DigitsBenchmark(folder, tuple(Planted(**entry) for entry in stored["planted"]))
+        return DigitsBenchmark(folder, tuple(Planted(**entry) for entry in json.loads(done.read_text())["planted"]))
     images = _load()
     split = _split(images, parameters)
     _write_class_info(folder, split["train"])
@@ -86,6 +89,15 @@ def write_digits(folder: Path, parameters: DigitsParameters) -> DigitsBenchmark:
     record = {"parameters": asdict(parameters), "planted": [asdict(entry) for entry in planted]}
     write_atomic(done, json.dumps(record, indent=1).encode())
     return DigitsBenchmark(folder, planted)
+
+
+def _claim(folder: Path, parameters: DigitsParameters) -> None:
+    """Say first whose folder this is, so that two sizes never mix, not even when the first was killed half-way."""
+    path = folder / "parameters.json"
+    if not path.exists():
+        _write(path, json.dumps(asdict(parameters), indent=1).encode())
+    elif json.loads(path.read_text()) != asdict(parameters):
+        raise ConflictError("the folder holds a demo of another size", item=str(folder), remedy="Choose another --out, or remove it")
 
 
 _Item = tuple[int, int, Image.Image]
@@ -207,11 +219,3 @@ def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != data:
         write_atomic(path, data)
-
-
-def describe(planted: tuple[Planted, ...]) -> dict[str, Any]:
-    """kind -> how many were planted."""
-    kinds: dict[str, int] = {}
-    for entry in planted:
-        kinds[entry.kind] = kinds.get(entry.kind, 0) + 1
-    return kinds

@@ -157,8 +157,9 @@ def _find_duplicates(study: Study, progress: Progress, say: Callable[[str], None
         featuriser = train_featuriser(study, progress=progress)
         for counts in neighbors.find_neighbors(study, featurisers={FEATURISER: featuriser}, progress=progress):
             say(f"Neighbours by {counts.metric}: {counts.candidates} candidates among {counts.references} references")
+        decide_at = _calibrate(study, featuriser, progress)
         with study.database.write() as tables:
-            tables.completions.put("demo", "neighbors", key, decide_at=_calibrate(study, featuriser, progress))
+            tables.completions.put("demo", "neighbors", key, decide_at=decide_at)
     with study.database.read() as tables:
         info = tables.completions.info("demo", "neighbors") or {}
     reviews = simulate.simulated_reviews(duplicates.queue(study).items, info["decide_at"], stamp=STAMP)

@@ -2,8 +2,10 @@
 
     python perf/sampling.py [--candidates 250000] [--classes 1000] [--repeat 3]
 
-Prints the median wall time in seconds of each strategy on one thread, for facts that are already in memory, and the time
-to build those facts. The target is 5 seconds for a whole `retest sample`, reading the database included.
+Prints the median wall time in seconds of each strategy on one thread, for facts that are already in memory, then that of the
+whole stage (`retest sample`) on a study in SQLite with HITs, answers, neighbours and near-duplicate pairs, made by
+retest.testing.synthetic. The target is 5 seconds for the latter. The first sampling of a study derives selection frequencies,
+review thresholds and near-duplicates; it is shown apart.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import platform
 import random
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from retest.duplicates import DuplicateCandidate, find_components, resolve
 from retest.sampling import (
@@ -27,6 +32,10 @@ from retest.sampling import (
     sample_stratified,
     sample_wnid_histogram,
 )
+from retest.stages import sample as stage
+from retest.stages._common import Stamp
+from retest.study import StudyConfig, create_study
+from retest.testing.synthetic import SyntheticParameters, fill_study, random_facts
 
 
 def study(num_candidates: int, num_classes: int, seed: int):
@@ -57,6 +66,32 @@ def timed(run: Callable[[], object], repeat: int) -> tuple[float, object]:
         result = run()
         times.append(time.perf_counter() - start)
     return statistics.median(times), result
+
+
+def from_database(num_candidates: int, num_classes: int, repeat: int) -> None:
+    """The whole stage, reading SQLite and deciding what to store included (nothing is stored, so that each run does the same)."""
+    print("from the database (retest sample):")
+    with tempfile.TemporaryDirectory() as folder, closing(create_study(Path(folder) / "study", StudyConfig())) as opened:
+        start = time.perf_counter()
+        fill_study(opened, random_facts(seed=1, parameters=SyntheticParameters(candidates=num_candidates, classes=num_classes)))
+        print(f"{'  fill the study':<42}{time.perf_counter() - start:7.2f} s")
+        parameters = SamplingParameters(seed=7, allow_upward_sampling=True)
+        reference = {f"n{k:08}": {f"term {t}": 10 + t for t in range(7)} for k in range(num_classes)}
+        stratification = stage.Stratification(reference, None, StratifiedParameters(shortfall="redistribute"))
+
+        def run(strategy: str) -> object:
+            given = stratification if strategy == "stratified" else None
+            stamp = Stamp("perf", "2026-01-01T00:00:00+00:00")
+            done = stage.sample(opened, strategy, name="x", parameters=parameters, stamp=stamp, stratification=given, store=False)
+            return done.result
+
+        seconds, _ = timed(lambda: run("threshold"), 1)
+        print(f"{'  first time: derive everything, sample':<42}{seconds:7.2f} s")
+        for strategy in ("threshold", "matched-frequency", "top-images", "stratified"):
+            begun = time.process_time()
+            seconds, result = timed(lambda: run(strategy), repeat)  # noqa: B023
+            cpu = (time.process_time() - begun) / repeat
+            print(f"{'  ' + strategy:<42}{seconds:7.2f} s   {cpu:.2f} s CPU, {len(result.images)} images, valid: {result.is_valid}")
 
 
 def main() -> None:
@@ -99,6 +134,7 @@ def main() -> None:
     seconds, result = timed(lambda: resolve(known, pairs, is_original=lambda image: image.endswith(".JPEG")), options.repeat)
     components = find_components(known, pairs, is_original=lambda image: image.endswith(".JPEG"))
     print(f"{'resolve near-duplicates':<42}{seconds:7.2f} s   {len(result)} candidates in {len(components)} components, {len(pairs)} pairs")
+    from_database(options.candidates, options.classes, options.repeat)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

@@ -31,11 +31,12 @@ _COMMANDS = {
     "neighbors-of": ("neighbors", "Find nearest neighbours between two folders of images."),
     "duplicates": ("duplicates", "Review queue, resolution and statistics of near-duplicates."),
     "sample": ("sample", "Sample a new test set."),
-    "revision": ("sample", "List and show test sets."),
-    "export": ("export", "Export a test set as a folder of images."),
+    "revision": ("revision", "List, show, compare, review, check and import test sets."),
+    "export": ("export", "Export a test set in one of several forms, or the study in the published layout."),
     "evaluate": ("evaluate", "Run classifiers on test sets."),
     "accuracy": ("evaluate", "Accuracy table with intervals and ranks."),
     "fit": ("evaluate", "Fit new accuracy against original accuracy."),
+    "plan": ("plan", "What a design can tell, and what it costs."),
     "report": ("report", "Write the HTML report."),
 }
 

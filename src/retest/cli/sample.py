@@ -1,19 +1,31 @@
-"""Commands of test sets: sample, revision."""
+"""The command sample."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import click
 
-from retest.cli._common import json_option, opened, print_json, print_table, stamp_now, study_option
-from retest.errors import InputError
-from retest.sampling import SampleResult, revision_text, revision_to_published
+from retest.cli._common import json_option, opened, print_json, stamp_now, study_option
+from retest.cli._sampling_files import read_reference, read_strata, read_thresholds
+from retest.sampling import CIFAR101_V4, CIFAR101_V6, SampleResult, SamplingParameters, StratifiedParameters
 from retest.stages import sample as stage
-from retest.study import write_atomic
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
+_PRESETS: Final = {"cifar10.1-v4": CIFAR101_V4, "cifar10.1-v6": CIFAR101_V6}
+
+
+def _stratified_options(command: F) -> F:
+    """An option per field of :class:`StratifiedParameters`; the dataclass gives names, defaults and help."""
+    for setting in reversed(dataclasses.fields(StratifiedParameters)):
+        name = "stratum_threshold" if setting.name == "threshold" else setting.name
+        kind = {"top_strata": int, "divisor": float, "min_quota": float, "threshold": float}.get(setting.name, str)
+        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=f"stratified: {setting.metadata['help']}.")(command)
+    return command
 
 
 @click.command()
@@ -24,34 +36,36 @@ from retest.study import write_atomic
 @click.option("--per-class", type=click.IntRange(1), help="Images per class.")
 @click.option("--seed", type=int, help="Seed of the one random generator.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Least selection frequency of the threshold strategy.")
-@click.option("--class-thresholds", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="JSON file wnid -> threshold.")
+@click.option("--class-thresholds", type=_FILE, help="JSON file wnid -> threshold.")
 @click.option("--allow-upward-sampling", is_flag=True, help="Fill a short bin from the nearest higher one.")
 @click.option("--allow-invalid", is_flag=True, help="Store the set although some class lacks images.")
 @click.option("--starting-from", metavar="NAME", help="Carry the usable images of this revision over.")
 @click.option("--dry-run", is_flag=True, help="Show the report of what is missing and why; store nothing.")
+@click.option("--reference", type=_FILE, help="stratified: reference counts, JSON {wnid: {stratum: count}} or CSV wnid,stratum,count.")
+@click.option("--strata", type=_FILE, help="stratified: JSON {candidate: stratum} or CSV candidate,stratum; else the search terms.")
+@click.option("--preset", type=click.Choice(list(_PRESETS)), help="stratified: start from the settings of a published set.")
+@_stratified_options
 def sample(study_folder: Path, strategy: str, as_json: bool, name: str | None, dry_run: bool, **options: Any) -> None:
     """Sample a new test set from the labelled, reviewed candidates and store it as a revision.
 
-    Strategies: threshold (Threshold0.7), matched-frequency, top-images, original-annotated, original.
+    Strategies: threshold (Threshold0.7), matched-frequency, top-images, stratified (match a sub-category histogram, as CIFAR-10.1
+    did with keywords), original-annotated, original.
 
     \b
     Examples:
       retest sample threshold --study my-study --per-class 10 --seed 1 --name my-a-1
       retest sample matched-frequency --study my-study --name my-b-2 --starting-from my-b-1
+      retest sample stratified --study my-study --reference counts.json --strata keywords.csv --name my-d-1
     """
     if name is None and not dry_run:
         raise click.UsageError("Give --name NAME, or --dry-run")
     with opened(study_folder) as study:
-        given = {key: options[key] for key in ("per_class", "seed", "threshold") if options[key] is not None}
-        if options["class_thresholds"] is not None:
-            given["class_thresholds"] = _read_thresholds(options["class_thresholds"])
-        if options["allow_upward_sampling"]:
-            given["allow_upward_sampling"] = True
         done = stage.sample(
             study,
             strategy,
             name=name or "(dry run)",
-            parameters=replace(study.config.sampling, **given),
+            parameters=_parameters(study.config.sampling, options),
+            stratification=_stratification(strategy, options),
             stamp=stamp_now(),
             starting_from=options["starting_from"],
             allow_invalid=options["allow_invalid"],
@@ -62,12 +76,30 @@ def sample(study_folder: Path, strategy: str, as_json: bool, name: str | None, d
         raise click.exceptions.Exit(1)
 
 
-def _read_thresholds(path: Path) -> dict[str, float]:
-    try:
-        table = json.loads(path.read_bytes())
-        return {str(wnid): float(value) for wnid, value in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"is no JSON object wnid -> threshold ({error})", item=str(path), remedy='Write {"n01440764": 0.6}') from error
+def _parameters(configured: SamplingParameters, options: dict[str, Any]) -> SamplingParameters:
+    given = {key: options[key] for key in ("per_class", "seed", "threshold") if options[key] is not None}
+    if options["class_thresholds"] is not None:
+        given["class_thresholds"] = read_thresholds(options["class_thresholds"])
+    if options["allow_upward_sampling"]:
+        given["allow_upward_sampling"] = True
+    return dataclasses.replace(configured, **given)
+
+
+def _stratification(strategy: str, options: dict[str, Any]) -> stage.Stratification | None:
+    names = {("stratum_threshold" if f.name == "threshold" else f.name): f.name for f in dataclasses.fields(StratifiedParameters)}
+    given = {field: options[option] for option, field in names.items() if options[option] is not None}
+    if strategy != "stratified":
+        stray = [name for name in ("reference", "strata", "preset", *names) if options[name] is not None]
+        if stray:
+            raise click.UsageError(f"--{stray[0].replace('_', '-')} is an option of the strategy stratified only")
+        return None
+    if options["reference"] is None:
+        raise click.UsageError("The strategy stratified needs --reference FILE")
+    if options["allow_upward_sampling"]:
+        given.setdefault("shortfall", "upward")
+    settings = dataclasses.replace(_PRESETS[options["preset"]] if options["preset"] else StratifiedParameters(), **given)
+    strata = None if options["strata"] is None else read_strata(options["strata"])
+    return stage.Stratification(read_reference(options["reference"]), strata, settings)
 
 
 def _print_sample(done: stage.Sampled, *, as_json: bool, dry_run: bool) -> None:
@@ -106,60 +138,3 @@ def _print_shortfalls(result: SampleResult) -> None:
         click.echo(f"  {report}")
     if len(result.shortfalls) > 20:
         click.echo(f"  ... and {len(result.shortfalls) - 20} more classes (all with --json)")
-
-
-@click.group()
-def revision() -> None:
-    """List, show and compare test sets."""
-
-
-@revision.command("list")
-@study_option
-@json_option
-def list_revisions(study_folder: Path, as_json: bool) -> None:
-    """List the revisions of a study.
-
-    \b
-    Example:
-      retest revision list --study my-study
-    """
-    with opened(study_folder) as study, study.database.read() as tables:
-        found = [tables.revisions.get(name) for name in tables.revisions.names()]
-    rows = [(r.name, r.sampling_function, len(r.images), "yes" if r.is_valid else "no", r.starting_from or "", r.time) for r in found]
-    if as_json:
-        names = ("name", "sampling_function", "images", "is_valid", "starting_from", "time")
-        print_json(
-            [dict(zip(names, (*row[:3], r.is_valid, r.starting_from, r.time), strict=True)) for row, r in zip(rows, found, strict=True)]
-        )
-    else:
-        print_table("Revisions", ["name", "function", "images", "valid", "starting from", "made"], rows)
-
-
-@revision.command("show")
-@click.argument("name")
-@study_option
-@json_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the published JSON form to this file.")
-def show_revision(study_folder: Path, name: str, as_json: bool, out: Path | None) -> None:
-    """Show a revision; --json gives the published form, with its images in order.
-
-    \b
-    Examples:
-      retest revision show my-a-1 --study my-study
-      retest revision show my-a-1 --study my-study --json --out my-a-1.json
-    """
-    with opened(study_folder) as study, study.database.read() as tables:
-        found = tables.revisions.get(name)
-        reviews = tables.revisions.reviews(name)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, revision_text(found).encode())
-    if as_json:
-        print_json(revision_to_published(found))
-        return
-    reviewed = sum(review.reviewed for review in reviews.values())
-    problematic = sum(review.problematic for review in reviews.values())
-    rows: list[tuple[str, Any]] = [("function", found.sampling_function), ("images", len(found.images)), ("valid", found.is_valid)]
-    rows += [("seed", found.seed), ("starting from", found.starting_from or ""), ("made", f"{found.time} by {found.user}")]
-    rows += [("classes reviewed", f"{reviewed} of {len(reviews)}"), ("classes problematic", problematic)]
-    print_table(found.name, ["what", "value"], [*rows, *sorted(found.parameters.items())])

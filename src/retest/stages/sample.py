@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from retest.errors import SamplingError, UsageError
-from retest.records import ClassReview, Split
+from retest.records import ClassReview, Revision, Split
 from retest.sampling import (
-    CandidateFacts,
-    OriginalFacts,
     SampleResult,
     SamplingParameters,
+    StratifiedParameters,
+    carry_over_reviews,
     sample_above_threshold,
     sample_best,
+    sample_stratified,
     sample_val_annotated,
     sample_val_dummy,
     sample_wnid_histogram,
 )
 from retest.stages._common import Stamp
-from retest.stages._duplicates import refresh_resolution
+from retest.stages._facts import refresh
 from retest.store import Tables
 from retest.study import Study
 
-STRATEGIES = ("threshold", "matched-frequency", "top-images", "original-annotated", "original")
+STRATEGIES = ("threshold", "matched-frequency", "top-images", "stratified", "original-annotated", "original")
+
+
+@dataclass(frozen=True, slots=True)
+class Stratification:
+    """What the strategy ``stratified`` matches.
+
+    ``reference`` is wnid -> stratum -> number of reference images; ``strata`` is candidate id -> its stratum or strata, None for
+    the search terms by which candidates were found.
+    """
+
+    reference: Mapping[str, Mapping[str, int]]
+    strata: Mapping[str, str | tuple[str, ...]] | None = None
+    parameters: StratifiedParameters = field(default_factory=StratifiedParameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,67 +56,76 @@ def sample(
     name: str,
     parameters: SamplingParameters,
     stamp: Stamp,
+    stratification: Stratification | None = None,
     starting_from: str | None = None,
     allow_invalid: bool = False,
     store: bool = True,
 ) -> Sampled:
-    """Sample by one of :data:`STRATEGIES` and store the revision with a fresh class-by-class review.
+    """Sample by one of :data:`STRATEGIES` and store the revision; its class-by-class review starts afresh, or carries on.
 
-    An incomplete result is stored only with ``allow_invalid``; the caller shows its report.
+    With ``starting_from`` a class stays reviewed if its images did not change and it was not problematic. An incomplete result
+    is stored only with ``allow_invalid``; the caller shows its report.
 
     Raises:
-        UsageError: unknown strategy.
-        SamplingError: the previous revision does not fit, or original images are too few.
+        UsageError: unknown strategy, or a stratification is missing or out of place.
+        SamplingError: the previous revision does not fit, original images are too few, or there would be no image.
         ConflictError: another revision has this name.
     """
-    if strategy not in STRATEGIES:
-        raise UsageError("unknown strategy", item=strategy, remedy=f"Use one of: {', '.join(STRATEGIES)}")
+    _check(strategy, stratification, starting_from)
     with study.database.write() as tables:
-        refresh_resolution(study, tables)
-        result = _run(study, tables, strategy, parameters, starting_from)
-        keep = store and (result.is_valid or allow_invalid)
-        if keep and not result.images:
-            raise SamplingError("the test set would be empty", item=name, remedy="Label candidates first; see the report of --dry-run")
-        stored = keep and tables.revisions.add(result.to_revision(name, user=stamp.user, time=stamp.time))
+        refresh(study, tables)
+    with study.database.read() as tables:
+        previous = None if starting_from is None else tables.revisions.get(starting_from)
+        result = _run(tables, strategy, parameters, stratification, previous)
+    if not store or not (result.is_valid or allow_invalid):
+        return Sampled(name, result, stored=False)
+    if not result.images:
+        raise SamplingError("the test set would be empty", item=name, remedy="Label candidates first; see the report of --dry-run")
+    with study.database.write() as tables:
+        revision = result.to_revision(name, user=stamp.user, time=stamp.time)
+        stored = tables.revisions.add(revision)
         if stored:
-            wnids = sorted({wnid for _, wnid in result.images})
-            tables.revisions.put_reviews(ClassReview(name, wnid, reviewed=False, problematic=False) for wnid in wnids)
+            tables.revisions.put_reviews(_reviews(tables, revision, previous))
     return Sampled(name, result, stored)
 
 
-def _run(study: Study, tables: Tables, strategy: str, parameters: SamplingParameters, starting_from: str | None) -> SampleResult:
-    wnids = [info.wnid for info in tables.classes.all()]
-    previous = None if starting_from is None else tables.revisions.get(starting_from)
-    if strategy == "threshold":
-        return sample_above_threshold(_candidates(tables), wnids, parameters=parameters, starting_from=previous)
-    if strategy == "matched-frequency":
-        return sample_wnid_histogram(_candidates(tables), _originals(tables), wnids, parameters=parameters, starting_from=previous)
-    if strategy == "top-images":
-        return sample_best(_candidates(tables), wnids, parameters=parameters, starting_from=previous)
-    if previous is not None:
+def _check(strategy: str, stratification: Stratification | None, starting_from: str | None) -> None:
+    if strategy not in STRATEGIES:
+        raise UsageError("unknown strategy", item=strategy, remedy=f"Use one of: {', '.join(STRATEGIES)}")
+    if strategy == "stratified" and stratification is None:
+        raise UsageError("stratified sampling needs a reference distribution", item="--reference", remedy="Give a file of counts")
+    if strategy != "stratified" and stratification is not None:
+        raise UsageError("only the strategy stratified matches strata", item=strategy, remedy="Leave --reference and --strata out")
+    if strategy.startswith("original") and starting_from is not None:
         raise UsageError("samples of original images start from nothing", item="--starting-from", remedy="Leave it out")
-    original = sample_val_annotated if strategy == "original-annotated" else sample_val_dummy
-    return original(_originals(tables), wnids, parameters=parameters)
 
 
-def _candidates(tables: Tables) -> Iterator[CandidateFacts]:
-    frequencies = _frequencies(tables)
-    excluded = set(tables.exclusions.all())
-    near = {image for image, resolution in tables.pairs.resolutions().items() if resolution.near_duplicate}
-    thresholds = tables.reviews.thresholds()
-    none: dict[str, float] = {}
-    for image, wnid, _, _, _ in tables.candidates.identities():
-        value, number = frequencies.get((image, wnid), (0.0, 0))
-        yield CandidateFacts(image, wnid, value, number, image in excluded, image in near, thresholds.get(image, none))
+def _run(
+    tables: Tables, strategy: str, parameters: SamplingParameters, stratification: Stratification | None, previous: Revision | None
+) -> SampleResult:
+    wnids = [info.wnid for info in tables.classes.all()]
+    if strategy == "original-annotated":
+        return sample_val_annotated(tables.facts.originals(Split.VAL), wnids, parameters=parameters)
+    if strategy == "original":
+        return sample_val_dummy(tables.facts.originals(Split.VAL), wnids, parameters=parameters)
+    candidates = tables.facts.candidates(tuple(parameters.near_duplicate_review_targets))
+    if stratification is not None:
+        return sample_stratified(
+            candidates,
+            wnids,
+            strata=dict(tables.facts.search_keys()) if stratification.strata is None else stratification.strata,
+            reference=stratification.reference,
+            parameters=parameters,
+            stratification=stratification.parameters,
+            starting_from=previous,
+        )
+    if strategy == "matched-frequency":
+        return sample_wnid_histogram(candidates, tables.facts.originals(Split.VAL), wnids, parameters=parameters, starting_from=previous)
+    chosen = sample_above_threshold if strategy == "threshold" else sample_best
+    return chosen(candidates, wnids, parameters=parameters, starting_from=previous)
 
 
-def _originals(tables: Tables) -> Iterator[OriginalFacts]:
-    frequencies = _frequencies(tables)
-    for image in tables.originals.all(split=Split.VAL):
-        if image.wnid is not None:
-            value, number = frequencies.get((image.id, image.wnid), (0.0, 0))
-            yield OriginalFacts(image.id, image.wnid, value, number)
-
-
-def _frequencies(tables: Tables) -> dict[tuple[str, str], tuple[float, int]]:
-    return {(f.image_id, f.wnid): (f.value, f.num_assignments) for f in tables.frequencies.all()}
+def _reviews(tables: Tables, revision: Revision, previous: Revision | None) -> list[ClassReview]:
+    if previous is None:
+        return [ClassReview(revision.name, wnid, reviewed=False, problematic=False) for wnid in sorted({w for _, w in revision.images})]
+    return carry_over_reviews(tables.revisions.reviews(previous.name).values(), previous, revision)

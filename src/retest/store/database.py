@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection
 
-from retest.store import catalog, engine, labels, ledger, media, nearness, outcomes
+from retest.store import catalog, engine, facts, labels, ledger, media, nearness, outcomes
 
 
 class Tables:
@@ -29,6 +29,7 @@ class Tables:
         self.neighbors = nearness.NeighborTable(connection)
         self.reviews = nearness.ReviewTable(connection)
         self.pairs = nearness.PairTable(connection)
+        self.facts = facts.FactTable(connection)
         self.revisions = outcomes.RevisionTable(connection)
         self.predictions = outcomes.PredictionTable(connection)
         self.completions = ledger.CompletionTable(connection)

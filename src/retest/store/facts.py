@@ -1,0 +1,79 @@
+"""What sampling asks of every candidate, in few passes over the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from retest.records import Split
+from retest.sampling import CandidateFacts, OriginalFacts
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+_T = schema.candidates
+
+
+class FactTable(TableGroup):
+    """Candidates and original images beside what is known of them, as last derived."""
+
+    def candidates(self, metrics: Sequence[str], *, ids: Iterable[str] | None = None) -> Iterator[CandidateFacts]:
+        """Every candidate by class and id, or those of these ids, with the review thresholds of these metrics."""
+        wanted = None if ids is None else list(ids)
+        thresholds = self._thresholds(metrics, wanted)
+        none: dict[str, float] = {}
+        query = _candidate_query()
+        # By class and id: so every table that is joined is walked along its own index.
+        rows = self._plain(query.order_by(_T.c.wnid, _T.c.id)) if wanted is None else self._plain(query, _T.c.id, wanted)
+        for image, wnid, number, selected, excluded, duplicate in rows:
+            frequency = selected / number if number else 0.0
+            reached = thresholds.get(image, none)
+            yield CandidateFacts(image, wnid, frequency, number or 0, excluded is not None, bool(duplicate), reached)
+
+    def _thresholds(self, metrics: Sequence[str], ids: list[str] | None) -> dict[str, dict[str, float]]:
+        """candidate -> metric -> review threshold; one row per candidate comes faster than a join per metric."""
+        t = schema.review_thresholds
+        sides = [sa.func.max(sa.case((t.c.metric == metric, t.c.threshold))) for metric in metrics]
+        query = sa.select(t.c.candidate_id, *sides).group_by(t.c.candidate_id)
+        rows = self._plain(query) if ids is None else self._plain(query, t.c.candidate_id, ids)
+        equal: dict[tuple[float | None, ...], dict[str, float]] = {}  # most candidates are reviewed to the end, so they share one
+        result: dict[str, dict[str, float]] = {}
+        for row in rows:
+            key = row[1:]
+            if (found := equal.get(key)) is None:
+                found = {metric: value for metric, value in zip(metrics, key, strict=True) if value is not None}
+                equal[key] = found
+            result[row[0]] = found
+        return result
+
+    def _plain(self, query: sa.Select[Any], column: sa.Column[Any] | None = None, ids: Iterable[str] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows as plain tuples, block by block: a quarter of a million of them feel what a row costs."""
+        if column is None:
+            for block in self._connection.execution_options(yield_per=5000).execute(query).partitions():
+                yield from map(tuple, block)
+        else:
+            yield from map(tuple, self._by_ids(query, column, ids))
+
+    def originals(self, split: Split) -> Iterator[OriginalFacts]:
+        """Every original image of a split that has a class."""
+        image, counts = schema.originals, schema.selection_frequencies
+        own = (counts.c.wnid == image.c.wnid) & (counts.c.image_id == image.c.id)
+        query = sa.select(image.c.id, image.c.wnid, counts.c.num_assignments, counts.c.num_selected)
+        query = query.select_from(image.outerjoin(counts, own)).where(image.c.split == str(split), image.c.wnid.is_not(None))
+        for found, wnid, number, selected in self._plain(query):
+            yield OriginalFacts(found, wnid, selected / number if number else 0.0, number or 0)
+
+    def search_keys(self) -> Iterator[tuple[str, str]]:
+        """(candidate id, search term) of every candidate that was found by one."""
+        t = schema.candidates
+        query = sa.select(t.c.id, t.c.search_key).where(t.c.search_key.is_not(None))
+        return ((image, key) for image, key in self._plain(query))
+
+
+def _candidate_query() -> sa.Select[Any]:
+    counts, excluded, fate = schema.selection_frequencies, schema.exclusions, schema.resolutions
+    source = _T.outerjoin(counts, (counts.c.wnid == _T.c.wnid) & (counts.c.image_id == _T.c.id))
+    source = source.outerjoin(excluded, excluded.c.candidate_id == _T.c.id).outerjoin(fate, fate.c.candidate_id == _T.c.id)
+    columns = (_T.c.id, _T.c.wnid, counts.c.num_assignments, counts.c.num_selected, excluded.c.candidate_id, fate.c.near_duplicate)
+    return sa.select(*columns).select_from(source)

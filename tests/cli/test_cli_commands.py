@@ -98,3 +98,15 @@ def test_fit_of_two_tables(tmp_path):
     assert found["slope"] == pytest.approx(1.0)
     assert found["intercept"] == pytest.approx(-10.0)
     assert found["n_models"] == 6
+
+
+def test_plan_of_a_study():
+    from retest.analysis import PlanParameters, plan_study
+
+    done = run("plan", "study", "--classes", "10", "--per-class", "200", "--replications", "0", "--json")
+    found = json.loads(done.stdout)
+    expected = plan_study(PlanParameters(classes=10, per_class=200, replications=0))
+    assert found["n_new"] == 2000
+    assert found["half_width_points"] == pytest.approx(expected.half_width_points)
+    assert found["cost"]["cost_cents"] == expected.cost.cost_cents
+    assert run("plan", "study", "--drop", "1.5").returncode == 2

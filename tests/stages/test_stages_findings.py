@@ -1,5 +1,7 @@
 """Tables of further findings: their numbers are those of independent, plain recomputation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -7,7 +9,7 @@ from scipy.stats import norm
 from retest.analysis import AnnotationCounts, accuracy_rows
 from retest.records import Predictions
 from retest.report import Section
-from retest.stages._findings import FindingInputs, findings
+from retest.stages._findings import FindingInputs, ImageFeatures, findings
 
 MODELS = ("a", "b", "c", "d")
 SETS = {"original": 300, "new": 200}
@@ -110,3 +112,15 @@ def test_without_answers_and_without_the_original_set(inputs):
 def test_without_predictions_there_is_nothing():
     nothing = findings(FindingInputs(original="original", rows=[], predictions=[], labels={}))
     assert (nothing.tables, nothing.warnings) == ((), ())
+
+
+def test_sets_of_other_features_are_told_apart(inputs):
+    rng = np.random.default_rng(5)
+    sets = {"original": rng.normal(0, 1, (300, 6)), "new": rng.normal(0, 1, (200, 6)) + np.array([1.5, 0, 0, 0, 0, 0])}
+    features = {
+        name: ImageFeatures("f", values.astype(np.float32), tuple("xy"[i % 2] for i in range(len(values)))) for name, values in sets.items()
+    }
+    row = _table(findings(replace(inputs, features=features)), "Can a classifier tell").rows[0]
+    assert row[:3] == ("Matched", 300, 200)
+    assert row[3] > 0.75
+    assert row[5] < 0.01

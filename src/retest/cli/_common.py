@@ -31,6 +31,20 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print figures as JSON for machines.")(command)
 
 
+def parameter_options(kind: type[Any]) -> Callable[[F], F]:
+    """Options for the fields of a parameter dataclass (numbers, texts, yes/no), with its defaults and help texts."""
+
+    def decorate(command: F) -> F:
+        for setting in reversed(dataclasses.fields(kind)):
+            option = "--" + setting.name.replace("_", "-")
+            command = click.option(
+                option, setting.name, type=type(setting.default), default=setting.default, show_default=True, help=setting.metadata["help"]
+            )(command)
+        return command
+
+    return decorate
+
+
 @contextmanager
 def opened(folder: Path) -> Iterator[Study]:
     """An open study that is closed at the end."""

@@ -72,14 +72,15 @@ def download(study_folder: Path, as_json: bool, retry_failed: bool) -> None:
 
 
 def _download(study: Study) -> image_stage.ImageCounts:
-    if study.config.source.kind == "folder" and study.config.source.location:
-        with closing(collect_stage.study_source(study, environment=os.environ)) as source:
-            if isinstance(source, FetchingSource):
-                return image_stage.store_images(study, source.fetch, stamp=stamp_now(), progress=bars)
-    contact = os.environ.get("RETEST_CONTACT", "").strip()
-    agent = f"retest ({study.config.study.name}; {contact or 'no contact given'})".encode("ascii", "replace").decode()
-    downloader = Downloader(study.config.download, user_agent=agent)
-    return image_stage.download_images(study, downloader, stamp=stamp_now(), progress=bars)
+    with image_stage.open_executor(study) as executor:
+        if study.config.source.kind == "folder" and study.config.source.location:
+            with closing(collect_stage.study_source(study, environment=os.environ)) as source:
+                if isinstance(source, FetchingSource):
+                    return image_stage.store_images(study, source.fetch, stamp=stamp_now(), progress=bars, executor=executor)
+        contact = os.environ.get("RETEST_CONTACT", "").strip()
+        agent = f"retest ({study.config.study.name}; {contact or 'no contact given'})".encode("ascii", "replace").decode()
+        downloader = Downloader(study.config.download, user_agent=agent)
+        return image_stage.download_images(study, downloader, stamp=stamp_now(), progress=bars, executor=executor)
 
 
 @click.command()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retest.analysis import (
     SCALES,
@@ -28,6 +29,7 @@ from retest.analysis import (
     model_agreement,
     pair_models,
     reweighted_accuracy,
+    two_sample_test,
 )
 from retest.analysis import frequency_histogram as histogram_of
 from retest.errors import InputError
@@ -47,6 +49,15 @@ class Findings:
     warnings: tuple[Notice, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """Stored features of a data set's images: float32 (n, d), with the class of each."""
+
+    featuriser: str
+    values: NDArray[np.float32]
+    wnids: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class FindingInputs:
     """What findings are computed from. ``counts`` are the answers per data set in the order of its images in the predictions."""
@@ -59,6 +70,7 @@ class FindingInputs:
     pool: AnnotationCounts | None = None
     matched: Sequence[str] = ()
     class_names: Mapping[int, str] = field(default_factory=dict)
+    features: Mapping[str, ImageFeatures] = field(default_factory=dict)
 
     def label(self, dataset: str) -> str:
         return self.labels.get(dataset, dataset)
@@ -84,7 +96,7 @@ def findings(inputs: FindingInputs) -> Findings:
             label = f"Naive matching: expected bias {bias.mean_bias_points:+.1f} points"
             warnings.append(Notice(f"{inputs.label(name)}: {bias.warning}", label, (Section.FREQUENCIES, Section.ACCURACY)))
     tables += [table for name in inputs.new for table in _gaps(inputs, name, biases.get(name))]
-    tables += _by_frequency(inputs, results) + _consensus(inputs, results)
+    tables += _told_apart(inputs) + _by_frequency(inputs, results) + _consensus(inputs, results)
     if results.get(inputs.original) is not None:
         tables += _pairs(inputs, results) + _agreement(inputs, results)
     tables += _classes(inputs)
@@ -182,6 +194,31 @@ def _gaps(inputs: FindingInputs, name: str, bias: MatchingBias | None) -> list[E
     ]
 
 
+def _told_apart(inputs: FindingInputs) -> list[ExtraTable]:
+    """Can a classifier tell the sets apart by the stored features?"""
+    first = inputs.features.get(inputs.original)
+    rows: list[tuple[str | int | float | None, ...]] = []
+    for name, found in inputs.features.items():
+        if first is None or name == inputs.original:
+            continue
+        try:
+            test = two_sample_test(first.values, found.values, strata=(first.wnids, found.wnids))
+        except InputError:  # too few images
+            continue
+        rows.append((inputs.label(name), test.n_original, test.n_new, test.auc, test.balanced_accuracy, test.p_value))
+    if first is None or not rows:
+        return []
+    columns = (
+        Column("new set"), Column("original images", "count"), Column("new images", "count"), Column("AUC", "number"),
+        Column("balanced accuracy", "percent"), Column("p", "number"),
+    )  # fmt: skip
+    note = (
+        f"Ridge classifier on features of {first.featuriser}, cross-validated; permutations within classes. "
+        "AUC 0.5: the sets cannot be told apart (Lopez-Paz & Oquab 2017)."
+    )
+    return [ExtraTable("Can a classifier tell new from original images?", columns, tuple(rows), Section.SAMPLES, note)]
+
+
 def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> list[ExtraTable]:
     rows: list[tuple[str | int | float | None, ...]] = []
     weighted: list[tuple[str | int | float | None, ...]] = []
@@ -214,7 +251,7 @@ def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | Non
     return [bins, again]
 
 
-def _reweighted(inputs: FindingInputs, table: Correctness, frequencies: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+def _reweighted(inputs: FindingInputs, table: Correctness, frequencies: NDArray[np.float64]) -> float | None:
     target = histogram_of(inputs.counts[inputs.original].frequencies)
     try:
         return float(np.mean([reweighted_accuracy(row, frequencies, target=target).accuracy for row in table.correct]))

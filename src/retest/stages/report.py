@@ -20,7 +20,8 @@ from retest.analysis import (
     fit_accuracies,
     pair_models,
 )
-from retest.errors import InputError
+from retest.data.features import FeatureStore
+from retest.errors import InputError, NotFoundError
 from retest.images import variant_names
 from retest.records import Predictions, Revision, Split
 from retest.report import (
@@ -48,7 +49,7 @@ from retest.report import (
 )
 from retest.sampling import largest_remainder
 from retest.stages._common import display_variant
-from retest.stages._findings import FindingInputs, findings
+from retest.stages._findings import FindingInputs, ImageFeatures, findings
 from retest.store import Tables
 from retest.study import Study, write_atomic
 
@@ -119,7 +120,7 @@ def study_report(
     with study.database.read() as tables:
         revisions = _shown_revisions(tables, rows, original)
         datasets = _datasets(study, tables, revisions, original)
-        found = findings(_inputs(tables, revisions, predictions, rows, datasets, original))
+        found = findings(_inputs(study, tables, revisions, predictions, rows, datasets, original))
         return StudyReport(
             title=study.config.study.name,
             subtitle=f"A new test set for {study.config.benchmark.name}, and what models make of it",
@@ -146,6 +147,7 @@ def study_report(
 
 
 def _inputs(
+    study: Study,
     tables: Tables,
     revisions: Sequence[Revision],
     predictions: Sequence[Predictions],
@@ -175,7 +177,26 @@ def _inputs(
         pool=pool,
         matched=[revision.name for revision in revisions if revision.sampling_function == "sample_wnid_histogram"],
         class_names={cid: info.name for cid, info in classes.items()},
+        features=_features(study, tables, revisions, original),
     )
+
+
+def _features(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> dict[str, ImageFeatures]:
+    """Features of the first stored featuriser for the original validation images and the revisions, where all have them."""
+    store = FeatureStore(study)
+    names = store.names(tables)
+    if not names:
+        return {}
+    sets = {original: tuple((i.id, i.wnid or "") for i in tables.originals.all(split=Split.VAL))}
+    sets |= {revision.name: revision.images for revision in revisions}
+    found = {}
+    for name, pairs in sets.items():
+        try:
+            values = store.load(tables, [image for image, _ in pairs], names[0])
+        except NotFoundError:  # images without features cannot be compared
+            continue
+        found[name] = ImageFeatures(names[0], values, tuple(wnid for _, wnid in pairs))
+    return found
 
 
 def _shown_revisions(tables: Tables, rows: Sequence[AccuracyRow], original: str) -> list[Revision]:

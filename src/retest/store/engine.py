@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +33,10 @@ def connect(url: str) -> Engine:
     """
     try:
         engine = sa.create_engine(url, poolclass=NullPool if url.startswith("sqlite") else None)
-    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+    except (sa.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
         raise StoreError(
             f"cannot open the study's database ({type(error).__name__})",
-            item=sa.engine.make_url(url).render_as_string() if "://" in url else url,
+            item=re.sub(r"://.*@", "://***@", url),
             remedy="Use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (with pip install 'retest[postgres]')",
         ) from error
     if engine.dialect.name == "sqlite":
@@ -47,7 +49,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")  # a decision that was confirmed survives a power cut
         connection.execute("PRAGMA cache_size = -65536")
 
@@ -56,6 +58,19 @@ def _prepare_sqlite(engine: Engine) -> None:
         # Taking the write lock at once avoids the deadlock of two readers that both want to become writers.
         read_only = connection.get_execution_options().get(_READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode. SQLite does not wait for the lock here, so two processes that meet in a new study's file must retry."""
+    give_up = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+        time.sleep(0.02)
 
 
 @contextmanager

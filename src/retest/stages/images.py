@@ -8,21 +8,27 @@ pages, so memory does not grow with their number.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retest.errors import ImageError, InputError, SourceError, StageError
-from retest.images import ImageParameters, VariantSet, make_variants, variant_names
+from retest.errors import InputError, SourceError, StageError
+from retest.images import ImageParameters, VariantSet, variant_names
 from retest.records import Candidate, Exclusion, ImageVariant, OriginalImage
 from retest.sources.download import Downloader, Failed
 from retest.stages._common import Progress, Stamp, image_blob_key, in_order, silent
+from retest.stages._decoding import Failure, Fetched, MakeVariants, decoding_executor
 from retest.store import Tables
 from retest.study import Study
 
 _BATCH = 64
+_BATCH_BYTES = 100_000_000
+_BATCH_S = 1.0
+_WRITERS = 8  # blobs of an object store take tens of milliseconds each
 _PAGE = 500
 
 
@@ -36,25 +42,7 @@ class ImageCounts:
     later: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why there is no image; a temporary one leaves no trace in the study."""
-
-    reason: str
-    detail: str
-    temporary: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """One image on its way: its bytes, then its variants, or why there are none."""
-
-    image_id: str
-    is_candidate: bool
-    content: bytes | VariantSet | _Failure = field(repr=False)
-
-
-_FetchAll = Callable[[Iterable[Candidate]], Iterator[_Fetched]]
+_FetchAll = Callable[[Iterable[Candidate]], Iterator[Fetched]]
 
 
 def store_images(
@@ -67,15 +55,16 @@ def store_images(
         fetch: gives the bytes of a candidate, or raises :class:`InputError` or :class:`SourceError`.
         stamp: who excludes what cannot be used, and when.
         progress: shows the work.
-        executor: where images are decoded and resized; by default threads (Pillow releases the interpreter lock).
+        executor: where images are decoded and resized; by default threads (Pillow releases the interpreter lock);
+            :func:`open_executor` takes processes where there is much to do.
     """
 
-    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[_Fetched]:
+    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[Fetched]:
         for candidate in candidates:
             try:
-                yield _Fetched(candidate.id, True, fetch(candidate))
+                yield Fetched(candidate.id, True, fetch(candidate))
             except (InputError, SourceError) as error:
-                yield _Fetched(candidate.id, True, _Failure("not_fetched", str(error)))
+                yield Fetched(candidate.id, True, Failure("not_fetched", str(error)))
 
     return _store_all(study, fetch_all, stamp, progress, executor)
 
@@ -85,51 +74,46 @@ def download_images(
 ) -> ImageCounts:
     """Make the variants of all images that lack them, downloading candidates from the web; arguments as :func:`store_images`."""
 
-    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[_Fetched]:
+    def fetch_all(candidates: Iterable[Candidate]) -> Iterator[Fetched]:
         for outcome in downloader.run(candidates):
             if isinstance(outcome, Failed):
-                yield _Fetched(outcome.candidate.id, True, _Failure(outcome.reason, outcome.detail, outcome.temporary))
+                yield Fetched(outcome.candidate.id, True, Failure(outcome.reason, outcome.detail, outcome.temporary))
             else:
-                yield _Fetched(outcome.candidate.id, True, outcome.data)
+                yield Fetched(outcome.candidate.id, True, outcome.data)
 
     return _store_all(study, fetch_all, stamp, progress, executor)
+
+
+def open_executor(study: Study) -> AbstractContextManager[Executor]:
+    """Threads where few images wait to be decoded, spawned processes where many do; ``[study] workers`` of them.
+
+    Only for programs that may be started anew by their own processes: a script needs ``if __name__ == "__main__"``.
+    """
+    return decoding_executor(_progress_so_far(study, study.config.images)[1], workers=study.config.study.workers)
 
 
 def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progress, executor: Executor | None) -> ImageCounts:
     parameters = study.config.images
     _forget_other_rules(study, parameters)
     present, total = _progress_so_far(study, parameters)
-    own = ThreadPoolExecutor(study.config.study.workers) if executor is None else None
+    workers = study.config.study.workers
     totals: Counter[str] = Counter()
     later: Counter[str] = Counter()
-    try:
-        incoming = _incoming(study, fetch_all, parameters)
-        made = in_order(executor or own, _Work(parameters), incoming, window=8 * study.config.study.workers)  # type: ignore[arg-type]
-        with progress("Store images", total=total) as advance:
-            for batch in _batches(made):
-                _save(study, batch, parameters, stamp, totals, later)
-                advance(len(batch))
-    finally:
-        if own is not None:
-            own.shutdown(cancel_futures=True)
-    return ImageCounts(totals["stored"], totals["failed"], present, dict(later))
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """Decodes and resizes one image in the executor; failures come back as values."""
-
-    parameters: ImageParameters
-
-    def __call__(self, item: _Fetched) -> _Fetched:
-        if not isinstance(item.content, bytes):
-            return item
-        content: VariantSet | _Failure
+    with ExitStack() as stack:
+        pool = executor or stack.enter_context(ThreadPoolExecutor(workers))
+        writers = stack.enter_context(ThreadPoolExecutor(_WRITERS))
+        made = in_order(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
+        advance = stack.enter_context(progress("Store images", total=total))
         try:
-            content = make_variants(item.content, item=item.image_id, parameters=self.parameters)
-        except ImageError as error:
-            content = _Failure(error.reason, str(error))
-        return _Fetched(item.image_id, item.is_candidate, content)
+            for batch in _batches(made):
+                _save(study, batch, parameters, stamp, totals, later, writers)
+                advance(len(batch))
+        except BrokenExecutor as error:
+            raise StageError(
+                "a process that decodes images ended unexpectedly, perhaps for lack of memory",
+                remedy="Run the same command again, if need be with fewer [study] workers or smaller [images] max_pixels; nothing is lost",
+            ) from error
+    return ImageCounts(totals["stored"], totals["failed"], present, dict(later))
 
 
 def _forget_other_rules(study: Study, parameters: ImageParameters) -> None:
@@ -152,18 +136,18 @@ def _progress_so_far(study: Study, parameters: ImageParameters) -> tuple[int, in
     return present, open_originals + open_candidates
 
 
-def _incoming(study: Study, fetch_all: _FetchAll, parameters: ImageParameters) -> Iterator[_Fetched]:
+def _incoming(study: Study, fetch_all: _FetchAll, parameters: ImageParameters) -> Iterator[Fetched]:
     for page in _open_originals(study, parameters):
         for image in page:
             yield _read(image)
     yield from fetch_all(_open_candidates(study, parameters))
 
 
-def _read(image: OriginalImage) -> _Fetched:
+def _read(image: OriginalImage) -> Fetched:
     try:
-        return _Fetched(image.id, False, Path(str(image.location)).read_bytes())
+        return Fetched(image.id, False, Path(str(image.location)).read_bytes())
     except OSError as error:
-        return _Fetched(image.id, False, _Failure("not_fetched", f"{image.location} cannot be read ({error.strerror})"))
+        return Fetched(image.id, False, Failure("not_fetched", f"{image.location} cannot be read ({error.strerror})"))
 
 
 def _open_originals(study: Study, parameters: ImageParameters) -> Iterator[list[OriginalImage]]:
@@ -196,36 +180,43 @@ def _settled(tables: Tables, ids: list[str], parameters: ImageParameters) -> set
     return tables.variants.complete(variant_names(parameters), among=ids) | set(tables.problems.get(ids))
 
 
-def _batches(items: Iterable[_Fetched]) -> Iterator[list[_Fetched]]:
-    batch = []
+def _batches(items: Iterable[Fetched]) -> Iterator[list[Fetched]]:
+    """What is written in one transaction: a number of images, fewer where they are large or slow, so that a kill loses little."""
+    batch: list[Fetched] = []
+    size = 0
+    begun = time.monotonic()
     for item in items:
         batch.append(item)
-        if len(batch) == _BATCH:
+        size += sum(len(variant.data) for variant in item.content.variants) if isinstance(item.content, VariantSet) else 0
+        if len(batch) == _BATCH or size >= _BATCH_BYTES or time.monotonic() - begun >= _BATCH_S:
             yield batch
-            batch = []
+            batch, size, begun = [], 0, time.monotonic()
     if batch:
         yield batch
 
 
 def _save(
-    study: Study, batch: list[_Fetched], parameters: ImageParameters, stamp: Stamp, totals: Counter[str], later: Counter[str]
+    study: Study,
+    batch: list[Fetched],
+    parameters: ImageParameters,
+    stamp: Stamp,
+    totals: Counter[str],
+    later: Counter[str],
+    writers: Executor,
 ) -> None:
-    stored = [
-        (_store_blobs(study, item.image_id, item.content, parameters), item.content.notes)
-        for item in batch
-        if isinstance(item.content, VariantSet)
-    ]
-    failures = [(item, item.content) for item in batch if isinstance(item.content, _Failure)]
+    good = [(item.image_id, item.content) for item in batch if isinstance(item.content, VariantSet)]
+    records = list(writers.map(lambda pair: _store_blobs(study, pair[0], pair[1], parameters), good))
+    failures = [(item, item.content) for item in batch if isinstance(item.content, Failure)]
     with study.database.write() as tables:
-        for variants, notes in stored:
-            tables.variants.put(variants, notes=notes)
+        for variants, (_, made) in zip(records, good, strict=True):
+            tables.variants.put(variants, notes=made.notes)
         for item, failure in failures:
             if failure.temporary:
                 later[failure.reason] += 1
             else:
                 _record_failure(tables, item, failure, stamp)
                 totals["failed"] += 1
-    totals["stored"] += len(stored)
+    totals["stored"] += len(good)
 
 
 def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: ImageParameters) -> list[ImageVariant]:
@@ -238,7 +229,7 @@ def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: Imag
     return records
 
 
-def _record_failure(tables: Tables, item: _Fetched, failure: _Failure, stamp: Stamp) -> None:
+def _record_failure(tables: Tables, item: Fetched, failure: Failure, stamp: Stamp) -> None:
     tables.problems.put(item.image_id, failure.reason, failure.detail)
     if item.is_candidate:
         tables.exclusions.add([Exclusion(item.image_id, failure.reason, failure.detail, stamp.user, stamp.time)])

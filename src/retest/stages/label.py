@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from retest.crowd import Crowd, HitTask
-from retest.errors import ConflictError, CrowdError, StageError, UsageError
+from retest.errors import ConflictError, CrowdError, NotFoundError, StageError, UsageError
 from retest.labeling import (
     ClassImages,
     CountingReport,
@@ -28,6 +28,7 @@ from retest.store import Tables
 from retest.study import Study
 
 _STAGE = "frequencies"
+_KEY_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,11 @@ def _num_assignments(tables: Tables) -> dict[tuple[str, str], int]:
 
 
 def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
-    """Answers still expected from HITs that are planned or published and not excluded."""
+    """Answers still expected from HITs that are planned or published, and neither excluded nor closed."""
     received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
     wanted = tables.hits.requested_assignments()
-    missing = {uuid: max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
+    closed = {row["item"] for row in tables.decisions.all(kind="close_hit")}
+    missing = {uuid: 0 if uuid in closed else max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
     return outstanding_assignments(tables.hits.all(include_excluded=False), missing)
 
 
@@ -164,7 +166,9 @@ def submit(
 
     Raises:
         StageError: the consistency check of images fails.
-        UsageError: the back end costs money and nobody confirmed, no budget is set, or the HITs cost more than the budget.
+        UsageError: the back end costs money and nobody confirmed, no budget is set, or the HITs cost more than the budget or
+            the account.
+        CrowdError: the back end cannot be reached; failures of single HITs are in the result instead.
     """
     number, cost = waiting_cost_cents(study, crowd)
     _guard_money(study, crowd, number, cost, confirmed_live=confirmed_live)
@@ -179,16 +183,13 @@ def submit(
     with study.database.read() as tables:
         waiting = list(tables.hits.all(submitted=False, include_excluded=False))
         wanted = tables.hits.requested_assignments()
-        infos = {info.wnid: info for info in tables.classes.all()}
-        names = tables.opaque_names.all(1) if image_url else {}
+        make = _task_maker(tables, study, image_url=image_url)
     failures: dict[str, str] = {}
     spent = 0
     with progress("Publish HITs", total=len(waiting)) as advance:
         for hit in waiting:
-            urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
             try:
-                task = HitTask(hit, infos.get(hit.wnid, ClassInfo(hit.wnid, -1)), urls, study.config.crowd, wanted[hit.uuid])
-                published = crowd.publish(task)
+                published = crowd.publish(make(hit, wanted[hit.uuid]))
             except (CrowdError, ConflictError, UsageError) as error:  # this HIT's own trouble; the others go on
                 failures[hit.uuid] = str(error)
             else:
@@ -206,8 +207,57 @@ def submit(
     return Submission(len(waiting) - len(failures), spent, failures)
 
 
+def _task_maker(tables: Tables, study: Study, *, image_url: str) -> Callable[[Hit, int], HitTask]:
+    infos = {info.wnid: info for info in tables.classes.all()}
+    names = tables.opaque_names.all(_KEY_VERSION) if image_url else {}
+
+    def make(hit: Hit, assignments: int) -> HitTask:
+        urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
+        return HitTask(hit, infos.get(hit.wnid, ClassInfo(hit.wnid, -1)), urls, study.config.crowd, assignments)
+
+    return make
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A planned HIT's page: the task (its image URLs are relative) and the images by their relative URL (JPEG bytes)."""
+
+    task: HitTask
+    images: Mapping[str, bytes]
+
+
+def preview(study: Study, *, uuid: str | None = None) -> Preview:
+    """The page of a HIT, by default of the first that waits to be published, else of the first of all. Publishes nothing.
+
+    Raises:
+        NotFoundError: there is no such HIT, or none at all.
+        StageError: an image of the page has no opaque name yet.
+    """
+    with study.database.read() as tables:
+        if uuid is not None:
+            hit = tables.hits.get([uuid]).get(uuid)
+        else:
+            waiting = tables.hits.all(submitted=False, include_excluded=False)
+            hit = next(iter(waiting), None) or next(iter(tables.hits.all()), None)
+        if hit is None:
+            raise NotFoundError("there is no such HIT", item=uuid or "label preview", remedy="Plan HITs with: retest label plan")
+        names = tables.opaque_names.all(_KEY_VERSION)
+        unnamed = [image for image in hit.images_all if image not in names]
+        if unnamed:
+            raise StageError("has no opaque name yet", item=unnamed[0], remedy="Run: retest publish")
+        task = _task_maker(tables, study, image_url=".")(hit, tables.hits.requested_assignments()[hit.uuid])
+    return Preview(task, {url: study.blobs.get(url.removeprefix("./")) for url in task.image_urls})
+
+
 def _guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirmed_live: bool) -> None:
     budget = study.config.crowd.budget_cents
+    balance = crowd.balance() if number else None  # also finds out early whether the back end can be reached
+    if crowd.live and balance is not None and balance < cost:
+        raise UsageError(
+            f"{number} HITs cost {cost / 100:.2f} USD, the account holds {balance / 100:.2f} USD",
+            item=crowd.name,
+            remedy="Add money to the account, or plan fewer HITs",
+        )
     if crowd.live and number:
         if budget is None:
             raise UsageError("publishing costs money and no budget is set", item="[crowd] budget_cents", remedy="Set a limit in study.toml")

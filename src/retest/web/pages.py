@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["GuardMiddleware", "message_page", "page"]
+__all__ = ["GuardMiddleware", "environment", "message_page", "page", "stylesheet"]
 
 _HEADERS = {
     "referrer-policy": "no-referrer",
@@ -26,7 +26,7 @@ _HEADERS = {
 
 def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """Render one of the server's own pages; all values are escaped."""
-    html = _environment().get_template(name).render(style=Markup(_style()), **values)  # noqa: S704 own file
+    html = environment().get_template(name).render(style=Markup(stylesheet()), **values)  # noqa: S704 own file
     return HTMLResponse(html, status, {"Content-Security-Policy": _policy(), "Cache-Control": "no-store"})
 
 
@@ -68,18 +68,20 @@ def _hostname(scope: Scope) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The room's templates; values are escaped."""
     return Environment(
         loader=PackageLoader("retest.web", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 
 @cache
-def _style() -> str:
-    return (files("retest.web") / "templates" / "pages.css").read_text(encoding="utf-8")
+def stylesheet(name: str = "pages.css") -> str:
+    """The text of one of this room's style sheets."""
+    return (files("retest.web") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
 def _policy() -> str:
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(stylesheet().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

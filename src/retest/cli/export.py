@@ -8,6 +8,8 @@ import click
 
 from retest.cli._common import bars, json_option, opened, print_json, study_option
 
+_FORMS = ("imagefolder", "webdataset", "parquet", "huggingface", "croissant")
+
 
 class _RevisionByDefault(click.Group):
     """A group whose first argument is the revision to export where it names no command."""
@@ -35,20 +37,24 @@ def export() -> None:
 @click.argument("name")
 @study_option
 @json_option
-@click.option("--format", "form", type=click.Choice(["imagefolder"]), default="imagefolder", show_default=True, help="Form of the export.")
+@click.option("--format", "form", type=click.Choice(_FORMS), default="imagefolder", show_default=True, help="Form of the export.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
 @click.option("--by-index", is_flag=True, help="Name class folders by class index, padded with zeros, instead of by wnid.")
 def revision(study_folder: Path, name: str, as_json: bool, form: str, out: Path, by_index: bool) -> None:
-    """Export a revision as a folder of images with a manifest of checksums and attribution.
+    """Export a revision with metadata, datasheet, attribution, Croissant description and checksums.
+
+    Forms: imagefolder (CLASS/IMAGE.jpg), webdataset (tar shards), parquet (shards with the images' bytes), huggingface (a folder
+    that datasets.load_dataset takes), croissant (the image folder, which every export describes in croissant.json).
 
     \b
-    Example:
+    Examples:
       retest export my-a-1 --study my-study --out my-a-1/
+      retest export my-a-1 --study my-study --format webdataset --out shards/
     """
-    from retest.stages.export import export_imagefolder
+    from retest.stages.export import export_revision
 
     with opened(study_folder) as study:
-        done = export_imagefolder(study, name, out, by_index=by_index, progress=bars)
+        done = export_revision(study, name, out, form=form, by_index=by_index, progress=bars)
     if as_json:
         print_json({"format": form, "folder": done.folder, "images": done.images, "written": done.written})
     else:

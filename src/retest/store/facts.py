@@ -70,6 +70,25 @@ class FactTable(TableGroup):
         query = sa.select(t.c.id, t.c.search_key).where(t.c.search_key.is_not(None))
         return ((image, key) for image, key in self._plain(query))
 
+    def candidates_by_source(self) -> dict[str, int]:
+        """source -> number of candidates."""
+        return self._counts_by(schema.candidates.c.source)
+
+    def assignments_by_status(self) -> dict[str, int]:
+        """status -> number of answers."""
+        return self._counts_by(schema.assignments.c.status)
+
+    def annotators(self) -> int:
+        """Number of different annotators who answered."""
+        workers = sa.select(sa.func.count(schema.assignments.c.worker.distinct()))
+        return int(self._connection.execute(workers).scalar_one())
+
+    def hit_days(self) -> tuple[str, str] | None:
+        """First and last day (ISO-8601) on which HITs were made; None when none says."""
+        day = sa.func.substr(schema.hits.c.time, 1, 10)
+        first, last = self._connection.execute(sa.select(sa.func.min(day), sa.func.max(day)).where(schema.hits.c.time != "")).one()
+        return None if first is None else (first, last)
+
 
 def _candidate_query() -> sa.Select[Any]:
     counts, excluded, fate = schema.selection_frequencies, schema.exclusions, schema.resolutions

@@ -89,7 +89,7 @@ def findings(inputs: FindingInputs) -> Findings:
     if any(row.dataset == inputs.original for row in inputs.rows):
         tables += _fits(inputs) + _robustness(inputs)
     results = {name: _table_of(inputs, name) for name in (inputs.original, *inputs.new)}
-    biases = {name: _bias(inputs, results[name], name) for name in inputs.matched}
+    biases = {name: _bias(inputs, results.get(name), name) for name in inputs.matched}
     for name, bias in biases.items():
         if bias is not None:
             tables.append(_bias_table(inputs, name, bias))

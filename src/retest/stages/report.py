@@ -21,7 +21,7 @@ from retest.analysis import (
     pair_models,
 )
 from retest.data.features import FeatureStore
-from retest.errors import InputError, NotFoundError
+from retest.errors import InputError, NotFoundError, UsageError
 from retest.images import variant_names
 from retest.records import Predictions, Revision, Split
 from retest.report import (
@@ -114,8 +114,17 @@ def write_page(report: StudyReport, out: Path) -> None:
 def study_report(
     study: Study, predictions: Sequence[Predictions], *, original: str | None = None, planted: PlantedCheck | None = None
 ) -> StudyReport:
-    """Everything the report shows, as records."""
+    """Everything the report shows, as records.
+
+    Raises:
+        UsageError: ``original`` names a data set without predictions.
+    """
     rows = accuracy_rows(predictions) if predictions else []
+    known = sorted({row.dataset for row in rows})
+    if original is not None and original not in known:
+        raise UsageError(
+            "no predictions for this original set", item=original, remedy=f"Sets with predictions: {', '.join(known) or 'none'}"
+        )
     original = original or original_dataset(rows) or ORIGINALS[0]
     with study.database.read() as tables:
         revisions = _shown_revisions(tables, rows, original)
@@ -299,20 +308,29 @@ def _target(study: Study, tables: Tables, revisions: Sequence[Revision], origina
     if not matched:
         return None
     revision, settings = matched[-1], study.config.sampling
-    per_class = max(Counter(wnid for _, wnid in revision.images).values(), default=0)
+    # What the revision was made with; the settings may have changed since. Published revisions do not say all of it.
+    largest = max(Counter(wnid for _, wnid in revision.images).values(), default=0)
+    per_class = int(revision.parameters.get("per_class") or largest)
+    enough = int(revision.parameters.get("min_num_annotations_val") or settings.min_num_annotations_val)
+    inner = _inner_edges(revision.parameters.get("histogram_bins"), settings.histogram_edges)
     answers = {(f.image_id, f.wnid): f for f in tables.frequencies.all()}
-    inner = settings.histogram_edges
     target = [0] * (len(inner) + 1)
     for wnid, images in tables.originals.ids_by_class(Split.VAL).items():
         counts = [0] * len(target)
         for image in images:
             found = answers.get((image, wnid))
-            if found is not None and found.num_assignments >= settings.min_num_annotations_val:
+            if found is not None and found.num_assignments >= enough:
                 counts[bisect_right(inner, found.value)] += 1
         if any(counts):
             target = [total + share for total, share in zip(target, largest_remainder(counts, per_class), strict=True)]
     achieved = _count(_frequency_table(tables), revision.images, inner)
     return TargetComparison(revision.name, original, (0.0, *inner, 1.0), tuple(target), achieved)
+
+
+def _inner_edges(recorded: object, otherwise: Sequence[float]) -> Sequence[float]:
+    if isinstance(recorded, (list, tuple)) and recorded and all(isinstance(edge, (int, float)) for edge in recorded):
+        return tuple(edge for edge in recorded if 0 < edge < 1)
+    return otherwise
 
 
 def _samples(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[SampleImage, ...] | None:

@@ -1,10 +1,28 @@
 """What all tests share."""
 
 import os
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A loaded machine must not fail a test, so no example has a deadline. CI tries the same examples every time; at a desk new ones are tried.
 settings.register_profile("retest", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("retest"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "retest")
+
+# Where the reader of the demo lies; it is imported when a test needs the demo.
+sys.path.append(str(Path(__file__).parent / "e2e"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """One undisturbed run of the reduced demo (an ``e2e_demo_run.DemoRun``), for every test that looks at a whole study.
+
+    Nothing may change what this run left behind; running it again is allowed, since that changes nothing. Mark tests that use it
+    with ``pytest.mark.xdist_group("demo")``, so that it is run once.
+    """
+    from e2e_demo_run import run_small_demo
+
+    return run_small_demo(tmp_path_factory.mktemp("demo"))

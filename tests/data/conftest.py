@@ -11,7 +11,6 @@ import pytest
 from data_tiny import write_tiny
 
 from retest.data import open_study
-from retest.demo import run_demo, small_demo
 from retest.stages._common import Stamp
 from retest.stages.imagenetv2 import import_repository
 from retest.study import StudyConfig, StudySettings, create_study
@@ -32,11 +31,19 @@ class Raw:
         return [row[0] if len(row) == 1 else row for row in found]
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of one expensive study stay in one process, so that it is made once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            if "demo" in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group("demo"))
+            elif "published" in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group("published"))
+
+
 @pytest.fixture(scope="session")
-def demo_out(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("data-demo")
-    run_demo(out, parameters=small_demo())
-    return out
+def demo_out(demo) -> Path:
+    return demo.out
 
 
 @pytest.fixture(scope="session")
@@ -56,30 +63,33 @@ def tiny(tmp_path):
         yield opened
 
 
-@pytest.fixture(scope="session")
-def published_data() -> Path:
-    folder = ROOT.parent / "shared/imagenetv2/data"
-    if not folder.is_dir():
-        pytest.skip("the published data are not beside the repository (../shared/imagenetv2)")
-    return folder
-
-
+REVISIONS = ("imagenetv2-a-5", "imagenetv2-a-7", "imagenetv2-a-44", "imagenetv2-b-33", "imagenetv2-dummy-0")
 FEW_MODELS = ("alexnet", "fv_16k", "resnet50")
 
 
 def _wanted(file: Path) -> bool:
-    """All predictions on one test set, those of a few models on the original, and everything else: the rest only takes time."""
-    dataset = file.parent.name
-    few = dataset == "imagenet-validation-original" and file.stem.removesuffix("_model") in FEW_MODELS
-    return file.suffix != ".npy" or dataset == "imagenetv2-a-44" or few
+    """Some revisions, all predictions on one of them and a few on another, and everything else: the rest would only take time."""
+    if file.parent.name in ("datasets", "dataset_reviews"):
+        return file.stem.removesuffix("_review") in REVISIONS
+    few = file.parent.name == "imagenetv2-b-33" and file.stem.removesuffix("_model") in FEW_MODELS
+    return file.suffix != ".npy" or few or file.parent.name == "imagenetv2-a-44"
+
+
+@pytest.fixture(scope="session")
+def published_data(tmp_path_factory) -> Path:
+    """A part of the published data, to be read without retest."""
+    whole, part = ROOT.parent / "shared/imagenetv2/data", tmp_path_factory.mktemp("data-part") / "data"
+    if not whole.is_dir():
+        pytest.skip("the published data are not beside the repository (../shared/imagenetv2)")
+    for file in filter(_wanted, (path for path in whole.rglob("*") if path.is_file())):
+        (part / file.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, part / file.relative_to(whole))
+    return part
 
 
 @pytest.fixture(scope="session")
 def published(published_data, tmp_path_factory):
-    part, folder = tmp_path_factory.mktemp("data-part") / "data", tmp_path_factory.mktemp("data-published")
-    for file in filter(_wanted, (path for path in published_data.rglob("*") if path.is_file())):
-        (part / file.relative_to(published_data)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, part / file.relative_to(published_data))
+    folder = tmp_path_factory.mktemp("data-published")
     with closing(create_study(folder, StudyConfig(study=StudySettings(name="published")))) as opened:
-        import_repository(opened, part, stamp=Stamp("test", "2026-01-01T00:00:00+00:00"))
+        import_repository(opened, published_data, stamp=Stamp("test", "2026-01-01T00:00:00+00:00"))
         yield opened

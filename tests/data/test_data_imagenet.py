@@ -180,6 +180,22 @@ def test_only_the_split_that_is_asked_for_is_read(tiny, tmp_path):
         imagenet.images("train")
 
 
+def test_a_test_split_in_class_folders_has_labels(tiny, tmp_path):
+    put_image(tmp_path / "mine/val" / BIRD / VAL[0], 30)
+    put_image(tmp_path / "mine/test" / MACHINE / "x.jpg", 30)
+    assert ImageNetData(tiny, root=tmp_path / "mine").wnid_of(f"test/{MACHINE}/x.jpg") == MACHINE
+    put_image(tmp_path / "mine/test/n00000000/y.jpg", 30)
+    with pytest.raises(InputError, match="n00000000"):
+        ImageNetData(tiny, root=tmp_path / "mine").images("test")
+
+
+def test_an_empty_test_split_is_an_error(tiny, tmp_path):
+    put_image(tmp_path / "mine/val" / BIRD / VAL[0], 30)
+    (tmp_path / "mine/test").mkdir()
+    with pytest.raises(InputError, match="holds no images"):
+        ImageNetData(tiny, root=tmp_path / "mine").images("test")
+
+
 def test_class_folders_alone_are_the_validation_split(tiny, tmp_path):
     put_image(tmp_path / "mine" / BIRD / VAL[0], 30)
     imagenet = ImageNetData(tiny, root=tmp_path / "mine")

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from retest.data._base import Fresh, StudyView, not_found
-from retest.datasets import ImageFolder
-from retest.datasets.layouts import available_splits
+from retest.datasets.layouts import available_splits, list_split
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo, OriginalImage, Split
 from retest.store import Tables
@@ -204,8 +203,8 @@ class _Folder:
     def listing(self, split: Split) -> dict[str, OriginalImage]:
         if split not in self._listed:
             labels = self._labels_file if split is Split.VAL else None
-            folder = ImageFolder(self._root, split=split, classes=self._classes, labels_file=labels)
-            self._listed[split] = {image.id: image for image in folder.originals()}
+            found = list_split(self._root, split, classes=self._classes, labels_file=labels)
+            self._listed[split] = {image.id: image for image in found}
         return self._listed[split]
 
     def located(self, ids: Iterable[str], known: dict[str, OriginalImage]) -> dict[str, OriginalImage]:

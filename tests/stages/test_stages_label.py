@@ -1,0 +1,238 @@
+"""Planning, publishing, collecting: refusals, failures of the crowd, money, and nothing bought twice whatever happens when."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import stage_studies as tiny
+
+from retest.crowd import HitTask, PublishedHit, SimulatedCrowd
+from retest.errors import InputError, StageError, UsageError
+from retest.records import AssignmentStatus
+from retest.stages import label
+from retest.study import Study
+from retest.testing.database import canonical_dump, differences
+
+
+def plan(study: Study, *, originals: bool = False) -> label.Plan:
+    return label.plan(study, stamp=tiny.STAMP, originals=originals)
+
+
+def submit(study: Study, crowd: SimulatedCrowd, **options: bool) -> label.Submission:
+    return label.submit(study, crowd, stamp=tiny.STAMP, **options)
+
+
+# --------------------------------------------------------------------------------------------------------------- planning
+
+
+def test_planning_before_images_are_stored(study: Study):
+    tiny.find_candidates(study)
+    with pytest.raises(StageError, match=r"18 candidates are not stored yet.*retest download"):
+        plan(study)
+
+
+def test_a_class_without_a_similar_one(tmp_path: Path):
+    tiny.write_benchmark(tmp_path)
+    for part in ("train", "val", "pool"):
+        for wnid in ("dog", "owl"):
+            shutil.rmtree(tmp_path / part / wnid)
+    with closing(tiny.make_study(tmp_path)) as study:
+        tiny.ready_to_label(study)
+        with pytest.raises(StageError, match="class cat: it has no similar class") as caught:
+            plan(study)
+        assert caught.value.remedy
+
+
+def test_too_few_controls_name_the_class(tmp_path: Path):
+    with closing(tiny.make_study(tmp_path, labeling={"negative_controls": 9})) as study:
+        tiny.ready_to_label(study)
+        with pytest.raises(InputError, match=r"class cat: a HIT needs 9 negative controls and there are only 8") as caught:
+            plan(study)
+        assert caught.value.remedy
+        with study.database.read() as tables:
+            assert tables.hits.totals().hits == 0
+
+
+def test_a_look_at_the_plan_stores_nothing(ready: Study):
+    before = canonical_dump(ready)
+    looked = label.plan(ready, stamp=tiny.STAMP, store=False)
+    assert (len(looked.hits), looked.added) == (6, 0)
+    assert differences(before, canonical_dump(ready)) == []
+    assert plan(ready).hits == looked.hits
+
+
+def test_nothing_is_planned_twice_at_any_moment(ready: Study):
+    """Planned, published, collected, counted: the same images are never asked about again."""
+    crowd = tiny.simulated()
+    assert plan(ready).added == 6
+    assert plan(ready).added == 0
+    submit(ready, crowd)
+    assert plan(ready).added == 0
+    label.collect(ready, crowd)
+    assert plan(ready).added == 0  # collected, and not yet counted
+    label.compute_frequencies(ready)
+    assert plan(ready).added == 0
+    with ready.database.read() as tables:
+        assert tables.assignments.count() == 6 * 3
+
+
+def test_answers_that_were_rejected_are_asked_for_again(ready: Study):
+    crowd = tiny.simulated()
+    plan(ready)
+    submit(ready, crowd)
+    label.collect(ready, crowd)
+    with ready.database.read() as tables:
+        hit = next(iter(tables.hits.all()))
+        (first, *_) = tables.assignments.all(hit_uuid=hit.uuid)
+    crowd.reject(first.id, feedback="No image was selected")
+    label.collect(ready, crowd)
+    with ready.database.read() as tables:
+        statuses = Counter(answer.status for answer in tables.assignments.all())
+        others = {image for other in tables.hits.all() if other.uuid != hit.uuid for image in other.images_to_label}
+    assert statuses == {AssignmentStatus.SUBMITTED: 17, AssignmentStatus.REJECTED: 1}
+    (again,) = plan(ready).hits
+    due = set(hit.images_to_label) - others  # those that another page shows as well have answers enough
+    assert 0 < len(due) < 4
+    assert (set(again.images_to_label), again.wnid) == (due, hit.wnid)
+    assert again.uuid != hit.uuid
+
+
+def test_excluded_hits_count_nowhere_and_their_images_are_asked_about_again(ready: Study):
+    tiny.label_all(ready)
+    with ready.database.read() as tables:
+        hit = next(iter(tables.hits.all()))
+        before = {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all()}
+    label.exclude_hits(ready, [hit.uuid], reason="wrong page", stamp=tiny.STAMP)
+    report = label.compute_frequencies(ready)
+    assert report is not None
+    assert label.compute_frequencies(ready) is None
+    with ready.database.read() as tables:
+        after = {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all()}
+        (decision,) = tables.decisions.all(kind="exclude_hit")
+    assert (decision["item"], decision["after"], decision["user"]) == (hit.uuid, "wrong page", "tester")
+    lost = {key: before[key] - after.get(key, 0) for key in before if before[key] != after.get(key, 0)}
+    assert lost == {(image, hit.wnid): 3 for image in hit.images_all}
+    assert {image for new in plan(ready).hits for image in new.images_to_label} >= set(hit.images_to_label) - {
+        image for image, wnid in after if after[image, wnid] >= 3
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------ money
+
+
+def live(study: Study, *, budget: int | None, money: int | None = None) -> tuple[Study, tiny.LiveCrowd]:
+    crowd = tiny.LiveCrowd(tiny.affinity, start_time=tiny.STAMP.time)
+    crowd.money = money
+    settings = dataclasses.replace(study.config.crowd, budget_cents=budget, reward_cents=10)
+    return dataclasses.replace(study, config=dataclasses.replace(study.config, crowd=settings)), crowd
+
+
+@pytest.mark.parametrize(
+    ("budget", "confirmed", "message"),
+    [
+        (None, True, r"\[crowd\] budget_cents: publishing costs money and no budget is set"),
+        (10_000, False, r"6 HITs would cost 2\.16 USD and nobody confirmed.*LIVE"),
+        (215, True, r"\[crowd\] budget_cents: 6 HITs cost 2\.16 USD, the budget is 2\.15 USD"),
+        (0, True, r"the budget is 0\.00 USD"),
+    ],
+)
+def test_no_money_is_spent_without_budget_and_confirmation(ready: Study, budget: int | None, confirmed: bool, message: str):
+    study, crowd = live(ready, budget=budget)
+    plan(study)
+    assert label.waiting_cost_cents(study, crowd) == (6, 216)
+    with pytest.raises(UsageError, match=message) as caught:
+        submit(study, crowd, confirmed_live=confirmed)
+    assert caught.value.remedy
+    assert list(crowd.published()) == []
+
+
+def test_within_the_budget_and_confirmed(ready: Study):
+    study, crowd = live(ready, budget=216)
+    plan(study)
+    done = submit(study, crowd, confirmed_live=True)
+    assert (done.published, done.cost_cents, dict(done.failures)) == (6, 216, {})
+    again = submit(study, crowd)  # nothing waits, so nothing has to be confirmed
+    assert (again.published, again.cost_cents) == (0, 0)
+
+
+# --------------------------------------------------------------------------------------------------- failures of the crowd
+
+
+def test_failures_are_listed_and_only_those_are_tried_again(ready: Study):
+    plan(ready)
+    crowd = tiny.FlakyCrowd({1, 4})
+    first = submit(ready, crowd)
+    failed = [crowd.calls[1], crowd.calls[4]]
+    assert first.published == 4
+    assert set(first.failures) == set(failed)
+    assert all("the service is unavailable" in text for text in first.failures.values())
+    with ready.database.read() as tables:
+        assert [hit.uuid for hit in tables.hits.all(submitted=False)] == failed
+    crowd.calls, crowd.failing = [], {0}
+    second = submit(ready, crowd)
+    assert (crowd.calls, second.published, set(second.failures)) == (failed, 1, {failed[0]})
+    crowd.calls, crowd.failing = [], set()
+    assert submit(ready, crowd).published == 1
+    assert sorted(item.uuid for item in crowd.published()) == sorted(
+        crowd.calls + [failed[1]] + [u for u in _all(ready) if u not in failed]
+    )
+
+
+def _all(study: Study) -> list[str]:
+    with study.database.read() as tables:
+        return [hit.uuid for hit in tables.hits.all()]
+
+
+class _Interrupted(BaseException):
+    pass
+
+
+class _DiesAfterPublishing(SimulatedCrowd):
+    """The process ends right after the back end took a HIT and before the study could note it."""
+
+    die_after = 2
+
+    def publish(self, task: HitTask) -> PublishedHit:
+        made = super().publish(task)
+        self.die_after -= 1
+        if self.die_after == 0:
+            raise _Interrupted
+        return made
+
+
+def test_a_hit_whose_publication_was_not_noted_is_not_published_twice(ready: Study):
+    plan(ready)
+    crowd = _DiesAfterPublishing(tiny.affinity, start_time=tiny.STAMP.time)
+    with pytest.raises(_Interrupted):
+        submit(ready, crowd)
+    assert len(list(crowd.published())) == 2
+    with ready.database.read() as tables:
+        assert tables.hits.totals().submitted == 1
+    assert submit(ready, crowd).published == 5
+    assert sorted(item.uuid for item in crowd.published()) == sorted(_all(ready))
+
+
+def test_collecting_again_adds_nothing_and_follows_the_status(ready: Study):
+    crowd = tiny.simulated()
+    plan(ready)
+    submit(ready, crowd)
+    first = label.collect(ready, crowd)
+    assert (first.new_answers, dict(first.histogram)) == (18, {0: 0, 1: 0, 2: 0, 3: 6})
+    before = canonical_dump(ready, skip=())
+    assert label.collect(ready, crowd).new_answers == 0
+    assert differences(before, canonical_dump(ready, skip=())) == []
+    with ready.database.read() as tables:
+        answer = next(iter(tables.assignments.all()))
+    crowd.reject(answer.id, feedback="Everything was selected")
+    assert dict(label.collect(ready, crowd).histogram) == {0: 0, 1: 0, 2: 1, 3: 5}
+
+
+def test_what_the_crowd_does_not_know_yet_is_no_error(ready: Study):
+    plan(ready)
+    submit(ready, tiny.simulated())
+    assert label.collect(ready, tiny.simulated()).new_answers == 0  # another crowd, without these HITs

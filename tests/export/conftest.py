@@ -66,6 +66,7 @@ def study_folder(tmp_path_factory):
                     "flickr",
                     str(number),
                     f"https://example.org/{number}.jpg",
+                    search_key=f"term {number % 7}",
                     date_taken=f"2013-0{1 + number % 9}-01 10:00:00",
                     license="CC BY 2.0" if number % 3 else None,
                     owner=f'Ann "{number}", Zoë',

@@ -3,10 +3,15 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from retest.stages._common import Stamp
+from retest.stages.images import store_images
+from retest.study import open_study
 
 
 def run(*arguments, cwd=None):
@@ -30,6 +35,14 @@ def benchmark(tmp_path):
     return tmp_path / "s"
 
 
+@pytest.fixture
+def stored(benchmark):
+    """The same with its images stored."""
+    with closing(open_study(benchmark)) as study:
+        store_images(study, lambda _candidate: b"", stamp=Stamp("tester", "2026-01-01T00:00:00+00:00"))
+    return benchmark
+
+
 def test_a_check_with_findings_fails(benchmark):
     done = run("check", "--study", benchmark, "--json")
     assert json.loads(done.stdout)["ok"] is False
@@ -40,3 +53,28 @@ def test_an_incomplete_sample_fails(benchmark):
     done = run("sample", "threshold", "--study", benchmark, "--name", "a-1")
     assert "incomplete" in done.stderr
     assert done.returncode == 1
+
+
+def test_two_studies_in_one_command_are_refused(benchmark, tmp_path):
+    for arguments in (["status", benchmark, "--study", tmp_path / "other"], ["accuracy", benchmark, "--study", benchmark]):
+        done = run(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert "not both" in done.stderr
+
+
+def test_a_fault_in_the_users_models_is_the_users(stored, tmp_path):
+    (tmp_path / "my_models.py").write_text("def load(study):\n    raise ValueError('no weights')\n")
+    (tmp_path / "my_broken.py").write_text("this is no Python\n")
+    for spec, problem in (("my_models:load", "no weights"), ("my_broken:load", "SyntaxError")):
+        done = run("evaluate", "--study", stored, "--dataset", "original", "--models", spec, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"Error: {spec}: ")
+        assert problem in done.stderr
+
+
+def test_a_data_set_that_is_not_there_is_found_before_models_are_loaded(benchmark, tmp_path):
+    (tmp_path / "my_models.py").write_text("def load(study):\n    raise ValueError('loaded too early')\n")
+    done = run("evaluate", "--study", benchmark, "--dataset", "nope", "--models", "my_models:load", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nope" in done.stderr
+    assert "too early" not in done.stderr

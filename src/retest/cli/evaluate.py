@@ -25,7 +25,7 @@ from retest.analysis import (
     read_table_rows,
 )
 from retest.cli._common import bars, json_option, opened, print_json, study_option
-from retest.errors import InputError, UsageError
+from retest.errors import InputError, RetestError, UsageError
 from retest.models import Classifier, read_predictions
 from retest.records import Predictions
 from retest.report import accuracy_json_rows, accuracy_text, fit_text
@@ -46,8 +46,11 @@ def evaluate(study_folder: Path, as_json: bool, datasets: str, models: str) -> N
     Example:
       retest evaluate --study my-study --dataset original,my-a-1 --models retest.demo.models:train_classifiers
     """
+    names = [name.strip() for name in datasets.split(",")]
     with opened(study_folder) as study:
-        counts = stage.evaluate_models(study, [name.strip() for name in datasets.split(",")], _load_models(models, study), progress=bars)
+        for name in names:
+            stage.dataset_images(study, name)  # what is missing shows before models are loaded or trained
+        counts = stage.evaluate_models(study, names, _load_models(models, study), progress=bars)
     if as_json:
         print_json(counts)
         return
@@ -61,14 +64,20 @@ def _load_models(spec: str, study: Study) -> Sequence[Classifier]:
     module, _, function = spec.partition(":")
     if not function:
         raise UsageError(f"{spec!r} names no function", item="--models", remedy="Write MODULE:FUNCTION, such as my_models:load")
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         load = getattr(importlib.import_module(module), function)
+        classifiers = list(load(study))
+    except RetestError:
+        raise
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot be imported ({error})", item=spec, remedy="Check the name and that the module is installed") from error
+    except Exception as error:  # the user's own code: whatever it raises is no fault of ours
+        remedy = "Mend the module; --debug shows where it fails"
+        raise UsageError(f"fails with {type(error).__name__}: {error}", item=spec, remedy=remedy) from error
     finally:
-        sys.path.pop(0)
-    classifiers = list(load(study))
+        sys.path.remove(here)
     for classifier in classifiers:
         if not isinstance(classifier, Classifier):
             raise UsageError(
@@ -91,6 +100,8 @@ def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original:
       retest accuracy --study my-study
       retest accuracy predictions/ --json
     """
+    if study_folder is not None and predictions:
+        raise click.UsageError("Give --study STUDY, or prediction files or folders, not both")
     if study_folder is not None:
         with opened(study_folder) as study:
             loaded = stage.stored_predictions(study)

@@ -71,6 +71,8 @@ def status(folder: Path | None, study_folder: Path | None, as_json: bool) -> Non
     """
     from retest.stages.status import study_status
 
+    if folder is not None and study_folder is not None:
+        raise click.UsageError("Name the study once: retest status STUDY, or --study STUDY, not both")
     chosen = study_folder or folder
     if chosen is None:
         raise click.UsageError("Name the study: retest status STUDY")

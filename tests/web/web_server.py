@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+import httpx
 import numpy as np
+import uvicorn
 from PIL import Image
 
+from retest.cli import main
 from retest.crowd import CrowdParameters
 from retest.labeling import HitParameters
 from retest.sources import FolderSource
 from retest.stages import benchmark, collect, images, label, publish
 from retest.stages._common import Stamp
-from retest.study import BenchmarkSettings, ServeSettings, SourceSettings, StudyConfig, StudySettings, create_study
+from retest.study import BenchmarkSettings, ServeSettings, SourceSettings, StudyConfig, StudySettings, create_study, open_study
+from retest.web import ServerOptions, create_app
 
 STAMP = Stamp("tester", "2026-01-01T00:00:00+00:00")
 CLASSES = ("apple", "banana")
@@ -43,8 +53,10 @@ def make_study(folder: Path, *, assignments: int = 3, per_class: int = 8, images
     similar = folder / "similar.json"
     similar.write_text('{"apple": ["apple", "banana"], "banana": ["banana", "apple"]}')
     info = folder / "classes.json"
-    info.write_text('[{"cid": 0, "wnid": "apple", "synset": ["apple", "pomme"], "gloss": "a round fruit", "wikipedia_pages": []},'
-                    ' {"cid": 1, "wnid": "banana", "synset": ["banana"], "gloss": "a long fruit", "wikipedia_pages": []}]')
+    info.write_text(
+        '[{"cid": 0, "wnid": "apple", "synset": ["apple", "pomme"], "gloss": "a round fruit", "wikipedia_pages": []},'
+        ' {"cid": 1, "wnid": "banana", "synset": ["banana"], "gloss": "a long fruit", "wikipedia_pages": []}]'
+    )
     config = StudyConfig(
         study=StudySettings(name="fruit"),
         benchmark=BenchmarkSettings(
@@ -52,7 +64,11 @@ def make_study(folder: Path, *, assignments: int = 3, per_class: int = 8, images
         ),
         source=SourceSettings(kind="folder", location=str(folder / "pool")),
         labeling=HitParameters(
-            images_to_label=images_to_label, positive_controls=2, negative_controls=2, assignments_per_hit=assignments, min_assignments=assignments
+            images_to_label=images_to_label,
+            positive_controls=2,
+            negative_controls=2,
+            assignments_per_hit=assignments,
+            min_assignments=assignments,
         ),
         crowd=CrowdParameters(contact="lab@example.org"),
         serve=ServeSettings(**(serve or {})),
@@ -73,12 +89,54 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "RETEST_WORKER_KEY": WORKER_KEY, **changes}
 
 
-def retest(*arguments, check: bool = True, stdin: str | None = None, **changes: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, "-m", "retest", *map(str, arguments)], capture_output=True, text=True, env=environment(**changes), input=stdin
-    )
-    assert not check or done.returncode == 0, done.stderr + done.stdout
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def retest(*arguments, check: bool = True, stdin: str = "", **changes: str) -> Done:
+    """The command line in this process: starting a new one takes seconds."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, {"RETEST_WORKER_KEY": WORKER_KEY, **changes}),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = ended.code or 0
+    done = Done(code, out.getvalue(), err.getvalue())
+    assert not check or code == 0, done
     return done
+
+
+class ServeThread:
+    """The application over real HTTP in a thread; starts in milliseconds."""
+
+    def __init__(self, study: Path, **options) -> None:
+        self.study = open_study(study)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        app = create_app(self.study, options=ServerOptions(port=self.port, worker_key=WORKER_KEY.encode(), **options))
+        self.server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        self.socket.close()
+        self.study.close()
 
 
 class ServeProcess:
@@ -97,10 +155,6 @@ class ServeProcess:
         self.wait_until_up()
 
     def wait_until_up(self) -> None:
-        import time
-
-        import httpx
-
         for _ in range(300):
             try:
                 if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:

@@ -62,7 +62,7 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
         participants.close()
         repository.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *requester_routes(repository, options=options, now=now),
             *entry.routes(),
@@ -74,6 +74,8 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
         exception_handlers={TaskRefusedError: _refused, UsageError: _wrong, StoreError: _unavailable, HTTPException: _http},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _health(repository: TaskRepository) -> Callable[[Request], object]:

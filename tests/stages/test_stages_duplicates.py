@@ -1,0 +1,218 @@
+"""Neighbours, reviews and resolution: partial runs, added images, decisions one by one or together."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stage_studies as tiny
+from PIL import Image
+
+from retest.errors import InputError, StageError, StoreError, UsageError
+from retest.records import NeighborReview
+from retest.stages import duplicates, neighbors
+from retest.study import Study
+from retest.testing.database import canonical_dump, differences
+
+
+def lists(study: Study, metric: str = "l2") -> dict[str, tuple]:
+    with study.database.read() as tables:
+        return dict(tables.neighbors.all(metric))
+
+
+def of_names(study: Study, metric: str = "l2") -> dict[str, list[tuple[str, float]]]:
+    """Lists under names that do not depend on the study's folder: paths in the pool."""
+    names = {candidate.id: photo for photo, candidate in tiny.candidates_of(study).items()}
+    return {
+        names[image]: [(names.get(n.reference, n.reference), n.distance) for n in found] for image, found in lists(study, metric).items()
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- neighbours
+
+
+def test_neighbors_before_images(study: Study):
+    with pytest.raises(StageError, match=r"no image is stored yet.*retest download"):
+        neighbors.find_neighbors(study)
+
+
+def test_an_unknown_metric_is_named_before_anything_is_computed(ready: Study):
+    with pytest.raises(UsageError, match="fc7: there is no featuriser of this name"):
+        neighbors.find_neighbors(ready, metrics=["l2", "fc7"])
+    assert lists(ready) == {}
+
+
+@pytest.mark.parametrize("metric", ["l2", "dssim"])
+def test_neighbours_are_those_of_brute_force_whatever_the_blocks(ready: Study, metric: str):
+    parameters = dataclasses.replace(ready.config.neighbors, metrics=(metric,), ssim_window=5)
+    found = []
+    for query_block, reference_block in ((4, 8), (1000, 1000), (1, 5)):
+        cut = dataclasses.replace(parameters, query_block=query_block, reference_block=reference_block)
+        study = dataclasses.replace(ready, config=dataclasses.replace(ready.config, neighbors=cut))
+        neighbors.find_neighbors(study)
+        found.append(lists(study, metric))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 18
+    assert all(len(neighbors_of) == 5 for neighbors_of in found[0].values())
+    if metric == "l2":
+        with ready.database.read() as tables:
+            stored = list(tables.variants.all("scaled_16"))
+        pixels = {v.image_id: np.asarray(Image.open(ready.folder / "blobs" / v.blob_key).convert("RGB"), np.int64) for v in stored}
+        for image, neighbors_of in found[0].items():
+            distances = sorted((float(((pixels[image] - other) ** 2).sum()), name) for name, other in pixels.items())
+            assert [(n.distance, n.reference) for n in neighbors_of] == distances[:5]
+
+
+def test_a_second_run_computes_nothing(ready: Study):
+    (first,) = neighbors.find_neighbors(ready)
+    before = canonical_dump(ready, skip=())
+    (again,) = neighbors.find_neighbors(ready)
+    assert first.computed == first.items > 4
+    assert again == dataclasses.replace(first, computed=0)
+    assert differences(before, canonical_dump(ready, skip=())) == []
+
+
+def test_other_parameters_never_reuse_what_was_found(ready: Study):
+    (first,) = neighbors.find_neighbors(ready)
+    deeper = dataclasses.replace(ready.config.neighbors, k=7)
+    (second,) = neighbors.find_neighbors(dataclasses.replace(ready, config=dataclasses.replace(ready.config, neighbors=deeper)))
+    assert second.computed == second.items == first.items
+    assert {len(found) for found in lists(ready).values()} == {7}
+
+
+@pytest.mark.parametrize("allow", [0, 1, 7])
+def test_an_interrupted_search_goes_on_where_it_stopped(ready: Study, allow: int):
+    breaking = dataclasses.replace(ready, blobs=tiny.BreakingBlobs(ready.blobs, allow=allow, error=StoreError("no space", item="x")))
+    with pytest.raises(StoreError, match="no space"):
+        neighbors.find_neighbors(breaking)
+    assert lists(ready) == {}
+    (rest,) = neighbors.find_neighbors(ready)
+    assert rest.computed == rest.items - allow
+    assert len(lists(ready)) == 18
+
+
+def test_added_images_cost_only_their_pairs_and_give_what_a_fresh_study_finds(study: Study, tmp_path: Path):
+    rng = random.Random(5)
+    names = sorted(path.relative_to(tmp_path / "pool").as_posix() for path in (tmp_path / "pool").rglob("*.png"))
+    late = rng.sample(names, 7)
+    for name in late:
+        (tmp_path / "pool" / name).rename(tmp_path / name.replace("/", "-"))
+    tiny.ready_to_label(study)
+    (first,) = neighbors.find_neighbors(study)
+    for name in late:
+        (tmp_path / name.replace("/", "-")).rename(tmp_path / "pool" / name)
+    tiny.ready_to_label(study)
+    (second,) = neighbors.find_neighbors(study)
+    assert first.candidates == 11
+    assert second.candidates == 18
+    assert 0 < second.computed < second.items
+    with closing(tiny.make_study(tmp_path / "fresh")) as fresh:
+        tiny.ready_to_label(fresh)
+        neighbors.find_neighbors(fresh)
+        assert of_names(fresh) == of_names(study)
+
+
+def test_a_changed_picture_is_compared_anew(ready: Study):
+    """Work is keyed by content: the same id with other pixels is another question."""
+    neighbors.find_neighbors(ready)
+    image = tiny.candidates_of(ready)["cat/00.png"].id
+    with ready.database.write() as tables:
+        old = tables.variants.get([image], "scaled_16")[image]
+        other = tables.variants.get(["val/owl/00.png"], "scaled_16")["val/owl/00.png"]
+        tables.variants.put([dataclasses.replace(other, image_id=image)])
+    (counts,) = neighbors.find_neighbors(ready)
+    assert counts.computed > 0
+    assert old.sha256 != other.sha256
+    nearest = lists(ready)[image]
+    assert {n.reference for n in nearest if n.distance == 0} == {image, "val/owl/00.png"}
+
+
+# ---------------------------------------------------------------------------------------------------------------- reviews
+
+
+def _reviews(study: Study) -> list[NeighborReview]:
+    """Decisions in two metrics that disagree: what one marks, the other may not."""
+    first = sorted(candidate.id for candidate in tiny.candidates_of(study).values())
+    rng = random.Random(3)
+    made = []
+    for candidate in first[:6]:
+        references = rng.sample([*first, "val/cat/00.png", "val/dog/00.png"], 4)
+        for metric in ("l2", "dssim"):
+            near = tuple(reference for reference in references if rng.random() < 0.4)
+            made.append(NeighborReview(candidate, metric, tuple(references), near, f"reviewer of {metric}", tiny.STAMP.time))
+    return made
+
+
+def pairs(study: Study) -> list[tuple[str, str]]:
+    with study.database.read() as tables:
+        return tables.pairs.all()
+
+
+def test_reviews_one_by_one_or_together_give_the_same(tmp_path: Path):
+    outcomes = []
+    for name, in_one_call in (("one by one", False), ("together", True)):
+        with closing(tiny.make_study(tmp_path / name)) as study:
+            tiny.find_candidates(study)
+            # ids do not depend on the folder
+            reviews = _reviews(study)
+            for block in [reviews] if in_one_call else [[review] for review in reviews]:
+                duplicates.record_reviews(study, block, stamp=tiny.STAMP)
+            outcomes.append((pairs(study), canonical_dump(study, places={str(tmp_path / name): "OUT"})))
+            marked = {(r.candidate_id, reference) for r in reviews for reference in r.near_duplicates}
+            assert set(pairs(study)) == marked
+    assert outcomes[0][0] == outcomes[1][0] != []
+    assert differences(outcomes[0][1], outcomes[1][1]) == []
+
+
+def test_a_decision_can_be_taken_back_and_its_history_stays(study: Study):
+    tiny.find_candidates(study)
+    candidate = min(c.id for c in tiny.candidates_of(study).values())
+
+    def decide(metric: str, *near: str) -> None:
+        review = NeighborReview(candidate, metric, ("val/cat/00.png", "val/cat/01.png"), near, "someone", tiny.STAMP.time)
+        duplicates.record_reviews(study, [review], stamp=tiny.STAMP)
+
+    decide("l2", "val/cat/00.png", "val/cat/01.png")
+    decide("dssim", "val/cat/00.png")
+    decide("l2", "val/cat/01.png")  # 00 is still marked in dssim
+    assert pairs(study) == [(candidate, "val/cat/00.png"), (candidate, "val/cat/01.png")]
+    decide("dssim")
+    assert pairs(study) == [(candidate, "val/cat/01.png")]
+    decide("l2")
+    assert pairs(study) == []
+    with study.database.read() as tables:
+        history = tables.decisions.all(kind="near_duplicate_review")
+    assert [entry["before"] for entry in history] == [[], [], [], ["val/cat/00.png"], ["val/cat/01.png"]]
+    assert [len(entry["after"]["near_duplicates"]) for entry in history] == [2, 1, 1, 0, 0]
+
+
+def test_the_queue_empties_and_fills_again_when_the_target_grows(complete: Study):
+    assert duplicates.queue(complete).items == ()
+    wider = duplicates.queue(complete, thresholds={"l2": 1e12})
+    assert len(wider.items) == 18
+    assert all(len(item.neighbors) == 4 for item in wider.items)  # five, of which one is the candidate itself
+    assert (wider.candidates, wider.reviewed_candidates) == (18, 0)
+
+
+def test_resolution_follows_new_pairs_and_does_nothing_without(complete: Study):
+    before = canonical_dump(complete, skip=())
+    assert duplicates.resolve_duplicates(complete) == []
+    assert differences(before, canonical_dump(complete, skip=())) == []
+    cats = sorted(c.id for photo, c in tiny.candidates_of(complete).items() if photo.startswith("cat/"))
+    with complete.database.write() as tables:
+        tables.pairs.add([(cats[0], "val/cat/00.png"), (cats[1], cats[2])], user="someone", time=tiny.STAMP.time)
+    resolved = {r.candidate_id: r for r in duplicates.resolve_duplicates(complete)}
+    assert set(resolved) == set(cats[:3])
+    assert resolved[cats[0]].near_duplicate
+    assert sorted(resolved[cat].near_duplicate for cat in cats[1:3]) == [False, True]
+    with complete.database.write() as tables:
+        tables.pairs.add_overrides(cats[1:3], user="someone", time=tiny.STAMP.time)
+    with pytest.raises(InputError, match="override") as caught:
+        duplicates.resolve_duplicates(complete)
+    assert caught.value.remedy
+    with complete.database.read() as tables:  # the last good resolution stays
+        assert set(tables.pairs.resolutions()) == set(cats[:3])

@@ -18,7 +18,9 @@ _MAX_ASSIGNMENTS = 1_000_000
 class CostParameters:
     """Prices and pace. The defaults are Mechanical Turk's last published fees and the published study's reward."""
 
-    reward_cents: int = field(default=10, metadata={"help": "paid to an annotator for one page, in cents", "derived_from": "crowd.reward_cents"})
+    reward_cents: int = field(
+        default=10, metadata={"help": "paid to an annotator for one page, in cents", "derived_from": "crowd.reward_cents"}
+    )
     fee_percent: int = field(default=20, metadata={"help": "the platform's fee in percent of the reward; 0 on your own server"})
     many_assignments_fee_percent: int = field(default=20, metadata={"help": "further fee in percent for pages with many annotators"})
     many_assignments: int = field(default=10, metadata={"help": "annotators per page from which the further fee is due"})

@@ -22,7 +22,13 @@ from retest.study import Study
 @study_option
 @json_option
 @click.option("--key-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Flickr key file: JSON [key, secret].")
-def search(study_folder: Path, as_json: bool, key_file: Path | None) -> None:
+@click.option(
+    "--export",
+    "export_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Do not search: write the candidates found so far to this file, in the form of the published search results.",
+)
+def search(study_folder: Path, as_json: bool, key_file: Path | None, export_file: Path | None) -> None:
     """Find candidates in the study's source; stopped and started again it asks for no page twice.
 
     Keys come from the environment (FLICKR_API_KEY and FLICKR_API_SECRET, OPENVERSE_TOKEN, RETEST_CONTACT) and are never stored.
@@ -30,7 +36,11 @@ def search(study_folder: Path, as_json: bool, key_file: Path | None) -> None:
     \b
     Example:
       retest search --study my-study
+      retest search --study my-study --export candidates.json
     """
+    if export_file is not None:
+        _export(study_folder, export_file, as_json=as_json)
+        return
     with opened(study_folder) as study:
         source = collect_stage.study_source(study, environment=os.environ, key_file=key_file)
         try:
@@ -46,6 +56,15 @@ def search(study_folder: Path, as_json: bool, key_file: Path | None) -> None:
     if counts.empty_classes:
         shown = ", ".join(counts.empty_classes[:10])
         click.echo(f"Warning: {len(counts.empty_classes)} classes have no candidate: {shown}", err=True)
+
+
+def _export(study_folder: Path, path: Path, *, as_json: bool) -> None:
+    with opened(study_folder) as study:
+        records = collect_stage.export_candidates(study, path)
+    if as_json:
+        print_json({"file": path, "records": records})
+    else:
+        click.echo(f"{records} records in {path}")
 
 
 @click.command()

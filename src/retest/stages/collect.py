@@ -6,16 +6,21 @@ twice and loses none.
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from retest.errors import StageError
+from retest.errors import StageError, StoreError
 from retest.records import ClassInfo
-from retest.sources import Page, Query, Source, identify, open_source, photo_ids_by_source, read_hand_terms
+from retest.sources import Page, Query, Source, identify, open_source, photo_ids_by_source, published_record, read_hand_terms
 from retest.stages._common import Progress, Stamp, silent
-from retest.store import SearchState
+from retest.store import SearchState, Tables
 from retest.study import Study
 
 
@@ -72,6 +77,48 @@ def search(study: Study, source: Source, *, stamp: Stamp, progress: Progress = s
     with study.database.read() as tables:
         found = tables.candidates.count_by_class()
     return SearchCounts(totals["queries"], totals["pages"], totals["new"], totals["occurrences"], dict(skipped), _without(classes, found))
+
+
+def export_candidates(study: Study, path: Path) -> int:
+    """Write all candidates as one published search-result file and return the number of records.
+
+    What was found again follows as further records of its candidate, as in the published files. A study whose source is a table with
+    this file as its location finds the same candidates under the same ids. The file appears when it is whole.
+
+    Raises:
+        StageError: there is nothing to write.
+        StoreError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    number = 0
+    try:
+        with study.database.read() as tables, temporary.open("w", encoding="utf-8") as file:
+            for record in _published_records(tables):
+                file.write("[\n" if number == 0 else ",\n")
+                file.write(json.dumps(record, ensure_ascii=False))
+                number += 1
+            file.write("\n]\n")
+        if not number:
+            raise StageError("the study has no candidates yet", item="candidates", remedy="Run: retest search --study STUDY")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot be written ({error.strerror})", item=str(path), remedy="Check the path and the free space.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return number
+
+
+def _published_records(tables: Tables) -> Iterator[dict[str, Any]]:
+    for candidate in tables.candidates.all():
+        if candidate.source != "reference":  # known only because other data mention it: nobody found it
+            yield published_record(candidate)
+    again = tables.candidates.all_occurrences()
+    while page := list(islice(again, 500)):
+        first = tables.candidates.get(found.candidate_id for found in page)
+        for found in page:
+            if found.candidate_id in first:
+                yield published_record(replace(first[found.candidate_id], wnid=found.wnid, search_key=found.search_key))
 
 
 def _without(classes: list[ClassInfo], found: Mapping[str, int]) -> tuple[str, ...]:

@@ -54,9 +54,7 @@ class InputError(RetestError):
 class ImageError(InputError):
     """Bytes that cannot be used as an image. ``reason`` is the short code stored with the exclusion."""
 
-    def __init__(
-        self, problem: str, *, item: str | None = None, remedy: str | None = None, reason: str = "not_an_image"
-    ) -> None:
+    def __init__(self, problem: str, *, item: str | None = None, remedy: str | None = None, reason: str = "not_an_image") -> None:
         self.reason = reason
         super().__init__(problem, item=item, remedy=remedy)
 

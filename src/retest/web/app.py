@@ -69,6 +69,7 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
             *TaskPages(desk, participants, options).routes(),
             *image_routes(study.blobs),
             Route("/health", _health(repository), methods=["GET"]),
+            Route("/favicon.ico", _no_icon, methods=["GET"]),
         ],
         middleware=[Middleware(GuardMiddleware, hostnames=options.hostnames)],
         exception_handlers={TaskRefusedError: _refused, UsageError: _wrong, StoreError: _unavailable, HTTPException: _http},
@@ -92,6 +93,10 @@ def _health(repository: TaskRepository) -> Callable[[Request], object]:
         return JSONResponse({"status": "ok"})
 
     return health
+
+
+async def _no_icon(request: Request) -> Response:
+    return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

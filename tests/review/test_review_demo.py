@@ -7,6 +7,7 @@ import pytest
 from retest.demo import DigitsParameters
 from retest.demo.digits import write_digits
 from retest.errors import ConflictError
+from retest.study import write_atomic
 
 SMALL = DigitsParameters(train=4, val=3, pool=6, exact_copies=2, near_copies=2, wrong_class=1, ambiguous=1, broken=1)
 
@@ -35,3 +36,10 @@ def test_a_killed_preparation_ends_with_the_same_files(tmp_path):
     again = write_digits(tmp_path / "b", SMALL)
     assert again.planted == whole.planted
     assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_no_file_lies_in_the_pool_for_a_moment_only(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("retest.demo.digits.write_atomic", lambda path, data: (written.append(path), write_atomic(path, data)))
+    write_digits(tmp_path, SMALL)
+    assert sorted(written) == sorted(path for path in tmp_path.rglob("*") if path.is_file())

@@ -82,10 +82,14 @@ def write_digits(folder: Path, parameters: DigitsParameters) -> DigitsBenchmark:
     images = _load()
     split = _split(images, parameters)
     _write_class_info(folder, split["train"])
-    for part, root in (("train", "original/train"), ("val", "original/val"), ("pool", "pool")):
+    for part in ("train", "val"):
         for digit, number, image in split[part]:
-            _write(folder / root / str(digit) / f"{number:04d}.png", _png(image))
-    planted = tuple(_plant(folder, split, parameters))
+            _write(folder / "original" / part / str(digit) / f"{number:04d}.png", _png(image))
+    # The pool is made in memory first: a file that lay there for a moment only could be found by another run's search.
+    pool = {f"{digit}/{number:04d}.png": _png(image) for digit, number, image in split["pool"]}
+    planted = tuple(_plant(pool, split, parameters))
+    for file, data in pool.items():
+        _write(folder / "pool" / file, data)
     record = {"parameters": asdict(parameters), "planted": [asdict(entry) for entry in planted]}
     write_atomic(done, json.dumps(record, indent=1).encode())
     return DigitsBenchmark(folder, planted)
@@ -139,7 +143,8 @@ def _write_class_info(folder: Path, train: list[_Item]) -> None:
     _write(folder / "original/similar_classes.json", json.dumps(similar, indent=1).encode())
 
 
-def _plant(folder: Path, split: dict[str, list[_Item]], parameters: DigitsParameters) -> Iterator[Planted]:
+def _plant(files: dict[str, bytes], split: dict[str, list[_Item]], parameters: DigitsParameters) -> Iterator[Planted]:
+    """Change the pool's ``files`` (path -> bytes) and tell what was planted."""
     rng = random.Random(parameters.seed + 1)
     sources = [(f"val/{d}/{n:04d}.png", d, image) for d, n, image in split["val"]]
     sources += [(f"train/{d}/{n:04d}.png", d, image) for d, n, image in split["train"]]
@@ -156,25 +161,25 @@ def _plant(folder: Path, split: dict[str, list[_Item]], parameters: DigitsParame
             data = alter(image)
             suffix = "jpg" if data.startswith(b"\xff\xd8") else "png"
             file = f"{digit}/planted-{next(serial):04d}.{suffix}"
-            _write(folder / "pool" / file, data)
+            files[file] = data
             yield Planted(file, label, name)
     for _ in range(parameters.wrong_class):
         # Moved, not copied: a wrongly labelled photo is a photo of its own.
         name, digit, image = pool.pop()
-        (folder / "pool" / name).unlink()
+        del files[name]
         file = f"{(digit + rng.randrange(1, 10)) % 10}/planted-{next(serial):04d}.png"
-        _write(folder / "pool" / file, _png(image))
+        files[file] = _png(image)
         yield Planted(file, "wrong class")
     for _ in range(parameters.ambiguous):
         name, digit, image = pool.pop()
         other = rng.choice([entry for entry in split["pool"] if entry[0] != digit])
-        (folder / "pool" / name).unlink()
+        del files[name]
         file = f"{digit}/planted-{next(serial):04d}.png"
-        _write(folder / "pool" / file, _png(Image.blend(image, other[2], 0.5)))
+        files[file] = _png(Image.blend(image, other[2], 0.5))
         yield Planted(file, "ambiguous")
     for index in range(parameters.broken):
         file = f"{index}/planted-{next(serial):04d}.jpg"
-        _write(folder / "pool" / file, _BROKEN[index % len(_BROKEN)](pool.pop()[2]))
+        files[file] = _BROKEN[index % len(_BROKEN)](pool.pop()[2])
         yield Planted(file, "broken file")
 
 

@@ -22,7 +22,7 @@ def blocks(language):
 
 
 def test_every_command_and_example_runs(study_folder, tmp_path, monkeypatch):
-    datasets = [pytest.importorskip(name) for name in ("datasets", "webdataset", "mlcroissant")][0]
+    datasets, _, _ = (pytest.importorskip(name) for name in ("datasets", "webdataset", "mlcroissant"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     spec = importlib.util.spec_from_file_location("export_layout_tree", ROOT / "tests/datasets/layout_tree.py")
     layout_tree = importlib.util.module_from_spec(spec)

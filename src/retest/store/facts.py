@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from retest.store import schema
 from retest.store.rows import TableGroup
 
 _T = schema.candidates
+_BLOCK = 5000
 
 
 class FactTable(TableGroup):
@@ -40,20 +41,20 @@ class FactTable(TableGroup):
         equal: dict[tuple[float | None, ...], dict[str, float]] = {}  # most candidates are reviewed to the end, so they share one
         result: dict[str, dict[str, float]] = {}
         for row in rows:
-            key = row[1:]
+            key = tuple(row[1:])
             if (found := equal.get(key)) is None:
                 found = {metric: value for metric, value in zip(metrics, key, strict=True) if value is not None}
                 equal[key] = found
             result[row[0]] = found
         return result
 
-    def _plain(self, query: sa.Select[Any], column: sa.Column[Any] | None = None, ids: Iterable[str] = ()) -> Iterator[tuple[Any, ...]]:
-        """Rows as plain tuples, block by block: a quarter of a million of them feel what a row costs."""
-        if column is None:
-            for block in self._connection.execution_options(yield_per=5000).execute(query).partitions():
-                yield from map(tuple, block)
-        else:
-            yield from map(tuple, self._by_ids(query, column, ids))
+    def _plain(self, query: sa.Select[Any], column: sa.Column[Any] | None = None, ids: Iterable[str] = ()) -> Iterator[Sequence[Any]]:
+        """Rows block by block: a quarter of a million of them feel what asking for each costs."""
+        if column is not None:
+            yield from cast("Iterator[Sequence[Any]]", self._by_ids(query, column, ids))
+            return
+        for block in self._connection.execution_options(yield_per=_BLOCK).execute(query).partitions():
+            yield from cast("Sequence[Sequence[Any]]", block)
 
     def originals(self, split: Split) -> Iterator[OriginalFacts]:
         """Every original image of a split that has a class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import networkx
@@ -13,7 +14,7 @@ from data_tiny import BIRD, MACHINE, PAIRS, TIME, VAL, answer, candidate, hit
 
 from retest.data import NearDuplicateData
 from retest.errors import InputError, NotFoundError
-from retest.records import AssignmentStatus, Neighbor
+from retest.records import AssignmentStatus, Exclusion, Neighbor
 from retest.stages.duplicates import resolve_duplicates, stats
 
 
@@ -106,6 +107,28 @@ def test_frequencies_of_excluded_hits_and_rejected_answers_decide_nothing(tiny, 
     with tiny.database.write() as tables:
         tables.hits.exclude(["h6"], "spam")
     assert duplicates.resolution("d2").reason == f"kept: only class {BIRD}, no selection frequency"
+
+
+def test_good_candidates_outside_the_component_decide_too(tiny, duplicates):
+    assert duplicates.resolution("c1").reason.startswith(f"kept: smallest class {BIRD}")
+    with tiny.database.write() as tables:  # the bird gets two more good candidates, one more than the machine has; a third is excluded
+        tables.candidates.add([candidate("d1", BIRD), candidate("d2", BIRD), candidate("d3", BIRD), candidate("d4", MACHINE)])
+        tables.hits.add([hit("h6", BIRD, ("d1", "d2", "d3", "d4"))], assignments=10)
+        tables.assignments.add([answer("e1", "h6", "ann", AssignmentStatus.APPROVED, "d1", "d2", "d3", "d4")])
+        tables.exclusions.add([Exclusion("d3", "drawing", "", "me", TIME)])
+    assert duplicates.resolution("c6").reason == f"kept: smallest class {MACHINE}, frequency 1"
+    assert duplicates.resolutions()["c6"] == duplicates.resolution("c6")
+    with tiny.database.write() as tables:
+        tables.exclusions.add([Exclusion("d2", "drawing", "", "me", TIME)])  # two good ones each: the smaller wnid
+    assert duplicates.resolution("c1").reason == f"kept: smallest class {BIRD}, frequency 0.75"
+    assert duplicates.resolutions()["c1"] == duplicates.resolution("c1")
+
+
+def test_candidates_without_photo_id_share_no_photo(tiny, duplicates):
+    with tiny.database.write() as tables:
+        tables.candidates.add(replace(candidate(name, BIRD), photo_id="") for name in ("d1", "d2"))
+    assert duplicates.component("d1") is None
+    assert len(duplicates.components()) == 3
 
 
 def test_neighbors(duplicates):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from retest.errors import UsageError
 from retest.neighbors import l2, nearest_l2
@@ -170,11 +171,16 @@ def test_larger_distances_than_int32():
     assert found.distances.tolist() == [[0.0, 65025.0 * 256 * 256 * 3 / 2, 65025.0 * 256 * 256 * 3]]
 
 
+def callable_from_python(helper):
+    return njit(helper.py_func)
+
+
 @pytest.mark.parametrize("shape", [(256, 256), (64, 200), (130, 67), (20, 20), (5, 3), (320, 384)])
 def test_bounds_hold(shape):
     """Codes bound the distance from below and above, for pairs at every distance up to black and white."""
     from retest.neighbors import _l2_kernels as kernels
 
+    within, lower, upper = (callable_from_python(helper) for helper in (kernels._within, kernels._lower, kernels._upper))
     rng = np.random.default_rng(11)
     y, x = np.mgrid[: shape[0], : shape[1]]
     images = [np.zeros((*shape, 3)), np.full((*shape, 3), 255), rng.integers(0, 256, (*shape, 3)), 255 * rng.integers(0, 2, (*shape, 3))]
@@ -184,14 +190,16 @@ def test_bounds_hold(shape):
     scheme = Scheme.of(*shape)
     codes = encode(flat, np.arange(len(flat)), scheme)
     fine, middle = scheme.fine, scheme.middle
+    middle_strip, fine_strip = middle.strip_rows * middle.length, fine.strip_rows * fine.length
     setup = kernels.Setup(
         2.0**-23 * codes.longest,
         middle.step,
         middle.slack,
-        middle.strip_rows,
+        middle_strip,
         fine.step,
         fine.slack,
-        fine.strip_rows,
+        fine_strip,
+        fine.length,
         fine.columns,
         scheme.strip_pixels,
     )
@@ -199,18 +207,17 @@ def test_bounds_hold(shape):
     for i in range(len(flat)):
         for j in range(len(flat)):
             distance = int(((flat[i].astype(np.int64) - flat[j]) ** 2).sum())
-            code = kernels._within(codes.fine[i], codes.fine[j], fine.strip_rows, 2**62)
+            code = within(codes.fine[i], codes.fine[j], fine_strip, 2**62)
             assert code >= 0
-            assert kernels._lower(code, setup) <= distance <= kernels._upper(code, codes.fine[i], codes.fine[j], setup)
-            coarse = kernels._within(codes.middle[i], codes.middle[j], middle.strip_rows, 2**62)
+            assert lower(code, setup) <= distance <= upper(code, codes.fine[i], codes.fine[j], setup)
+            coarse = within(codes.middle[i], codes.middle[j], middle_strip, 2**62)
             assert np.sqrt(coarse) * middle.step - 2 * middle.slack <= np.sqrt(distance) * (1 + 1e-12)
             rough = float(codes.rough_norms[i]) + float(codes.rough_norms[j]) - 2 * float(products[i, j])
             assert rough <= (np.sqrt(distance) + 2 * setup.rough_slack) ** 2 * (1 + 1e-12) + 1
-            remaining = np.empty(-(-fine.rows // fine.strip_rows) + 1, np.int64)
-            kernels._remaining(codes.fine[i], codes.fine[j], setup, remaining)
-            for s, bound in enumerate(remaining):
+            for s in range(-(-fine.rows // fine.strip_rows)):
+                rest = within(codes.fine[i, s * fine_strip :], codes.fine[j, s * fine_strip :], fine_strip, 2**62)
                 part = slice(s * scheme.strip_pixels, None)
-                assert bound <= int(((flat[i, part].astype(np.int64) - flat[j, part]) ** 2).sum())
+                assert lower(rest, setup) <= int(((flat[i, part].astype(np.int64) - flat[j, part]) ** 2).sum())
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (64, 200), (7, 4000), (130, 67), (1, 1), (640, 512)])
@@ -222,7 +229,7 @@ def test_codes_are_close_to_the_numbers_they_stand_for(shape):
     codes = encode(l2._flat(image[None]), np.arange(1), scheme)
     for layout, code in ((scheme.fine, codes.fine[0]), (scheme.middle, codes.middle[0])):
         numbers = numbers_by_definition(image, layout)
-        assert np.linalg.norm(code * layout.step - numbers) <= layout.slack
+        assert np.linalg.norm(code * layout.step - numbers.ravel()) <= layout.slack
         assert np.abs(code).max() <= 8000
     numbers = numbers_by_definition(image, scheme.rough)
     full = scheme.rough.width // (2 * scheme.rough.side)

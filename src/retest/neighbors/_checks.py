@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import InputError, UsageError
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 def check_images(name: str, images: NDArray[np.uint8]) -> None:
@@ -30,23 +32,24 @@ def check_image_pair(queries: NDArray[np.uint8], references: NDArray[np.uint8]) 
         )
 
 
-def read_only(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def read_only(array: NDArray[Number]) -> NDArray[Number]:
     """A contiguous read-only view (a copy where need be); always of one type, so that kernels compile once."""
-    view = np.asarray(np.ascontiguousarray(images)).view()
+    view = np.asarray(np.ascontiguousarray(array)).view()
     view.flags.writeable = False
     return view
 
 
 def check_features(name: str, features: NDArray[np.float32]) -> None:
-    """Require finite float32 (n, d)."""
+    """Require float32 (n, d)."""
     if not isinstance(features, np.ndarray) or features.dtype != np.float32 or features.ndim != 2:
         raise UsageError(f"{_describe(features)} is not a table of features", item=name, remedy="Give float32 (n, d).")
-    for start in range(0, len(features), 4096):
-        finite = np.isfinite(features[start : start + 4096]).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                "the features are not finite", item=f"{name}[{start + int(np.argmin(finite))}]", remedy="Check the featuriser's input."
-            )
+
+
+def check_finite(name: str, squared_norms: NDArray[np.float64]) -> None:
+    """Require that the lengths of the features are finite: they are, in float64, exactly when all features are."""
+    finite = np.isfinite(squared_norms)
+    if not finite.all():
+        raise InputError("the features are not finite", item=f"{name}[{int(np.argmin(finite))}]", remedy="Check the featuriser's input.")
 
 
 def check_k(k: int) -> None:

@@ -10,41 +10,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.neighbors._jit import kernel
+from retest.neighbors._jit import helper, kernel
 from retest.neighbors._simd import load, maximum, minimum, multiply_add, pair_products, splat, store, to_float64
 
 _LANES = 8
 
 
 @kernel
-def to_lanes(
-    images: NDArray[np.uint8], places: NDArray[np.int64], side: int, planes: NDArray[np.int32], squares: NDArray[np.int32]
-) -> None:
-    """Sums over blocks of ``side`` pixels of up to eight images (n, h, w, 3); the last image fills the remaining lanes.
+def to_lanes(image: NDArray[np.uint8], lane: int, planes: NDArray[np.int32]) -> None:
+    """Put an image (h * w * 3,) into one lane of (3, h * w, 8)."""
+    for c in range(3):
+        plane = planes[c]
+        for pixel in range(plane.shape[0]):
+            plane[pixel, lane] = image[3 * pixel + c]
 
-    ``planes`` is (3, h // side, w // side, 8). With blocks of more than one pixel, ``squares`` of the same shape receives
-    the sums of squares of the pixels.
-    """
-    _, rows, columns, _ = planes.shape
-    for lane in range(_LANES):
-        image = images[places[min(lane, places.size - 1)]]
-        if side == 1:
-            for y in range(rows):
-                for x in range(columns):
-                    for c in range(3):
-                        planes[c, y, x, lane] = image[y, x, c]
-            continue
-        for row in range(rows):
-            for column in range(columns):
-                for c in range(3):
-                    total, total_squares = np.int32(0), np.int32(0)
-                    for y in range(row * side, (row + 1) * side):
-                        for x in range(column * side, (column + 1) * side):
-                            value = np.int32(image[y, x, c])
-                            total += value
-                            total_squares += value * value
-                    planes[c, row, column, lane] = total
-                    squares[c, row, column, lane] = total_squares
+
+@kernel
+def blocks_to_lanes(image: NDArray[np.uint8], side: int, lane: int, planes: NDArray[np.int32], squares: NDArray[np.int32]) -> None:
+    """Sums of the pixels of an image (h, w, 3), and of their squares, over blocks, into one lane of (3, h // side, w // side, 8)."""
+    for c in range(3):
+        for row in range(planes.shape[1]):
+            for column in range(planes.shape[2]):
+                total, total_squares = np.int32(0), np.int32(0)
+                for y in range(row * side, (row + 1) * side):
+                    for x in range(column * side, (column + 1) * side):
+                        value = np.int32(image[y, x, c])
+                        total += value
+                        total_squares += value * value
+                planes[c, row, column, lane] = total
+                squares[c, row, column, lane] = total_squares
 
 
 @kernel
@@ -83,7 +77,7 @@ def pair_rows(planes: NDArray[np.int32], window: int, out: NDArray[np.int32]) ->
                     out[i, c, y, x] = planes[i, c, y, x] - old * np.int32(65536)
 
 
-@kernel
+@helper
 def _next_row(planes: Any, squares: Any, y: Any, window: Any, columns: Any, out: Any) -> None:
     """Move the windows of eight images down to end at row ``y``: their sums and sums of squares into ``out``.
 
@@ -119,7 +113,7 @@ def _next_row(planes: Any, squares: Any, y: Any, window: Any, columns: Any, out:
         total_squares = total_squares - load(column_squares, at)
 
 
-@kernel
+@helper
 def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
     """From window sums s and sums of squares q of one image row: s, s² + c1 and n·q + (c2 - s²)."""
     pixels, c1, c2 = splat(constants[0]), splat(constants[1]), splat(constants[2])
@@ -132,13 +126,13 @@ def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
         store(to_variances, at, multiply_add(pixels, to_float64(load(squares, at)), c2 - square))
 
 
-@kernel
+@helper
 def _pair_row(new: Any, old: Any, out: Any) -> None:
     for at in range(0, new.size, _LANES):
         store(out, at, load(new, at) + load(old, at) * splat(np.int32(65536)))
 
 
-@kernel
+@helper
 def _add_column(columns: Any, at: Any, pairs_a: Any, pairs_b: Any) -> Any:
     """Move the sum of products in one column of the window down by a row."""
     column = load(columns, at) + pair_products(pairs_b, splat(pairs_a))
@@ -146,7 +140,7 @@ def _add_column(columns: Any, at: Any, pairs_a: Any, pairs_b: Any) -> Any:
     return column
 
 
-@kernel
+@helper
 def _ratio(products: Any, scale: Any, c1: Any, c2: Any, a: Any, x: Any, sums_b: Any, means_b: Any, variances_b: Any) -> Any:
     """A quarter of SSIM in one window, from sums of products and the statistics of both sides."""
     means = sums_b * splat(a[0, x])
@@ -154,7 +148,7 @@ def _ratio(products: Any, scale: Any, c1: Any, c2: Any, a: Any, x: Any, sums_b: 
     return (means + c1) * covariance / ((means_b + splat(a[1, x])) * (variances_b + splat(a[2, x])))
 
 
-@kernel
+@helper
 def _ssim_row(
     pairs_a: Any, next_pairs_a: Any, a: Any, next_a: Any, pairs_b: Any, b: Any, columns: Any, next_columns: Any, setup: Any
 ) -> Any:
@@ -293,7 +287,7 @@ def window_extremes(planes: NDArray[np.int32], window: int, cell: int, out: NDAr
                 out[side, at, lane] = np.sqrt(out[side, at, lane] / (pixels * (pixels - 1.0)))
 
 
-@kernel
+@helper
 def _closest(low_a: Any, high_a: Any, low_b: Any, high_b: Any) -> Any:
     """The closest two numbers of two intervals, the smaller first; twice the same where they meet."""
     below = minimum(high_a, high_b)

@@ -1,33 +1,116 @@
-"""Compiled loops of the feature metric."""
+"""Compiled loops of the feature metric; features.py derives the bounds."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.neighbors._jit import kernel
+from retest.neighbors._jit import helper, kernel
+from retest.neighbors._simd import load, multiply_add, splat, store
+
+_LANES = 8
+_STEP = 4 * _LANES
 
 
-@kernel
-def squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Squared Euclidean distance in float64; sixteen running sums in a fixed order, so equal on every machine."""
-    sums = np.zeros(16, np.float64)
-    full = a.size - a.size % 16
-    for start in range(0, full, 16):
-        for lane in range(16):
-            difference = np.float64(a[start + lane]) - np.float64(b[start + lane])
-            sums[lane] += difference * difference
-    for lane in range(a.size - full):
-        difference = np.float64(a[full + lane]) - np.float64(b[full + lane])
-        sums[lane] += difference * difference
+@helper
+def _squared_distance(a: Any, b: Any, lanes: Any) -> Any:
+    """In float64, as 32 sums of every 32nd term, added in a fixed order: equal on every machine."""
+    one, two, three, four = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    whole = a.size // _STEP * _STEP
+    for at in range(0, whole, _STEP):
+        difference = load(a, at) - load(b, at)
+        one = multiply_add(difference, difference, one)
+        difference = load(a, at + _LANES) - load(b, at + _LANES)
+        two = multiply_add(difference, difference, two)
+        difference = load(a, at + 2 * _LANES) - load(b, at + 2 * _LANES)
+        three = multiply_add(difference, difference, three)
+        difference = load(a, at + 3 * _LANES) - load(b, at + 3 * _LANES)
+        four = multiply_add(difference, difference, four)
+    store(lanes, 0, (one + two) + (three + four))
     total = 0.0
-    for lane in range(16):
-        total += sums[lane]
+    for lane in range(_LANES):
+        total += lanes[lane]
+    for at in range(whole, a.size):
+        rest = np.float64(a[at]) - np.float64(b[at])
+        total += rest * rest
     return total
 
 
+@helper
+def _insert(keys: Any, places: Any, count: Any, key: Any, place: Any) -> Any:
+    """Insert into arrays sorted by (key, place), dropping the largest when they are full; the new count."""
+    at = count
+    if count == keys.size:
+        at -= 1
+        if key > keys[at] or (key == keys[at] and place > places[at]):
+            return count
+    while at > 0 and (keys[at - 1] > key or (keys[at - 1] == key and places[at - 1] > place)):
+        keys[at] = keys[at - 1]
+        places[at] = places[at - 1]
+        at -= 1
+    keys[at] = key
+    places[at] = place
+    return min(count + 1, keys.size)
+
+
 @kernel
-def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32], chosen: NDArray[np.int64], out: NDArray[np.float64]) -> None:
-    """Distances of one vector to the chosen rows of ``b``."""
-    for i in range(chosen.size):
-        out[i] = squared_distance(a, b[chosen[i]])
+def search_rows(
+    products: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    references: NDArray[np.float32],
+    places: NDArray[np.int64],
+    norms_a: NDArray[np.float64],
+    norms_b: NDArray[np.float64],
+    setup: NDArray[np.float64],
+    best: NDArray[np.float64],
+    best_places: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> int:
+    """Bring the k best of every query up to date with one block of references; the number of distances computed.
+
+    Args:
+        products: float32 (q, n), scaled inner products.
+        queries: float32 (q, d).
+        references: float32 (r, d), all of them.
+        places: int64 (n,), places of the block's references, ascending, above all places searched before.
+        norms_a: float64 (q,), squared lengths.
+        norms_b: float64 (n,), squared lengths of the block's references.
+        setup: what a product counts, the relative and the absolute slack of the bounds.
+        best: float64 (q, k), distances found so far, ascending, filled up to ``counts``.
+        best_places: int64 (q, k), their places.
+        counts: int64 (q,).
+    """
+    n, k = products.shape[1], best.shape[1]
+    scale, above, below, absolute = 2.0 * setup[0], 1.0 + setup[1], 1.0 - setup[1], setup[2]
+    upper, upper_places, lanes = np.empty(k, np.float64), np.empty(k, np.int64), np.empty(_LANES, np.float64)
+    computed = 0
+    for i in range(products.shape[0]):
+        row = products[i]
+        most, least = norms_a[i] * above + absolute, norms_a[i] * below - absolute
+        count = counts[i]
+        for at in range(count):
+            upper[at] = best[i, at]
+            upper_places[at] = best_places[i, at]
+        limit = upper[k - 1] if count == k else np.inf
+        for j in range(n):
+            bound = most + norms_b[j] * above - scale * np.float64(row[j])
+            if bound < limit:
+                count = _insert(upper, upper_places, count, bound, places[j])
+                if count == k:
+                    limit = upper[k - 1]
+        for j in range(n):
+            if least + norms_b[j] * below - scale * np.float64(row[j]) <= limit:
+                computed += 1
+                distance = _squared_distance(queries[i], references[places[j]], lanes)
+                counts[i] = _insert(best[i], best_places[i], counts[i], distance, places[j])
+    return computed
+
+
+@kernel
+def squared_norms(vectors: NDArray[np.float32], out: NDArray[np.float64]) -> None:
+    """Squared lengths in float64, of which the largest finite float32 is far from the limit."""
+    lanes, nothing = np.empty(_LANES, np.float64), np.zeros(vectors.shape[1], np.float32)
+    for i in range(out.size):
+        out[i] = _squared_distance(vectors[i], nothing, lanes)

@@ -21,7 +21,16 @@ def kernel(function: F) -> F:
     The compiled code is cached beside the module, or in the user's cache folder where the package is read-only
     (``NUMBA_CACHE_DIR`` chooses another one), or not at all where neither can be written.
     """
+    return _compile(function)
+
+
+def helper(function: F) -> F:
+    """The same for a part of a kernel, which Python cannot call: that halves the time to compile it."""
+    return _compile(function, no_cpython_wrapper=True)
+
+
+def _compile(function: F, **options: bool) -> F:
     try:
-        return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+        return cast(F, njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function))
     except RuntimeError:  # numba's way of saying that no cache folder can be written
-        return cast(F, njit(nogil=True, error_model="numpy")(function))
+        return cast(F, njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function))

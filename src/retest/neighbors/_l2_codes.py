@@ -78,6 +78,11 @@ class Layout:
         return 6 * (self.width // (2 * self.side)) + self.columns
 
     @property
+    def numbers(self) -> int:
+        """Numbers per image."""
+        return self.rows * self.length
+
+    @property
     def strip_rows(self) -> int:
         """Rows of cells per strip."""
         return -(-self.rows // self.strips)
@@ -92,7 +97,7 @@ class Layout:
     @property
     def slack(self) -> float:
         """Largest distance between an image's numbers and its code times the step."""
-        return self.step / 2.0 * math.sqrt(self.rows * self.length) * (1.0 + 1e-6)
+        return self.step / 2.0 * math.sqrt(self.numbers) * (1.0 + 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,8 @@ class Codes:
     Attributes:
         rough: float32 (n, numbers).
         rough_norms: float32 (n,), squared lengths of the rough codes less the slack of the matrix product.
-        middle: int16 (n, rows of cells, numbers per row).
-        fine: int16 (n, rows of cells, numbers per row).
+        middle: int16 (n, numbers).
+        fine: int16 (n, numbers).
         longest: largest length of a rough code.
     """
 
@@ -138,27 +143,16 @@ def encode(images: NDArray[np.uint8], positions: NDArray[np.int64], scheme: Sche
     """Codes of the images uint8 (n, h * w * 3) at ``positions``, in that order."""
     from retest.neighbors import _l2_encoding  # imports numba, which costs a third of a second
 
-    count = positions.size
-    rough = np.empty((count, scheme.rough.rows, scheme.rough.length), np.float32)
-    middle = np.empty((count, scheme.middle.rows, scheme.middle.length), np.int16)
-    fine = np.empty((count, scheme.fine.rows, scheme.fine.length), np.int16)
-    norms = np.empty(count, np.float64)
+    count, (m, middle_length, fine_length) = positions.size, (layout.numbers for layout in (scheme.rough, scheme.middle, scheme.fine))
+    rough, norms = np.empty((count, m), np.float32), np.empty(count, np.float64)
+    middle, fine = np.empty((count, middle_length), np.int16), np.empty((count, fine_length), np.int16)
+    shape = (scheme.fine.height, scheme.fine.width, scheme.fine.side)
+    steps = (scheme.middle.step, scheme.fine.step)
 
     def encode_part(part: slice) -> None:
-        _l2_encoding.encode(
-            images,
-            positions[part],
-            scheme.fine.width,
-            scheme.fine.side,
-            (scheme.middle.step, scheme.fine.step),
-            rough[part],
-            middle[part],
-            fine[part],
-            norms[part],
-        )
+        _l2_encoding.encode(images, positions[part], shape, steps, rough[part], middle[part], fine[part], norms[part])
 
     _threads.run(encode_part, _threads.cut(count, _AT_ONCE), threads=threads)
-    m = scheme.rough.rows * scheme.rough.length
     gamma = m * _FLOAT32_UNIT / (1.0 - m * _FLOAT32_UNIT)
     lower_norms = (norms * (1.0 - gamma - 4.0 * _FLOAT32_UNIT)).astype(np.float32)
-    return Codes(rough.reshape(count, m), lower_norms, middle, fine, math.sqrt(float(norms.max(initial=0.0))))
+    return Codes(rough, lower_norms, middle, fine, math.sqrt(float(norms.max(initial=0.0))))

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.neighbors._jit import kernel
+from retest.neighbors._jit import helper, kernel
 
 
-@kernel
-def _block_sums(image: Any, side: Any, sums: Any, energy: Any, column: Any, squares: Any) -> None:
-    """Channel sums (rows, columns, 3) of whole blocks and energies of all cells of an image (h, w * 3)."""
-    height, width = image.shape
+@helper
+def _block_sums(image: Any, height: Any, side: Any, sums: Any, energy: Any, column: Any, squares: Any) -> None:
+    """Channel sums (rows, columns, 3) of whole blocks and energies of all cells of an image (h * w * 3,)."""
+    width = column.size
     for cell_y in range(energy.shape[0]):
         squares[:] = 0
         for half in range(2):
@@ -21,7 +21,7 @@ def _block_sums(image: Any, side: Any, sums: Any, energy: Any, column: Any, squa
             last = min(first + side, height)
             column[:] = 0
             for y in range(first, last):
-                row = image[y]
+                row = image[y * width : (y + 1) * width]
                 for x in range(width):
                     value = np.int32(row[x])
                     column[x] += value
@@ -45,7 +45,7 @@ def _block_sums(image: Any, side: Any, sums: Any, energy: Any, column: Any, squa
             energy[cell_y, cell_x] = cell
 
 
-@kernel
+@helper
 def _halve(sums: Any, energy: Any, blocks: Any, cells: Any) -> None:
     """The same for blocks and cells of twice the side, in place, in the first rows and columns."""
     for y in range(blocks[0] // 2):
@@ -64,16 +64,17 @@ def _halve(sums: Any, energy: Any, blocks: Any, cells: Any) -> None:
             energy[y, x] = total
 
 
-@kernel
+@helper
 def _numbers(sums: Any, energy: Any, blocks: Any, cells: Any, side: Any, grey: Any, out: Any) -> None:
-    """φ of _l2_codes.py into (rows of cells, numbers), Y less that of a grey image."""
+    """φ of _l2_codes.py, row of cells by row of cells, Y less that of a grey image."""
     rows, columns = cells
     full_rows, full = blocks[0] // 2, blocks[1] // 2
     y_scale, u_scale, v_scale = np.sqrt(3.0) * side, np.sqrt(2.0) * 2 * side, np.sqrt(6.0) * 2 * side
     y_shift = grey * y_scale
     whole = np.float64(24 * side * side)
+    length = 6 * full + columns
     for cell_y in range(rows):
-        row = out[cell_y]
+        row = out[cell_y * length : (cell_y + 1) * length]
         row[: 6 * full] = 0.0
         for cell_x in range(columns):
             left = 24 * side * side * energy[cell_y, cell_x]
@@ -95,48 +96,44 @@ def _numbers(sums: Any, energy: Any, blocks: Any, cells: Any, side: Any, grey: A
             row[6 * full + cell_x] = np.sqrt(left / whole)
 
 
-@kernel
+@helper
 def _round(numbers: Any, step: Any, out: Any) -> None:
-    for y in range(out.shape[0]):
-        row, target = numbers[y], out[y]
-        for x in range(target.size):
-            target[x] = np.int16(np.rint(row[x] / step))
+    for x in range(out.size):
+        out[x] = np.int16(np.rint(numbers[x] / step))
 
 
 @kernel
 def encode(
     images: NDArray[np.uint8],
     positions: NDArray[np.int64],
-    width: int,
-    side: int,
+    shape: tuple[int, int, int],
     steps: tuple[float, float],
     rough: NDArray[np.float32],
     middle: NDArray[np.int16],
     fine: NDArray[np.int16],
     norms: NDArray[np.float64],
 ) -> None:
-    """Codes of the images (n, h * w * 3) at ``positions``, and squared lengths of the rough codes."""
-    height = images.shape[1] // (3 * width)
-    whole, over = (height // side, width // side), (fine.shape[1], (width + 2 * side - 1) // (2 * side))
-    sums = np.zeros((whole[0], whole[1], 3), np.int64)
-    energy = np.zeros(over, np.int64)
+    """Codes of the images (n, h * w * 3) at ``positions``, and squared lengths of the rough codes.
+
+    ``shape`` is height, width and the side of the finest blocks, ``steps`` the units of the middle and the fine codes.
+    """
+    height, width, side = shape
+    whole, over = (height // side, width // side), ((height - 1) // (2 * side) + 1, (width - 1) // (2 * side) + 1)
+    sums, energy = np.zeros((whole[0], whole[1], 3), np.int64), np.zeros(over, np.int64)
     column, squares = np.empty(3 * width, np.int32), np.empty(3 * width, np.int32)
-    numbers = np.empty((fine.shape[1], fine.shape[2]), np.float64)
+    numbers = np.empty(fine.shape[1], np.float64)
     for i in range(positions.size):
-        _block_sums(images[positions[i]].reshape(height, 3 * width), side, sums, energy, column, squares)
-        _numbers(sums, energy, whole, over, side, 0.0, numbers)
-        _round(numbers, steps[1], fine[i])
+        _block_sums(images[positions[i]], height, side, sums, energy, column, squares)
         blocks, cells = whole, over
-        for level in range(1, 3):
-            _halve(sums, energy, blocks, cells)
-            blocks, cells = (blocks[0] // 2, blocks[1] // 2), ((cells[0] + 1) // 2, (cells[1] + 1) // 2)
+        for level in range(3):
+            if level > 0:
+                _halve(sums, energy, blocks, cells)
+                blocks, cells = (blocks[0] // 2, blocks[1] // 2), ((cells[0] + 1) // 2, (cells[1] + 1) // 2)
             _numbers(sums, energy, blocks, cells, side << level, 127.5 * (level // 2), numbers)
-            if level == 1:
-                _round(numbers, steps[0], middle[i])
-        length = 0.0
-        for y in range(rough.shape[1]):
-            for x in range(rough.shape[2]):
-                value = np.float32(numbers[y, x])
-                rough[i, y, x] = value
-                length += np.float64(value) * np.float64(value)
-        norms[i] = length
+            if level < 2:
+                _round(numbers, steps[1 - level], fine[i] if level == 0 else middle[i])
+        norms[i] = 0.0
+        for x in range(rough.shape[1]):
+            value = np.float32(numbers[x])
+            rough[i, x] = value
+            norms[i] += np.float64(value) * np.float64(value)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.neighbors._jit import kernel
+from retest.neighbors._jit import helper, kernel
 
 
 class Coded(NamedTuple):
@@ -17,8 +17,8 @@ class Coded(NamedTuple):
         images: uint8 (m, h * w * 3), read-only.
         places: int64 (n,), where in ``images`` each coded image is.
         rough_norms: float32 (n,), squared lengths of the rough codes, less the slack of the matrix product.
-        middle: int16 (n, rows of cells, numbers).
-        fine: int16 (n, rows of cells, numbers); the residual norms stand last in each row.
+        middle: int16 (n, numbers).
+        fine: int16 (n, numbers).
     """
 
     images: NDArray[np.uint8]
@@ -29,47 +29,38 @@ class Coded(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What the bounds need to know; see ``_l2_codes.Layout``."""
+    """What the bounds need to know; see ``_l2_codes.Layout``. Strips are counted in numbers of the code."""
 
     rough_slack: float
     middle_step: float
     middle_slack: float
-    middle_rows: int
+    middle_strip: int
     fine_step: float
     fine_slack: float
-    fine_rows: int
-    norms: int
-    strip_pixels: int
+    fine_strip: int
+    row_length: int
+    row_norms: int
+    pixel_strip: int
 
 
 class State(NamedTuple):
-    """A group of queries during the scan of a block.
+    """A group of queries during the search of a block.
 
     Attributes:
-        upper: int64 (g, k), smallest upper bounds of squared distances, ascending, filled up to ``counts``.
-        upper_places: int64 (g, k), of which references.
-        counts: int64 (g,).
-        limits: int64 (g,), squared distance beyond which a reference cannot be among the k nearest.
-        rough: float64 (g,), the limit for rough codes.
-        middle: int64 (g,), for middle codes.
-        fine: int64 (g,), for fine codes.
-        sizes: int64 (g,), number of candidates.
-        found: int64 (g, n), candidates.
-        bounds: int64 (g, n), lower bounds of their squared distances.
+        rough: float64 (g,), largest rough distance that may belong to a neighbour.
+        numbers: int64 (g, 5): how many upper bounds are known, the squared distance beyond which a reference cannot be among
+            the k nearest, what that means for middle and for fine codes, how many candidates there are.
+        upper: int64 (g, 2, k): smallest upper bounds of squared distances, ascending; the places of their references.
+        found: int64 (g, 2, n): candidates; lower bounds of their squared distances.
     """
 
-    upper: NDArray[np.int64]
-    upper_places: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    limits: NDArray[np.int64]
     rough: NDArray[np.float64]
-    middle: NDArray[np.int64]
-    fine: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    upper: NDArray[np.int64]
     found: NDArray[np.int64]
-    bounds: NDArray[np.int64]
 
 
+_KNOWN, _LIMIT, _MIDDLE, _FINE, _SIZE = range(5)
 _INFINITY = np.iinfo(np.int64).max
 _LARGEST = np.finfo(np.float64).max  # a limit that everything passes but infinity, which marks a reference as done
 _LARGEST_ROUND = 1024
@@ -77,7 +68,7 @@ _CACHED_REFERENCES = 16  # their codes and those of a group of queries fit into 
 _SUM_LENGTH = 32768  # squares are at most 255**2, so that many of them fit into int32
 
 
-@kernel
+@helper
 def _squared_difference(a: Any, b: Any) -> Any:
     total = np.int64(0)
     for start in range(0, a.size, _SUM_LENGTH):
@@ -90,7 +81,7 @@ def _squared_difference(a: Any, b: Any) -> Any:
     return total
 
 
-@kernel
+@helper
 def _code_distance(a: Any, b: Any) -> Any:
     """Squared distance of one strip of codes; _l2_codes.py shows that it fits into int32."""
     total = np.int32(0)
@@ -100,7 +91,18 @@ def _code_distance(a: Any, b: Any) -> Any:
     return np.int64(total)
 
 
-@kernel
+@helper
+def _within(a: Any, b: Any, strip: Any, limit: Any) -> Any:
+    """Squared code distance of two images, strip by strip, or -1 once it exceeds ``limit``."""
+    total = np.int64(0)
+    for start in range(0, a.size, strip):
+        total += _code_distance(a[start : start + strip], b[start : start + strip])
+        if total > limit:
+            return np.int64(-1)
+    return total
+
+
+@helper
 def _insert(keys: Any, places: Any, count: Any, key: Any, place: Any) -> Any:
     """Insert into arrays sorted by (key, place), dropping the largest when they are full; the new count."""
     at = count
@@ -117,7 +119,7 @@ def _insert(keys: Any, places: Any, count: Any, key: Any, place: Any) -> Any:
     return min(count + 1, keys.size)
 
 
-@kernel
+@helper
 def _sift_down(keys: Any, order: Any, size: Any, at: Any) -> None:
     item = order[at]
     while True:
@@ -133,46 +135,18 @@ def _sift_down(keys: Any, order: Any, size: Any, at: Any) -> None:
     order[at] = item
 
 
-@kernel
-def _start(products: Any, norms: Any, keys: Any, places: Any) -> None:
-    """The references with the smallest rough distances, where a search begins."""
-    count = 0
-    for j in range(products.size):
-        key = np.float64(norms[j]) - 2.0 * np.float64(products[j])
-        if count < keys.size or key < keys[count - 1]:
-            count = _insert(keys, places, count, key, j)
-
-
-@kernel
-def _set_limits(state: Any, g: Any, setup: Any, rough_norm: Any) -> None:
-    """Beyond these, the rough, middle and fine codes prove that a pair is farther than the k-th smallest upper bound."""
-    k = state.upper.shape[1]
-    if state.counts[g] < k:
-        state.limits[g], state.rough[g], state.middle[g], state.fine[g] = _INFINITY, _LARGEST, _INFINITY, _INFINITY
-        return
-    state.limits[g] = state.upper[g, k - 1]
-    root = np.sqrt(np.float64(state.limits[g]))
-    rough = root + 2.0 * setup.rough_slack
-    middle = (root + 2.0 * setup.middle_slack) / setup.middle_step
-    fine = (root + 2.0 * setup.fine_slack) / setup.fine_step
-    state.rough[g] = rough * rough * (1.0 + 1e-12) + 1.0 - np.float64(rough_norm)
-    state.middle[g] = np.int64(middle * middle * (1.0 + 1e-12)) + 1
-    state.fine[g] = np.int64(fine * fine * (1.0 + 1e-12)) + 1
-
-
-@kernel
+@helper
 def _lower(code: Any, setup: Any) -> Any:
     """A lower bound of the squared pixel distance where the squared fine code distance is ``code``."""
     root = max(np.sqrt(np.float64(code)) * setup.fine_step - 2.0 * setup.fine_slack, 0.0)
     return np.int64(root * root * (1.0 - 1e-12))
 
 
-@kernel
+@helper
 def _upper(code: Any, a: Any, b: Any, setup: Any) -> Any:
     """An upper bound of it: as the lower one, with residuals that point apart."""
-    first = a.shape[1] - setup.norms
-    for y in range(a.shape[0]):
-        left, right = a[y, first:], b[y, first:]
+    for end in range(setup.row_length, a.size + 1, setup.row_length):
+        left, right = a[end - setup.row_norms : end], b[end - setup.row_norms : end]
         part = np.int32(0)
         for x in range(left.size):
             part = np.int32(part + np.int32(np.int32(left[x]) * np.int32(right[x])))
@@ -181,101 +155,86 @@ def _upper(code: Any, a: Any, b: Any, setup: Any) -> Any:
     return np.int64(root * root * (1.0 + 1e-12)) + 1
 
 
-@kernel
-def _within(a: Any, b: Any, rows: Any, limit: Any) -> Any:
-    """Squared code distance of two images, strip by strip, or -1 once it exceeds ``limit``."""
-    total = np.int64(0)
-    length = rows * a.shape[1]
-    left, right = a.reshape(a.size), b.reshape(b.size)
-    for start in range(0, left.size, length):
-        total += _code_distance(left[start : start + length], right[start : start + length])
-        if total > limit:
-            return np.int64(-1)
-    return total
+@helper
+def _set_limits(state: Any, g: Any, setup: Any, rough_norm: Any) -> None:
+    """Set what the codes of a neighbour can be at most, from the k-th smallest upper bound."""
+    numbers, upper = state.numbers[g], state.upper[g, 0]
+    if numbers[_KNOWN] < upper.size:
+        state.rough[g], numbers[_LIMIT], numbers[_MIDDLE], numbers[_FINE] = _LARGEST, _INFINITY, _INFINITY, _INFINITY
+        return
+    numbers[_LIMIT] = upper[upper.size - 1]
+    root = np.sqrt(np.float64(numbers[_LIMIT]))
+    rough = root + 2.0 * setup.rough_slack
+    middle = (root + 2.0 * setup.middle_slack) / setup.middle_step
+    fine = (root + 2.0 * setup.fine_slack) / setup.fine_step
+    state.rough[g] = rough * rough * (1.0 + 1e-12) + 1.0 - np.float64(rough_norm)
+    numbers[_MIDDLE] = np.int64(middle * middle * (1.0 + 1e-12)) + 1
+    numbers[_FINE] = np.int64(fine * fine * (1.0 + 1e-12)) + 1
 
 
-@kernel
-def _remaining(a: Any, b: Any, setup: Any, out: Any) -> None:
-    """Lower bounds of the squared pixel distance in the strips from each on; the last entry is 0."""
-    length = setup.fine_rows * a.shape[1]
-    left, right = a.reshape(a.size), b.reshape(b.size)
-    total = np.int64(0)
-    out[out.size - 1] = 0
-    for s in range(out.size - 2, -1, -1):
-        part = slice(s * length, (s + 1) * length)
-        total += _code_distance(left[part], right[part])
-        out[s] = _lower(total, setup)
-
-
-@kernel
+@helper
 def _consider(i: Any, g: Any, j: Any, a: Any, b: Any, setup: Any, state: Any, work: Any) -> None:
     """Make reference ``j`` a candidate of query ``i`` unless its codes rule it out."""
+    numbers, found, upper = state.numbers[g], state.found[g], state.upper[g]
     work[0] += 1
-    if _within(a.middle[i], b.middle[j], setup.middle_rows, state.middle[g]) < 0:
+    if _within(a.middle[i], b.middle[j], setup.middle_strip, numbers[_MIDDLE]) < 0:
         return
     work[1] += 1
-    code = _within(a.fine[i], b.fine[j], setup.fine_rows, state.fine[g])
+    code = _within(a.fine[i], b.fine[j], setup.fine_strip, numbers[_FINE])
     if code < 0:
         return
-    at = state.sizes[g]
-    state.found[g, at] = j
-    state.bounds[g, at] = _lower(code, setup)
-    state.sizes[g] = at + 1
-    upper = _upper(code, a.fine[i], b.fine[j], setup)
-    state.counts[g] = _insert(state.upper[g], state.upper_places[g], state.counts[g], upper, b.places[j])
-    if upper < state.limits[g]:
+    found[0, numbers[_SIZE]] = j
+    found[1, numbers[_SIZE]] = _lower(code, setup)
+    numbers[_SIZE] += 1
+    bound = _upper(code, a.fine[i], b.fine[j], setup)
+    numbers[_KNOWN] = _insert(upper[0], upper[1], numbers[_KNOWN], bound, b.places[j])
+    if bound < numbers[_LIMIT]:
         _set_limits(state, g, setup, a.rough_norms[i])
 
 
-@kernel
-def _scan(first: Any, last: Any, products: Any, a: Any, b: Any, setup: Any, state: Any, start: Any, work: Any) -> None:
-    """Collect the candidates of the queries from ``first`` to ``last``, a few references at a time for all of them.
-
-    ``products`` is used up.
-    """
-    for i in range(first, last):
-        g = i - first
-        state.sizes[g] = 0
-        _set_limits(state, g, setup, a.rough_norms[i])
-        if state.counts[g] < state.upper.shape[1]:
-            _start(products[i], b.rough_norms, start[0], start[1])
-            for j in start[1]:
-                _consider(i, g, j, a, b, setup, state, work)
-                products[i, j] = -np.inf
-    for from_j in range(0, products.shape[1], _CACHED_REFERENCES):
-        to_j = min(from_j + _CACHED_REFERENCES, products.shape[1])
-        for i in range(first, last):
-            g = i - first
-            for j in range(from_j, to_j):
-                if np.float64(b.rough_norms[j]) - 2.0 * np.float64(products[i, j]) <= state.rough[g]:
-                    _consider(i, g, j, a, b, setup, state, work)
+@helper
+def _begin(i: Any, g: Any, products: Any, a: Any, b: Any, setup: Any, state: Any, start: Any, work: Any) -> None:
+    """Set the first limit of a query, where none is known, from the references with the smallest rough distances."""
+    state.numbers[g, _SIZE] = 0
+    _set_limits(state, g, setup, a.rough_norms[i])
+    if state.numbers[g, _KNOWN] == state.upper.shape[2]:
+        return
+    count = 0
+    for j in range(products.size):
+        key = np.int64(np.float64(b.rough_norms[j]) - 2.0 * np.float64(products[j]))
+        if count < start.shape[1] or key < start[0, count - 1]:
+            count = _insert(start[0], start[1], count, key, j)
+    for j in start[1]:
+        _consider(i, g, j, a, b, setup, state, work)
+        products[j] = -np.inf
 
 
-@kernel
+@helper
 def _next_pairs(state: Any, order: Any, most: Any, pairs: Any) -> Any:
     """Take up to ``most`` candidates of every query, lowest bound first, while the bound allows; the number taken."""
     total = 0
     for g in range(order.shape[0]):
-        bounds, heap = state.bounds[g], order[g]
+        numbers, bounds, heap = state.numbers[g], state.found[g, 1], order[g]
         for _ in range(most):
-            if state.sizes[g] == 0 or bounds[heap[0]] > state.limits[g]:
-                state.sizes[g] = 0
+            if numbers[_SIZE] == 0 or bounds[heap[0]] > numbers[_LIMIT]:
+                numbers[_SIZE] = 0
                 break
             pairs[total, 0] = g
-            pairs[total, 1] = state.found[g, heap[0]]
+            pairs[total, 1] = state.found[g, 0, heap[0]]
             total += 1
-            state.sizes[g] -= 1
-            heap[0] = heap[state.sizes[g]]
-            _sift_down(bounds, heap, state.sizes[g], 0)
+            numbers[_SIZE] -= 1
+            heap[0] = heap[numbers[_SIZE]]
+            _sift_down(bounds, heap, numbers[_SIZE], 0)
     return total
 
 
-@kernel
-def _by_reference(pairs: Any, count: Any, head: Any, link: Any, sequence: Any) -> None:
+@helper
+def _by_reference(pairs: Any, count: Any, head: Any, sequence: Any) -> None:
     """The order of the pairs by reference, so that each is read from memory once."""
-    head[:] = -1
+    for j in range(head.size):
+        head[j] = -1
     for p in range(count):
-        link[p] = head[pairs[p, 1]]
+        pairs[p, 2] = head[pairs[p, 1]]
         head[pairs[p, 1]] = p
     at = 0
     for j in range(head.size):
@@ -283,94 +242,105 @@ def _by_reference(pairs: Any, count: Any, head: Any, link: Any, sequence: Any) -
         while p >= 0:
             sequence[at] = p
             at += 1
-            p = link[p]
+            p = pairs[p, 2]
 
 
-@kernel
+@helper
 def _exact(i: Any, j: Any, a: Any, b: Any, setup: Any, limit: Any, remaining: Any) -> Any:
-    """Squared pixel distance, or -1 once it is sure to exceed ``limit``."""
-    _remaining(a.fine[i], b.fine[j], setup, remaining)
-    left, right = a.images[a.places[i]], b.images[b.places[j]]
+    """Squared pixel distance, or -1 once it is sure to exceed ``limit``; ``remaining`` is room for the bounds of strips."""
+    fine_a, fine_b, strip = a.fine[i], b.fine[j], setup.fine_strip
+    code = np.int64(0)
+    for s in range(remaining.size - 1, -1, -1):
+        remaining[s] = _lower(code, setup)
+        code += _code_distance(fine_a[s * strip : (s + 1) * strip], fine_b[s * strip : (s + 1) * strip])
+    left, right, strip = a.images[a.places[i]], b.images[b.places[j]], setup.pixel_strip
     total = np.int64(0)
-    for s in range(remaining.size - 1):
-        part = slice(s * setup.strip_pixels, (s + 1) * setup.strip_pixels)
-        total += _squared_difference(left[part], right[part])
-        if total + remaining[s + 1] > limit:
+    for s in range(remaining.size):
+        total += _squared_difference(left[s * strip : (s + 1) * strip], right[s * strip : (s + 1) * strip])
+        if total + remaining[s] > limit:
             return np.int64(-1)
     return total
 
 
 @kernel
-def search_rows(
-    products: NDArray[np.float32],
+def scan(
+    first: int, last: int, products: NDArray[np.float32], a: Coded, b: Coded, setup: Setup, state: State, work: NDArray[np.int64]
+) -> None:
+    """Collect the candidates of the queries from ``first`` to ``last``, a few references at a time for all of them.
+
+    Args:
+        first: a query.
+        last: the one behind the last.
+        products: float32 (q, r), inner products of the rough codes; used up.
+        a: the queries.
+        b: the references; their places ascend and are above all places searched before.
+        setup: steps, slacks and sizes.
+        state: of the group; ``upper`` holds the distances found so far.
+        work: int64 (4,), counts of pairs that reach the middle, fine and exact stage, and that were computed to the end.
+    """
+    n, k = products.shape[1], state.upper.shape[2]
+    start = np.empty((2, min(n, k + 32)), np.int64)
+    for i in range(first, last):
+        _begin(i, i - first, products[i], a, b, setup, state, start, work)
+    for from_j in range(0, n, _CACHED_REFERENCES):
+        for i in range(first, last):
+            limit, row = state.rough[i - first], products[i]
+            for j in range(from_j, min(from_j + _CACHED_REFERENCES, n)):
+                if np.float64(b.rough_norms[j]) - 2.0 * np.float64(row[j]) <= limit:
+                    _consider(i, i - first, j, a, b, setup, state, work)
+                    limit = state.rough[i - first]
+
+
+@kernel
+def compare(
+    first: int,
+    last: int,
     a: Coded,
     b: Coded,
     setup: Setup,
-    group: int,
+    state: State,
     best: NDArray[np.int64],
     best_places: NDArray[np.int64],
     counts: NDArray[np.int64],
     work: NDArray[np.int64],
 ) -> None:
-    """Bring the k best of every query up to date with one block of references.
+    """Compare the candidates of a group pixel by pixel and bring the k best of its queries up to date.
 
     Args:
-        products: float32 (q, r), inner products of the rough codes; used up.
+        first: a query.
+        last: the one behind the last.
         a: the queries.
-        b: the references; their places ascend and are above all places searched before.
+        b: the references; their places are above all places in ``best_places``.
         setup: steps, slacks and sizes.
-        group: queries that are searched together.
+        state: of the group, after ``scan``; its candidates are used up.
         best: int64 (q, k), squared distances found so far, ascending, filled up to ``counts``.
         best_places: int64 (q, k), their places.
         counts: int64 (q,).
-        work: int64 (4,), counts of pairs that reach the middle, fine and exact stage, and that were computed to the end.
+        work: as in ``scan``.
     """
-    n, k = products.shape[1], best.shape[1]
-    largest = max(k, _LARGEST_ROUND)
-    state = State(
-        np.empty((group, k), np.int64),
-        np.empty((group, k), np.int64),
-        np.empty(group, np.int64),
-        np.empty(group, np.int64),
-        np.empty(group, np.float64),
-        np.empty(group, np.int64),
-        np.empty(group, np.int64),
-        np.zeros(group, np.int64),
-        np.empty((group, n), np.int64),
-        np.empty((group, n), np.int64),
-    )
-    start = (np.empty(min(n, k + 32), np.float64), np.empty(min(n, k + 32), np.int64))
+    n, k, group = state.found.shape[2], best.shape[1], last - first
     order = np.empty((group, n), np.int64)
-    pairs = np.empty((group * largest, 2), np.int64)
-    link, sequence = np.empty(group * largest, np.int64), np.empty(group * largest, np.int64)
-    remaining = np.empty((b.fine.shape[1] + setup.fine_rows - 1) // setup.fine_rows + 1, np.int64)
-    head = np.empty(n, np.int64)
-    for first in range(0, products.shape[0], group):
-        last = min(first + group, products.shape[0])
-        state.upper[: last - first] = best[first:last]
-        state.upper_places[: last - first] = best_places[first:last]
-        state.counts[: last - first] = counts[first:last]
-        state.sizes[:] = 0
-        _scan(first, last, products, a, b, setup, state, start, work)
-        for g in range(group):
-            for at in range(state.sizes[g]):
-                order[g, at] = at
-            for at in range(state.sizes[g] // 2 - 1, -1, -1):
-                _sift_down(state.bounds[g], order[g], state.sizes[g], at)
-        most = k
-        while True:
-            count = _next_pairs(state, order, most, pairs)
-            if count == 0:
-                break
-            most = min(2 * most, largest)
-            _by_reference(pairs, count, head, link, sequence)
-            work[2] += count
-            for p in sequence[:count]:
-                g, j = pairs[p]
-                i = first + g
-                distance = _exact(i, j, a, b, setup, state.limits[g], remaining)
-                if distance >= 0:
-                    work[3] += 1
-                    counts[i] = _insert(best[i], best_places[i], counts[i], distance, b.places[j])
-                    if counts[i] == k:
-                        state.limits[g] = min(state.limits[g], best[i, k - 1])
+    for g in range(group):
+        for at in range(state.numbers[g, _SIZE]):
+            order[g, at] = at
+        for at in range(state.numbers[g, _SIZE] // 2 - 1, -1, -1):
+            _sift_down(state.found[g, 1], order[g], state.numbers[g, _SIZE], at)
+    most, largest = k, max(k, _LARGEST_ROUND)
+    pairs, sequence, head = np.empty((group * largest, 3), np.int64), np.empty(group * largest, np.int64), np.empty(n, np.int64)
+    remaining = np.empty((b.fine.shape[1] + setup.fine_strip - 1) // setup.fine_strip, np.int64)
+    while True:
+        count = _next_pairs(state, order, most, pairs)
+        if count == 0:
+            break
+        most = min(2 * most, largest)
+        _by_reference(pairs, count, head, sequence)
+        work[2] += count
+        for at in range(count):
+            g, j = pairs[sequence[at], 0], pairs[sequence[at], 1]
+            i = first + g
+            distance = _exact(i, j, a, b, setup, state.numbers[g, _LIMIT], remaining)
+            if distance >= 0:
+                work[3] += 1
+                counts[i] = _insert(best[i], best_places[i], counts[i], distance, b.places[j])
+                if counts[i] == k:
+                    state.numbers[g, _LIMIT] = min(state.numbers[g, _LIMIT], best[i, k - 1])

@@ -37,7 +37,7 @@ _INT32, _FLOAT64 = _Lanes(types.int32), _Lanes(types.float64)
 
 
 def _lanes_of(number: Any) -> _Lanes:
-    return _FLOAT64 if number == types.float64 else _INT32
+    return _INT32 if number == types.int32 else _FLOAT64
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, element: ir.Type) -> Any:
@@ -47,14 +47,16 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 @intrinsic
 def load(_context: Any, array: Any, index: Any) -> Any:
-    """``array[index : index + 8]`` of a contiguous array of int32 or float64."""
+    """``array[index : index + 8]`` of a contiguous array of int32 or float64, or of float32 as float64."""
+    result = _lanes_of(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         element = context.get_value_type(signature.args[0].dtype)
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], element)
-        return builder.load(pointer, align=context.get_abi_alignment(element))
+        value = builder.load(pointer, align=context.get_abi_alignment(element))
+        return builder.fpext(value, context.get_value_type(result)) if array.dtype == types.float32 else value
 
-    return _lanes_of(array.dtype)(array, types.intp), generate
+    return result(array, types.intp), generate
 
 
 @intrinsic

@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors import _threads
+from retest.neighbors.parameters import MAX_WINDOW
 
 LANES = 8
 _TILE = 32
 _K1, _K2, _RANGE = 0.01, 0.03, 255.0
 C1, C2 = (_K1 * _RANGE) ** 2, (_K2 * _RANGE) ** 2
-MAX_WINDOW = 181
-"""255² n stays below 2³¹ for windows up to this side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,15 @@ class Lanes(threading.local):
         self._statistics = _aligned((3, across * LANES), np.dtype(np.float64)).view(np.float64)
 
     def fill(self, images: NDArray[np.uint8], places: NDArray[np.int64]) -> None:
-        """Take up to eight of the images uint8 (n, h, w, 3), which must be read-only and contiguous."""
+        """Take up to eight of the images uint8 (n, h, w, 3), which must be read-only and contiguous; the last fills up."""
         from retest.neighbors import _dssim_kernels as kernels
 
-        kernels.to_lanes(images, places, self.scale.side, self.planes, self.squares)
+        for lane in range(LANES):
+            image = images[places[min(lane, places.size - 1)]]
+            if self.scale.side == 1:
+                kernels.to_lanes(image.reshape(-1), lane, self.planes.reshape(3, -1, LANES))
+            else:
+                kernels.blocks_to_lanes(image, self.scale.side, lane, self.planes, self.squares)
 
     def ssim(self, queries: Queries, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """SSIM float64 (n, 8) of the chosen queries with the references taken last."""

@@ -7,8 +7,9 @@ opposite: f grows as its arguments approach each other, up to 1. So where x and 
 f is at most its value at the closest two points of the intervals.
 
 Windows that overlap almost entirely have almost equal means and deviations. The smallest and largest of them in cells of
-6 x 6 positions (with windows of 35 pixels) therefore bound SSIM nearly as well as all windows do, at a thirtieth of the work. All figures are float64 with
-relative errors below 10⁻¹³ and the bound is a mean of numbers of at most 1, so a slack of 10⁻⁹ covers rounding many times over.
+6 x 6 positions (with windows of 35 pixels) therefore bound SSIM nearly as well as all windows do, at a thirtieth of the
+work. All figures are float64 with relative errors below 10⁻¹³ and the bound is a mean of numbers of at most 1, so a slack
+of 10⁻⁹ covers rounding many times over.
 """
 
 from __future__ import annotations

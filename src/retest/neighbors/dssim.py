@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
-from retest.neighbors._ssim import LANES, MAX_WINDOW, Lanes, Queries, Scale, coarse
+from retest.neighbors._ssim import LANES, Lanes, Queries, Scale, coarse
 from retest.neighbors._ssim_bound import Extremes
 from retest.neighbors.knn import Knn, empty, from_matrix
+from retest.neighbors.parameters import MAX_WINDOW
 
 _QUERIES_AT_ONCE = 128
 _REFERENCES_AT_ONCE = 4096

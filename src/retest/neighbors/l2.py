@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from retest.neighbors import _checks, _threads
 from retest.neighbors._l2_codes import Codes, Scheme, encode
 from retest.neighbors.knn import Knn, empty
+
+if TYPE_CHECKING:
+    from retest.neighbors import _l2_kernels
 
 _QUERIES_AT_ONCE = 256
 _REFERENCES_AT_ONCE = 16384
@@ -110,33 +114,44 @@ class _Search:
             self._work += work
 
     def _add_to(self, rows: slice, references: NDArray[np.uint8], b: Codes, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        from retest.neighbors._l2_kernels import Coded, Setup, search_rows  # imports numba, which costs a third of a second
+        from retest.neighbors import _l2_kernels as kernels  # imports numba, which costs a third of a second
 
-        a, middle, fine = self._codes, self._scheme.middle, self._scheme.fine
-        work = np.zeros(4, np.int64)
-        setup = Setup(
-            rough_slack=2.0**-23 * max(a.longest, b.longest),
+        a, setup = self._codes, self._setup(max(self._codes.longest, b.longest))
+        products = a.rough[rows] @ b.rough.T
+        coded_a = kernels.Coded(self._images, self._order[rows], a.rough_norms[rows], a.middle[rows], a.fine[rows])
+        coded_b = kernels.Coded(references, positions, b.rough_norms, b.middle, b.fine)
+        best, places, counts, work = self._best[rows], self._places[rows], self._counts[rows], np.zeros(4, np.int64)
+        k = best.shape[1]
+        state = kernels.State(
+            np.empty(_GROUP, np.float64),
+            np.empty((_GROUP, 5), np.int64),
+            np.empty((_GROUP, 2, k), np.int64),
+            np.empty((_GROUP, 2, positions.size), np.int64),
+        )
+        for group in _threads.cut(len(best), _GROUP):
+            first, last = group.start, group.stop
+            state.numbers[: last - first, 0] = counts[group]
+            state.upper[: last - first, 0], state.upper[: last - first, 1] = best[group], places[group]
+            kernels.scan(first, last, products, coded_a, coded_b, setup, state, work)
+            kernels.compare(first, last, coded_a, coded_b, setup, state, best, places, counts, work)
+        return work
+
+    def _setup(self, longest: float) -> _l2_kernels.Setup:
+        from retest.neighbors._l2_kernels import Setup
+
+        middle, fine = self._scheme.middle, self._scheme.fine
+        return Setup(
+            rough_slack=2.0**-23 * longest,
             middle_step=middle.step,
             middle_slack=middle.slack,
-            middle_rows=middle.strip_rows,
+            middle_strip=middle.strip_rows * middle.length,
             fine_step=fine.step,
             fine_slack=fine.slack,
-            fine_rows=fine.strip_rows,
-            norms=fine.columns,
-            strip_pixels=self._scheme.strip_pixels,
+            fine_strip=fine.strip_rows * fine.length,
+            row_length=fine.length,
+            row_norms=fine.columns,
+            pixel_strip=self._scheme.strip_pixels,
         )
-        search_rows(
-            a.rough[rows] @ b.rough.T,
-            Coded(self._images, self._order[rows], a.rough_norms[rows], a.middle[rows], a.fine[rows]),
-            Coded(references, positions, b.rough_norms, b.middle, b.fine),
-            setup,
-            _GROUP,
-            self._best[rows],
-            self._places[rows],
-            self._counts[rows],
-            work,
-        )
-        return work
 
     def result(self, k: int, pairs: int) -> tuple[Knn, L2Work]:
         """What was found, in the order of the queries, with room for ``k`` neighbours."""

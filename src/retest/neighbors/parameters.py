@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
 
+MAX_WINDOW = 181
+"""Largest SSIM window: sums of 255² over its pixels stay below 2³¹."""
+
 PIXEL_METRICS = ("l2", "dssim")
 """Metrics computed on pixels; every other name is a featuriser's."""
 
@@ -40,8 +43,10 @@ class NeighborParameters:
         self._check_metrics()
         for name, least in (("k", 1), ("ssim_window", 3), ("similar_classes", 0), ("query_block", 1), ("reference_block", 1)):
             _check_at_least(name, getattr(self, name), least)
-        if self.ssim_window % 2 == 0:
-            raise ConfigError(f"the window {self.ssim_window} is even", item="ssim_window", remedy="Use an odd number, published: 35.")
+        if self.ssim_window % 2 == 0 or self.ssim_window > MAX_WINDOW:
+            raise ConfigError(
+                f"the window {self.ssim_window} is not an odd number up to {MAX_WINDOW}", item="ssim_window", remedy="Published: 35."
+            )
         if self.dssim_threshold is not None and not 0.0 <= self.dssim_threshold <= 1.0:
             raise ConfigError(
                 f"{self.dssim_threshold} is not a dssim", item="dssim_threshold", remedy="Use a number from 0 to 1, or leave it out."

@@ -119,7 +119,8 @@ class ServeThread:
 
     def __init__(self, study: Path, **options) -> None:
         self.study = open_study(study)
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         app = create_app(self.study, options=ServerOptions(port=self.port, worker_key=WORKER_KEY.encode(), **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from PIL import Image
 from retest.errors import ConfigError, InputError, RetestError, StageError, StoreError
 from retest.records import Split
 from retest.stages import benchmark, collect, images, status
+from retest.stages._common import image_blob_key
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
 
@@ -211,6 +213,19 @@ def test_a_full_disk_in_the_middle_loses_nothing(tmp_path: Path):
         places = [{str(tmp_path / name): "OUT"} for name in ("calm", "full")]
         assert differences(canonical_dump(calm, places=places[0]), canonical_dump(full, places=places[1])) == []
         assert tiny.blobs_of(calm) == tiny.blobs_of(full)
+
+
+def test_a_blob_of_a_killed_run_and_another_picture_is_not_taken_for_this_one(study: Study):
+    """Killed between blob and record, the file replaced, run again: record, blob and picture must agree."""
+    tiny.find_candidates(study)
+    key = image_blob_key("val/cat/00.png", "scaled_16", study.config.images)
+    study.blobs.put_new(key, b"what the picture was before")
+    tiny.store(study)
+    with study.database.read() as tables:
+        stored = tables.variants.get(["val/cat/00.png"], "scaled_16")["val/cat/00.png"]
+    data = study.blobs.get(key)
+    assert (stored.blob_key, stored.sha256, stored.size_bytes) == (key, hashlib.sha256(data).hexdigest(), len(data))
+    assert Image.open(BytesIO(data)).size == (16, 16)
 
 
 def test_other_sizes_make_all_variants_again(study: Study, tmp_path: Path):

@@ -32,6 +32,7 @@ TEMPORARY = {"server_error", "timeout", "connection_failed", "rate_limited"}
 
 def study_of_urls(folder: Path, server: FaultyImageServer) -> CommandStudy:
     study = make_study(folder, source={"kind": "table", "location": "urls.csv"}, download=LOOPBACK | PATIENCE)
+    study.outside = True
     with (folder / "urls.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["url", "wnid", "photo_id"])

@@ -105,18 +105,33 @@ def _download(study: Study) -> image_stage.ImageCounts:
 @click.command()
 @study_option
 @json_option
-def publish(study_folder: Path, as_json: bool) -> None:
+@click.option(
+    "--key-version", type=click.IntRange(min=1), help="Issue names of this version; a new one becomes current when all are written."
+)
+@click.option("--retire", type=click.IntRange(min=1), help="Delete the copies under an older version's names, and do nothing else.")
+def publish(study_folder: Path, as_json: bool, key_version: int | None, retire: int | None) -> None:
     """Give every image its opaque name and write the copy that annotators see.
 
-    Names are random, or with RETEST_OPAQUE_KEY in the environment a keyed hash that can be made again.
+    Names are random, or with RETEST_OPAQUE_KEY in the environment a keyed hash that can be made again; the key of version 2 is
+    RETEST_OPAQUE_KEY_2, and so on. To rotate, publish a new version, wait until no page with old names is open, retire the old one.
 
     \b
-    Example:
+    Examples:
       retest publish --study my-study
+      retest publish --study my-study --key-version 2
+      retest publish --study my-study --retire 1
     """
-    key = os.environ.get(publish_stage.KEY_VARIABLE)
+    if retire is not None and key_version is not None:
+        raise click.UsageError("Give either --key-version or --retire.")
     with opened(study_folder) as study:
-        counts = publish_stage.publish_images(study, key=key.encode() if key else None, progress=bars)
+        if retire is not None:
+            deleted = publish_stage.retire_key_version(study, retire, progress=bars)
+            text = f"key version {retire} is retired, {deleted} copies deleted"
+            print_json({"retired": retire, "deleted": deleted}) if as_json else click.echo(text)
+            return
+        version = publish_stage.version_to_publish(study, key_version)
+        key = publish_stage.environment_key(os.environ, version)
+        counts = publish_stage.publish_images(study, key=key, key_version=version, progress=bars)
     if as_json:
         print_json(counts)
     else:
@@ -126,7 +141,7 @@ def publish(study_folder: Path, as_json: bool) -> None:
 @click.command()
 @study_option
 @json_option
-@click.option("--deep", is_flag=True, help="Compare the content of every blob, not only its size.")
+@click.option("--deep", is_flag=True, help="Read every blob: compare its content, decode it; not only its size.")
 @click.option("--repair", is_flag=True, help="Rewrite opaque copies; forget missing variants so that download makes them again.")
 def check(study_folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
     """Check that every image is stored and published; labelling is blocked while this fails.
@@ -138,10 +153,15 @@ def check(study_folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
     with opened(study_folder) as study:
         report = check_stage.check_images(study, deep=deep, repair=repair, progress=bars)
     if as_json:
-        print_json({"ok": report.ok, "images": report.images, "repaired": report.repaired, "findings": report.findings})
+        print_json(
+            {"ok": report.ok, "images": report.images, "repaired": report.repaired, "missing": report.missing, "findings": report.findings}
+        )
     else:
         if report.findings:
             print_table("Findings", ["image", "what", "problem"], [(f.image_id, f.what, f.problem) for f in report.findings[:50]])
+        for stage, missing in report.missing.items():
+            for what, number in missing.items():
+                click.echo(f"  {stage}: {number} {what}")
         click.echo(f"{report.images} images checked, {len(report.findings)} findings, {report.repaired} repaired")
     if not report.ok:
         raise click.exceptions.Exit(1)

@@ -10,14 +10,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
-from retest.records import OpaqueName
-from retest.stages._common import Progress, display_variant, public_blob_key, silent
+from retest.errors import UsageError
+from retest.records import ImageVariant, OpaqueName
+from retest.stages._common import Progress, display_variant, in_order, public_blob_key, silent
+from retest.stages._keys import KeyVersions, environment_key
 from retest.study import Study
 
-KEY_VARIABLE = "RETEST_OPAQUE_KEY"
+__all__ = ["PublishCounts", "environment_key", "opaque_name", "publish_images", "retire_key_version", "version_to_publish"]
+
 _NAME_BYTES = 16
+_WRITERS = 8  # an object store takes tens of milliseconds for each copy
 
 
 def opaque_name(image_id: str, *, study: str, key_version: int, key: bytes | None) -> str:
@@ -30,32 +35,99 @@ def opaque_name(image_id: str, *, study: str, key_version: int, key: bytes | Non
 
 @dataclass(frozen=True, slots=True)
 class PublishCounts:
-    """What one run did: names made, copies written, copies that were there."""
+    """What one run did: names made, copies written, copies that were there; ``key_version`` is the one they belong to."""
 
     named: int
     written: int
     present: int
+    key_version: int = 1
 
 
-def publish_images(study: Study, *, key: bytes | None, key_version: int = 1, progress: Progress = silent) -> PublishCounts:
-    """Give an opaque name to every stored original image and candidate and write its copy; running it again adds what is missing."""
+def version_to_publish(study: Study, asked: int | None = None) -> int:
+    """The key version to publish under: the current one, or a newer one that was asked for.
+
+    Raises:
+        UsageError: the version asked for is older than the current one.
+    """
+    with study.database.read() as tables:
+        known = KeyVersions.read(tables)
+    if asked is not None and asked < known.current:
+        raise UsageError(
+            f"key version {known.current} is current, and versions only grow",
+            item=f"--key-version {asked}",
+            remedy=f"Leave the option away, or issue new names with --key-version {known.current + 1}",
+        )
+    return asked or known.current
+
+
+def publish_images(study: Study, *, key: bytes | None, key_version: int | None = None, progress: Progress = silent) -> PublishCounts:
+    """Give an opaque name to every stored original image and candidate and write its copy; running it again adds what is missing.
+
+    With a ``key_version`` newer than the current one all images get new names, and the version becomes the current one when all
+    copies are written; names and copies of older versions stay until they are retired.
+
+    Raises:
+        UsageError: the key version is older than the current one.
+        ConflictError: names of this version were made with another key.
+    """
+    version = version_to_publish(study, key_version)
     variant = display_variant(study.config.images)
     with study.database.write() as tables:
         shown = list(tables.variants.all(variant))
-        named = tables.opaque_names.all(key_version)
-        new = [
-            OpaqueName(v.image_id, key_version, opaque_name(v.image_id, study=study.config.study.name, key_version=key_version, key=key))
-            for v in shown
-            if v.image_id not in named
-        ]
-        tables.opaque_names.add(new)
-        names = tables.opaque_names.all(key_version)
+        named = tables.opaque_names.all(version)
+        new = [v.image_id for v in shown if v.image_id not in named]
+        if new:
+            KeyVersions.read(tables).with_key(version, key).write(tables)
+        name = study.config.study.name
+        tables.opaque_names.add(OpaqueName(i, version, opaque_name(i, study=name, key_version=version, key=key)) for i in new)
+        names = tables.opaque_names.all(version)
+
+    def write_copy(stored: ImageVariant) -> bool:
+        target = public_blob_key(names[stored.image_id])
+        if study.blobs.size(target) == stored.size_bytes:
+            return False
+        study.blobs.put(target, study.blobs.get(stored.blob_key))
+        return True
+
     written = 0
-    with progress("Publish images", total=len(shown)) as advance:
-        for stored in shown:
-            target = public_blob_key(names[stored.image_id])
-            if study.blobs.size(target) != stored.size_bytes:
-                study.blobs.put(target, study.blobs.get(stored.blob_key))
-                written += 1
+    with progress("Publish images", total=len(shown)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
+        for wrote in in_order(writers, write_copy, shown, window=4 * _WRITERS):
+            written += wrote
             advance(1)
-    return PublishCounts(len(new), written, len(shown) - written)
+    with study.database.write() as tables:
+        known = KeyVersions.read(tables)
+        if version > known.current:
+            replace(known, current=version).write(tables)
+    return PublishCounts(len(new), written, len(shown) - written, version)
+
+
+def retire_key_version(study: Study, version: int, *, progress: Progress = silent) -> int:
+    """Delete the copies that lie under a key version's names and accept it no more; returns how many copies were deleted.
+
+    The names stay on record, so that what was once shown can still be told. Interrupted, it goes on when called again.
+
+    Raises:
+        UsageError: the version is the current one, or there never was one.
+    """
+    with study.database.write() as tables:
+        known = KeyVersions.read(tables)
+        if not 1 <= version < known.current:
+            raise UsageError(
+                f"only versions older than the current one, {known.current}, can be retired",
+                item=f"--retire {version}",
+                remedy=f"Issue new names first: retest publish --key-version {known.current + 1}",
+            )
+        replace(known, retired=tuple({*known.retired, version})).write(tables)
+        names = list(tables.opaque_names.all(version).values())
+    with progress(f"Retire key version {version}", total=len(names)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
+
+        def remove(name: str) -> bool:
+            there = study.blobs.exists(public_blob_key(name))
+            study.blobs.delete(public_blob_key(name))
+            return there
+
+        deleted = 0
+        for there in in_order(writers, remove, names, window=4 * _WRITERS):
+            deleted += there
+            advance(1)
+    return deleted

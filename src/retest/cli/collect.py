@@ -14,6 +14,7 @@ from retest.sources.download import Downloader
 from retest.stages import check as check_stage
 from retest.stages import collect as collect_stage
 from retest.stages import images as image_stage
+from retest.stages import localcache as cache_stage
 from retest.stages import publish as publish_stage
 from retest.study import Study
 
@@ -71,14 +72,32 @@ def _export(study_folder: Path, path: Path, *, as_json: bool) -> None:
 @study_option
 @json_option
 @click.option("--retry-failed", is_flag=True, help="Try images again that could not be fetched or decoded.")
-def download(study_folder: Path, as_json: bool, retry_failed: bool) -> None:
+@click.option(
+    "--local-cache",
+    "cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Do not download from the web: copy stored images from the blob store into this folder, for review without a network.",
+)
+@click.option("--revision", help="With --local-cache: the images of this revision only.")
+@click.option("--variant", "variants", multiple=True, help="With --local-cache: this variant only (several may be given).")
+def download(
+    study_folder: Path, as_json: bool, retry_failed: bool, cache: Path | None, revision: str | None, variants: tuple[str, ...]
+) -> None:
     """Fetch original images and candidates and store their three variants.
 
     \b
-    Example:
+    Examples:
       retest download --study my-study
+      retest download --study my-study --local-cache images/ --revision my-a-1
     """
+    if cache is None and (revision is not None or variants):
+        raise click.UsageError("--revision and --variant need --local-cache.")
+    if cache is not None and retry_failed:
+        raise click.UsageError("Give either --retry-failed or --local-cache.")
     with opened(study_folder) as study:
+        if cache is not None:
+            _fill_cache(study, cache, revision, variants, as_json=as_json)
+            return
         if retry_failed:
             click.echo(f"{image_stage.retry_failed(study)} failed images will be tried again", err=True)
         counts = _download(study)
@@ -88,6 +107,17 @@ def download(study_folder: Path, as_json: bool, retry_failed: bool) -> None:
         click.echo(f"{counts.stored} images stored, {counts.failed} cannot be used (see retest status), {counts.present} were there")
         for reason, number in sorted(counts.later.items()):
             click.echo(f"  to be tried again by the next run: {number} ({reason})", err=True)
+
+
+def _fill_cache(study: Study, folder: Path, revision: str | None, variants: tuple[str, ...], *, as_json: bool) -> None:
+    done = cache_stage.fill_cache(study, folder, revision=revision, variants=variants, progress=bars)
+    if as_json:
+        print_json(done)
+    else:
+        click.echo(f"{done.images} images in {folder}: {done.fetched} files fetched, {done.present} were there")
+    if done.damaged:
+        click.echo(f"{len(done.damaged)} blobs are missing or damaged, the first {done.damaged[0]}; see retest check --deep", err=True)
+        raise click.exceptions.Exit(1)
 
 
 def _download(study: Study) -> image_stage.ImageCounts:

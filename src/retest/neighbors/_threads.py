@@ -57,3 +57,8 @@ def run(function: Callable[[Piece], Result], pieces: Sequence[Piece], *, threads
 def cut(count: int, size: int) -> list[slice]:
     """Cut ``range(count)`` into slices of at most ``size``."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def cut_evenly(count: int, most: int) -> list[slice]:
+    """Cut ``range(count)`` into as few slices of at most ``most`` as possible, all about equally long."""
+    return cut(count, -(-count // max(1, -(-count // most)))) if count else []

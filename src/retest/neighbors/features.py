@@ -22,7 +22,7 @@ from retest.neighbors import _checks, _threads
 from retest.neighbors.knn import Knn, empty
 
 _QUERIES_AT_ONCE = 1024
-_REFERENCES_AT_ONCE = 8192
+_REFERENCES_AT_ONCE = 16384
 _LONGEST = 2.0**50
 
 
@@ -72,7 +72,7 @@ def search_features(
     positions = _checks.check_subset(subset, len(references))
     search = _Search(queries, references, min(k, max(positions.size, 1)))
     with _threads.single_threaded_blas():
-        for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
+        for part in _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE):
             search.add(positions[part], threads)
     result, kept = empty(len(queries), k), search.places.shape[1]
     result.indices[:, :kept] = search.places

@@ -87,7 +87,7 @@ def search_l2(
     positions = _checks.check_subset(subset, len(references))
     search = _Search(_flat(queries), Scheme.of(queries.shape[1], queries.shape[2]), min(k, max(positions.size, 1)), threads)
     flat_references = _flat(references)
-    for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
+    for part in _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE):
         search.add(flat_references, positions[part])
     return search.result(k, len(queries) * positions.size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import shutil
@@ -25,6 +26,36 @@ def invite(study, server, name):
     return retest("label", "invite", "--study", study, "--name", name, "--public-url", server.url).stdout.strip()
 
 
+async def all_images(page):
+    """Wait for the images; like a person, load the page again if the server went away meanwhile. Nothing is clicked yet."""
+    loaded = "() => document.readyState === 'complete' && [...document.querySelectorAll('.tile img')].every(i => i.complete)"
+    while True:
+        try:
+            await page.wait_for_function(loaded)
+            if await page.query_selector("#task") and not await page.query_selector(".tile.missing"):
+                return
+            await asyncio.sleep(0.3)
+            await page.reload()
+        except async_api.Error:  # the server is not back yet
+            await asyncio.sleep(0.3)
+
+
+async def next_page(page, last):
+    """Wait until there is a task other than ``last``, or the end; load again what the browser could not load."""
+    arrived = (
+        "last => document.querySelector('main') !== null || (document.getElementById('task') && "
+        "new URLSearchParams(location.search).get('assignmentId') !== last)"
+    )
+    while True:
+        try:
+            await page.wait_for_function(arrived, arg=last, timeout=3000)
+            return
+        except async_api.Error:
+            if page.url.startswith("chrome-error:"):
+                with contextlib.suppress(async_api.Error):  # the server is not back yet
+                    await page.reload()
+
+
 async def answer_all(browser, link, seed, clicks, reached):
     """Click through all tasks of one person; what was clicked is noted by assignment before it is handed in."""
     rng = random.Random(seed)
@@ -37,23 +68,16 @@ async def answer_all(browser, link, seed, clicks, reached):
     await page.click("button")
     last = None
     while True:
-        await page.wait_for_function(
-            "last => document.querySelector('main') !== null || (document.getElementById('task') && "
-            "new URLSearchParams(location.search).get('assignmentId') !== last)",
-            arg=last,
-        )
+        await next_page(page, last)
         if await page.query_selector("#task") is None:
             break
+        await all_images(page)
         last = await page.evaluate("() => new URLSearchParams(location.search).get('assignmentId')")
         hit = await page.get_attribute("[name=hit]", "value")
         tiles = await page.query_selector_all(".tile")
         chosen = sorted(rng.sample(range(len(tiles)), rng.randint(0, len(tiles))))
         for index in chosen:
             await page.click(f".tile:nth-child({index + 1}) img")
-        shown = await page.evaluate(
-            "() => [...document.images].filter(i => i.closest('.tile')).every(i => i.complete && i.naturalWidth > 0)"
-        )
-        assert shown, "an image did not load"
         clicks[last] = (hit, tuple(chosen))
         await page.click("#submit")
         reached()

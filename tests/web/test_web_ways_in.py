@@ -72,6 +72,19 @@ def test_tokens_are_stored_hashed_and_can_be_replaced_and_revoked(study, server)
     assert retest("label", "invite", "--study", study, "--revoke", "NOBODY", check=False).returncode == 1
 
 
+def test_who_has_done_enough_is_done(tmp_path):
+    study = make_study(tmp_path, serve={"tasks_per_participant": 1})
+    with ServeThread(study) as server:
+        publish(study, server)
+        link = invite(study, server, "GIL")
+        gil = Annotator(server.url)
+        assert gil.start(link)
+        assert not gil.submit(3)
+        assert "You are done" in gil.text()
+        assert not gil.start(link)
+        assert "You are done" in gil.text()
+
+
 def test_a_returned_task_is_another_annotators(study, server):
     publish(study, server)
     dora = Annotator(server.url)

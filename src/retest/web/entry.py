@@ -58,7 +58,7 @@ class EntryPages:
 
     async def _home(self, request: Request) -> Response:
         if request.query_params.get("PROLIFIC_PID"):
-            return RedirectResponse(f"{self._options.prefix}/prolific?{request.scope['query_string'].decode('latin-1')}", 303)
+            return RedirectResponse(f"/prolific?{request.scope['query_string'].decode('latin-1')}", 303)
         return message_page(
             "Image labelling", "Please open the personal link that you were given.", instructions_url=self._instructions_url
         )
@@ -76,7 +76,7 @@ class EntryPages:
             )
         if request.method == "POST":
             return await run_in_threadpool(self._give_task, participant.worker_id)
-        return self._welcome(f"{self._options.prefix}/join/{request.path_params['token']}", {}, participant.answered)
+        return self._welcome(f"/join/{request.path_params['token']}", {}, participant.answered)
 
     # Prolific
 
@@ -92,7 +92,7 @@ class EntryPages:
         worker_id = protocol_worker_id(key, f"prolific:{values['PROLIFIC_PID']}")
         if request.method == "GET":
             known = await run_in_threadpool(self._participants.by_worker, worker_id)
-            return self._welcome(f"{self._options.prefix}/prolific", values, known.answered if known else 0)
+            return self._welcome("/prolific", values, known.answered if known else 0)
         await run_in_threadpool(self._enter_prolific, worker_id, values)
         return await run_in_threadpool(self._give_task, worker_id)
 
@@ -123,7 +123,7 @@ class EntryPages:
         if lease is not None:
             where = task_url(self._options, hit_id=lease.hit_id, assignment_id=lease.assignment_id, worker_id=worker_id)
         elif after:
-            where = f"{self._options.prefix}/mturk/done?{urlencode({'assignmentId': after})}"
+            where = f"/mturk/done?{urlencode({'assignmentId': after})}"
         else:
             return self._thanks(participant, next_url="")
         return RedirectResponse(where, 303)
@@ -142,7 +142,7 @@ class EntryPages:
             return self._thanks(None, next_url="")
         assignment = self._desk.assignment(assignment_id)
         participant = self._participants.by_worker(assignment.worker_id)
-        again = f"{self._options.prefix}/next?{urlencode({'after': assignment_id})}" if self._may_go_on(participant) else ""
+        again = f"/next?{urlencode({'after': assignment_id})}" if self._may_go_on(participant) else ""
         return self._thanks(participant, next_url=again, returned=assignment.status is LeaseStatus.RETURNED)
 
     def _thanks(self, participant: Participant | None, *, next_url: str, returned: bool = False) -> Response:
@@ -158,6 +158,7 @@ class EntryPages:
             personal=participant is not None,
             prolific=participant is not None and participant.way == "prolific",
             returned=returned,
+            finished=participant is not None and not self._may_go_on(participant),
             next_url=next_url,
             completion_url=completion,
             code=code,
@@ -166,4 +167,4 @@ class EntryPages:
 
     @property
     def _instructions_url(self) -> str:
-        return f"{self._options.prefix}/instructions"
+        return "/instructions"

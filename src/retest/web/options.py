@@ -62,9 +62,11 @@ class ServerOptions:
             object.__setattr__(self, "public_url", f"http://{name}:{self.port}")
         object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
         parts = urlsplit(self.public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.fragment:
             raise ConfigError(
-                f"{self.public_url!r} is not an http(s) address", item="public_url", remedy="For example https://label.example.org"
+                f"{self.public_url!r} is not the http(s) address of a host",
+                item="public_url",
+                remedy="For example https://label.example.org, without a path",
             )
         if self.requester_keys is None and not (is_loopback(self.host) and is_loopback(parts.hostname)):
             raise UsageError(
@@ -74,11 +76,6 @@ class ServerOptions:
             )
         if self.worker_key is not None and len(self.worker_key) < _MIN_KEY_BYTES:
             raise _short_worker_key(len(self.worker_key))
-
-    @property
-    def prefix(self) -> str:
-        """Path of the public address, without a final slash; links on pages begin with it."""
-        return urlsplit(self.public_url).path.rstrip("/")
 
     @property
     def hostnames(self) -> frozenset[str]:

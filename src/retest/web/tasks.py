@@ -30,7 +30,7 @@ _ANSWERED = (LeaseStatus.SUBMITTED, LeaseStatus.APPROVED, LeaseStatus.REJECTED)
 def task_url(options: ServerOptions, *, hit_id: str, assignment_id: str, worker_id: str) -> str:
     """A task's address in Mechanical Turk's form."""
     query = {"hitId": hit_id, "assignmentId": assignment_id, "workerId": worker_id, "turkSubmitTo": options.public_url}
-    return f"{options.prefix}/task?{urlencode(query)}"
+    return f"/task?{urlencode(query)}"
 
 
 class TaskPages:
@@ -111,7 +111,7 @@ class TaskPages:
     async def _give_back(self, request: Request) -> Response:
         assignment_id = dict(await form_fields(request)).get("assignmentId", "")
         await run_in_threadpool(self._desk.give_back, assignment_id)
-        return RedirectResponse(f"{self._options.prefix}/mturk/done?{urlencode({'assignmentId': assignment_id})}", 303)
+        return RedirectResponse(f"/mturk/done?{urlencode({'assignmentId': assignment_id})}", 303)
 
     def _next_url(self, assignment_id: str) -> str:
-        return f"{self._options.prefix}/next?{urlencode({'after': assignment_id})}"
+        return f"/next?{urlencode({'after': assignment_id})}"

@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT    ?= demo-study
 
-.PHONY: help demo test lint types format lock docs clean
+.PHONY: help demo test test-all lint types format lock docs clean
 
 help:
 	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
 	@echo "make test     install everything and run the tests"
+	@echo "make test-all also the tests that take minutes"
 	@echo "make lint     style, types and import rules"
 	@echo "make format   format the code"
 	@echo "make docs     write the generated pages of docs/"
@@ -35,6 +36,9 @@ demo: $(VENV)/.base
 	@$(BIN)/retest demo --out $(OUT)
 
 test: $(VENV)/.test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long" $(ARGS)
+
+test-all: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.test

@@ -165,7 +165,7 @@ def test_export_refuses_a_folder_with_something_in_it(round_trip, tmp_path):
         exported(round_trip[0] / "one", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_published_repository_survives_import_export_import(published, part_of, tmp_path):
     part = part_of(published, tmp_path / "part", predictions=1)
     imported(tmp_path / "one", part)

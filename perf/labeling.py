@@ -59,18 +59,27 @@ class Annotator(threading.Thread):
         self.times: dict[str, list[float]] = {"submit": [], "next": [], "page": []}
         self.connection = http.client.HTTPConnection(self.link.hostname, self.link.port, timeout=300)
         self.failure: Exception | None = None
+        self.repeats = 0
 
     def call(self, kind: str | None, method: str, target: str, body: str | None = None) -> tuple[int, str, str]:
         with self.places:
             started = time.perf_counter()
-            self.connection.request(method, target, body, FORM if body is not None else {})
-            reply = self.connection.getresponse()
-            text = reply.read().decode()
+            try:
+                reply, text = self.once(method, target, body)
+            except (http.client.RemoteDisconnected, ConnectionError):  # an idle connection was closed; the page repeats, too
+                self.connection.close()
+                self.repeats += 1
+                reply, text = self.once(method, target, body)
             if kind is not None:
                 self.times[kind].append(time.perf_counter() - started)
         if reply.status not in (200, 303):
             raise RuntimeError(f"{method} {target}: {reply.status} {text[:200]}")
         return reply.status, reply.headers.get("Location", ""), text
+
+    def once(self, method: str, target: str, body: str | None) -> tuple[http.client.HTTPResponse, str]:
+        self.connection.request(method, target, body, FORM if body is not None else {})
+        reply = self.connection.getresponse()
+        return reply, reply.read().decode()
 
     def run(self) -> None:
         try:
@@ -151,6 +160,7 @@ def run(folder: Path, *, hits: int, assignments: int, annotators: int, at_once: 
         "requests_per_s": round(3 * len(found) / answer_s, 1),
         "collect_answers_per_s": round(len(found) / collect_s, 1),
         "latency": times,
+        "repeated_requests": sum(one.repeats for one in crew),
         "server_peak_mib": int(peak) // 1024,
         "seconds": round(publish_s + answer_s + collect_s, 1),
         "all_answers_equal_what_was_sent": True,

@@ -50,7 +50,10 @@ def serve(study_folder: Path, host: str, port: int, public_url: str | None, open
             app = create_app(study, options=options)
             click.echo(f"Serving {study.config.study.name} at {options.public_url} (listening on {host} port {options.port})")
             # No access log: addresses hold assignment ids and Prolific ids.
-            config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+            # Idle connections outlive those of web servers in front (60 s), which otherwise send into closed ones.
+            config = uvicorn.Config(
+                app, access_log=False, log_level="warning", server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=5
+            )
             uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -3,9 +3,10 @@
     python perf/download.py --photos FOLDER --count 3000 [--peer PYTHON_WITH_IMG2DATASET]
     python perf/download.py --photos FOLDER --memory 1000 20000
 
-Serves the FOLDER's JPEG files (again and again under other names until COUNT) from a process of its own and prints images per
-second, output images per second, how busy the cores were (CPU time of all processes, the server's included, over wall
-time and cores), and peak memory. Both programs get the same number of worker processes; runs alternate and the median counts.
+Ours is the download stage itself on a study of its own, database and all. Serves the FOLDER's JPEG files (again and again under
+other names until COUNT) from a process of its own and prints images per second, output images per second, how busy the cores were
+(CPU time of all processes, the server's included, over wall time and cores), and peak memory. Both programs get the same number of
+worker processes; runs alternate and the median counts.
 With --memory it prints the peak memory of ours for each number of images instead.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import resource
 import statistics
@@ -22,14 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
-from retest.images import make_variants
 from retest.records import Candidate
-from retest.sources.download import Downloaded, Downloader, DownloadParameters
-from retest.store import BlobStore, open_blobs
+from retest.sources.download import Downloader, DownloadParameters
+from retest.stages._common import Stamp
+from retest.stages.images import download_images, open_executor
+from retest.study import StudyConfig, StudySettings, create_study
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -59,36 +60,18 @@ async def serve(photos: list[bytes]) -> None:
         await server.serve_forever()
 
 
-_blobs: BlobStore
-
-
-def _open(folder: str) -> None:
-    global _blobs
-    _blobs = open_blobs(folder, base=Path(folder))
-
-
-def _work(identifier: str, data: bytes) -> int:
-    made = make_variants(data, item=identifier)
-    for variant in made.variants:
-        _blobs.put_new(f"images/{variant.name}/{identifier[:2]}/{identifier}.jpg", variant.data)
-    return len(made.variants)
-
-
-def ours(urls: list[str], folder: str, workers: int) -> int:
-    """The pipeline of the download stage: one process for the network, a pool for decoding, resizing, encoding, storing."""
-    candidates = (Candidate(f"{number:040x}", "n1", "table", str(number), url) for number, url in enumerate(urls))
-    loader = Downloader(DownloadParameters(allow_private=True, host_rate_per_s=1e9, at_once=32, per_host=32))
-    pending: deque[Future[int]] = deque()
-    made = 0
-    context = multiprocessing.get_context("spawn")  # direct children, so that their CPU time is counted
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(folder,)) as pool:
-        for outcome in loader.run(candidates):
-            assert isinstance(outcome, Downloaded), outcome
-            pending.append(pool.submit(_work, outcome.candidate.id, outcome.data))
-            while len(pending) > 4 * workers:
-                made += pending.popleft().result()
-        made += sum(future.result() for future in pending)
-    return made
+def ours(urls: list[str], folder: str, workers: int, executor: str) -> int:
+    """The download stage on a study of its own, database included; returns the number of output images."""
+    parameters = DownloadParameters(allow_private=True, host_rate_per_s=1e9, at_once=32, per_host=32)
+    config = StudyConfig(study=StudySettings(name="perf", workers=workers), download=parameters)
+    with closing(create_study(Path(folder), config)) as study:
+        with study.database.write() as tables:
+            tables.candidates.add(Candidate(f"{number:040x}", "n1", "table", str(number), url) for number, url in enumerate(urls))
+        chosen = ThreadPoolExecutor(workers) if executor == "threads" else open_executor(study)
+        with chosen as pool:
+            counts = download_images(study, Downloader(parameters), stamp=Stamp("perf", "2026-01-01T00:00:00+00:00"), executor=pool)
+    assert counts.stored == len(urls), counts
+    return 3 * counts.stored
 
 
 PEER = """
@@ -117,9 +100,9 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def own_run(urls: Path, folder: str, workers: int) -> None:
+def own_run(urls: Path, folder: str, workers: int, executor: str) -> None:
     start = time.perf_counter()
-    made = ours(urls.read_text().split(), folder, workers)
+    made = ours(urls.read_text().split(), folder, workers, executor)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(json.dumps({"made": made, "work": time.perf_counter() - start, "peak_mb": peak, "worker_peak_mb": largest}))
@@ -144,7 +127,7 @@ def compare(options: argparse.Namespace) -> None:
                 for name in ("ours", "img2dataset") if options.peer else ("ours",):
                     folder = Path(scratch, f"{name}{turn}")
                     folder.mkdir()
-                    program = [sys.executable, __file__, "--own", str(urls), str(folder), str(CORES)]
+                    program = [sys.executable, __file__, "--own", str(urls), str(folder), str(CORES), options.executor]
                     if name == "img2dataset":
                         program = [options.peer, str(peer), str(urls), str(folder), str(CORES)]
                     busy = cpu_of(server.pid)
@@ -172,7 +155,7 @@ def memory(options: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 urls = Path(scratch, "urls.txt")
                 urls.write_text("\n".join(f"http://127.0.0.1:{port}/{n}.jpg" for n in range(count)))
-                result = child([sys.executable, __file__, "--own", str(urls), scratch, str(CORES)])
+                result = child([sys.executable, __file__, "--own", str(urls), scratch, str(CORES), options.executor])
                 print(f"{count:7} images: {result['wall']:6.1f} s, peak {result['peak_mb']:.0f} MB", end="")
                 print(f", largest worker {result['worker_peak_mb']:.0f} MB", flush=True)
     finally:
@@ -186,13 +169,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", help="a Python that has img2dataset installed")
     parser.add_argument("--memory", type=int, nargs="+")
+    parser.add_argument("--executor", choices=["processes", "threads"], default="processes", help="where ours decodes")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--own", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--own", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(serve([path.read_bytes() for path in sorted(options.serve.glob("*.[jJ][pP]*[gG]"))]))
     elif options.own:
-        own_run(Path(options.own[0]), options.own[1], int(options.own[2]))
+        own_run(Path(options.own[0]), options.own[1], int(options.own[2]), options.own[3])
     elif options.memory:
         memory(options)
     else:

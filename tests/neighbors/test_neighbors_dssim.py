@@ -11,7 +11,7 @@ from retest.errors import UsageError
 from retest.neighbors import dssim, nearest_dssim, pair_distance
 from retest.neighbors._checks import read_only
 from retest.neighbors._ssim import Lanes, Queries, Scale, coarse
-from retest.neighbors._ssim_bound import Extremes
+from retest.neighbors._ssim_bound import SLACK, Extremes
 
 
 def reference_dssim(a, b, window):
@@ -120,7 +120,8 @@ def test_bound_is_below_every_distance_and_useful(shape, window):
     ruled_out = 0
     for start in range(0, len(pixels), 8):
         lanes.fill(read_only(pixels), np.arange(start, min(start + 8, len(pixels))))
-        least = extremes.least_dssim(lanes.planes)[:, : len(pixels) - start]
+        most = extremes.possible(lanes.planes).most / float(np.prod(scale.windows))
+        least = ((1 - most) / 2)[:, : len(pixels) - start] - SLACK
         assert (least <= distances[:, start : start + 8]).all()
         ruled_out += int((least > 0.1).sum())
     assert ruled_out > 0.3 * distances.size, "the bound no longer rules out enough"

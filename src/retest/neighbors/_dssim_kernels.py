@@ -178,6 +178,24 @@ def _ssim_row(
     return total, next_total
 
 
+@helper
+def _keep_possible(active: Any, count: Any, chosen: Any, out: Any, remaining: Any, group: Any, needed: Any) -> Any:
+    """Move those to the front whose SSIM with one of the eight may still reach what is needed; their number."""
+    kept = 0
+    for slot in active[:count]:
+        possible = False
+        for lane in range(_LANES):
+            if 4.0 * out[slot, lane] + remaining[chosen[slot], group, lane] >= needed:
+                possible = True
+        if possible:
+            active[kept] = slot
+            kept += 1
+        else:
+            for lane in range(_LANES):
+                out[slot, lane] = -np.inf
+    return kept
+
+
 @kernel
 def ssim_sums(
     pairs_a: NDArray[np.int32],
@@ -190,9 +208,12 @@ def ssim_sums(
     window: int,
     columns: NDArray[np.int32],
     statistics_b: NDArray[np.float64],
+    remaining: NDArray[np.float64],
+    cell: int,
+    needed: float,
     out: NDArray[np.float64],
 ) -> None:
-    """A quarter of the sum of SSIM over windows and channels, of an even number of chosen images with eight, into (n, 8).
+    """A quarter of the sum of SSIM over windows and channels, of n chosen images with eight, into (n + 1, 8).
 
     Args:
         pairs_a: int32 (m, 3, h, w), from ``pair_rows``.
@@ -203,17 +224,22 @@ def ssim_sums(
         squares_b: int32 (3, h, w, 8), sums of squares that the values stand for; (3, 0, 0, 8) if just their squares.
         constants: pixels per window, c1, c2, and what a product of two values of the planes counts.
         window: side of the window in values of the planes.
-        columns: int32 (n or more, w * 8), room to work.
+        columns: int32 (n + 1 or more, w * 8), room to work.
         statistics_b: float64 (3, w' * 8), room to work.
-        out: float64 (n, 8).
+        remaining: float64 (m, groups + 1, 8), most that the sum over the rows of windows from each group on can be, by
+            channel and ``cell`` rows.
+        cell: rows of windows per group; 0 to compute everything.
+        needed: an image whose sums cannot reach this gets minus infinity instead.
+        out: float64 (n + 1, 8); the last row is room to work.
     """
     n, (_, channels, height, width) = chosen.size, pairs_a.shape
     statistics_a = np.empty((2, 3, sums_a.shape[3]), np.float64)
     pairs_b, nothing = np.empty(width * _LANES, np.int32), np.zeros(width * _LANES, np.int32)
     columns_b, row_b = np.empty((2, width * _LANES), np.int32), np.empty((2, statistics_b.shape[1]), np.int32)
+    active, count, group = np.arange(n), n, 0
     out[:] = 0.0
     for c in range(channels):
-        columns[:n] = 0
+        columns[: n + 1] = 0
         columns_b[:] = 0
         for y in range(height):
             top = y - window + 1
@@ -221,14 +247,16 @@ def ssim_sums(
             _pair_row(planes_b[c, y].reshape(width * _LANES), old, pairs_b)
             _next_row(planes_b[c], squares_b[c], y, window, columns_b, row_b)
             if top < 0:
-                for i in range(n):
-                    row_a = pairs_a[chosen[i], c, y]
+                for slot in active[:count]:
+                    row_a = pairs_a[chosen[slot], c, y]
                     for x in range(width):
-                        _add_column(columns[i], _LANES * x, row_a[x], load(pairs_b, _LANES * x))
+                        _add_column(columns[slot], _LANES * x, row_a[x], load(pairs_b, _LANES * x))
                 continue
             _statistics(row_b[0], row_b[1], constants, statistics_b)
-            for i in range(0, n, 2):
-                a, next_a = chosen[i], chosen[i + 1]
+            for at in range(0, count, 2):
+                slot = active[at]
+                next_slot = active[at + 1] if at + 1 < count else n
+                a, next_a = chosen[slot], chosen[min(next_slot, n - 1)]
                 _statistics(sums_a[a, c, top], squares_a[a, c, top], constants, statistics_a[0])
                 _statistics(sums_a[next_a, c, top], squares_a[next_a, c, top], constants, statistics_a[1])
                 row, next_row = _ssim_row(
@@ -238,12 +266,17 @@ def ssim_sums(
                     statistics_a[1],
                     pairs_b,
                     statistics_b,
-                    columns[i],
-                    columns[i + 1],
+                    columns[slot],
+                    columns[next_slot],
                     (window, constants),
                 )
-                store(out[i], 0, load(out[i], 0) + row)
-                store(out[i + 1], 0, load(out[i + 1], 0) + next_row)
+                store(out[slot], 0, load(out[slot], 0) + row)
+                store(out[next_slot], 0, load(out[next_slot], 0) + next_row)
+            if cell > 0 and ((top + 1) % cell == 0 or y == height - 1):
+                group += 1
+                count = _keep_possible(active, count, chosen, out, remaining, group, needed)
+                if count == 0:
+                    return
 
 
 @kernel
@@ -298,22 +331,26 @@ def _closest(low_a: Any, high_a: Any, low_b: Any, high_b: Any) -> Any:
 def ssim_bounds(
     a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], constants: tuple[float, float], out: NDArray[np.float64]
 ) -> None:
-    """Weighted sums over cells of a number that no SSIM in the cell exceeds, of n images with eight, into (n, 8).
+    """Most that the sum of SSIM can be over the rows of cells from each on, of n images with eight, into (n, rows + 1, 8).
 
     Args:
         a: float64 (n, 4, cells), extremes of each image.
         b: float64 (4, cells, 8), from ``window_extremes``.
-        weights: float64 (cells,).
+        weights: float64 (rows, cells per row), windows per cell.
         constants: C1 and C2 of SSIM.
-        out: float64 (n, 8).
+        out: float64 (n, rows + 1, 8).
     """
     c1, c2, two = splat(constants[0]), splat(constants[1]), splat(2.0)
     low_mean_b, high_mean_b, low_b, high_b = b[0], b[1], b[2], b[3]
+    rows, columns = weights.shape
     for i in range(a.shape[0]):
         total = splat(0.0)
-        for at in range(weights.size):
-            m, m2 = _closest(splat(a[i, 0, at]), splat(a[i, 1, at]), load(low_mean_b[at], 0), load(high_mean_b[at], 0))
-            d, d2 = _closest(splat(a[i, 2, at]), splat(a[i, 3, at]), load(low_b[at], 0), load(high_b[at], 0))
-            above = (two * m * m2 + c1) * (two * d * d2 + c2)
-            total = total + splat(weights[at]) * above / ((m * m + m2 * m2 + c1) * (d * d + d2 * d2 + c2))
-        store(out[i], 0, total)
+        store(out[i, rows], 0, total)
+        for row in range(rows - 1, -1, -1):
+            for column in range(columns):
+                at = row * columns + column
+                m, m2 = _closest(splat(a[i, 0, at]), splat(a[i, 1, at]), load(low_mean_b[at], 0), load(high_mean_b[at], 0))
+                d, d2 = _closest(splat(a[i, 2, at]), splat(a[i, 3, at]), load(low_b[at], 0), load(high_b[at], 0))
+                above = (two * m * m2 + c1) * (two * d * d2 + c2)
+                total = total + splat(weights[row, column]) * above / ((m * m + m2 * m2 + c1) * (d * d + d2 * d2 + c2))
+            store(out[i, row], 0, total)

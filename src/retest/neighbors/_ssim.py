@@ -102,6 +102,22 @@ class Queries:
         return len(self.pairs)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Possible:
+    """How much SSIM eight references can still add up to with each query, from some row of windows on.
+
+    ``remaining`` is float64 (queries, groups + 1, 8), sums over windows; groups go by channel and ``cell`` rows of windows.
+    """
+
+    remaining: NDArray[np.float64]
+    cell: int
+
+    @property
+    def most(self) -> NDArray[np.float64]:
+        """Sums (queries, 8) over all windows."""
+        return self.remaining[:, 0]
+
+
 class Lanes(threading.local):
     """Eight references at a time; every thread keeps its own room to work."""
 
@@ -111,7 +127,7 @@ class Lanes(threading.local):
         _, _, across = scale.windows
         self.planes = np.zeros((3, rows, columns, LANES), np.int32)
         self.squares = np.zeros((3, rows, columns, LANES) if scale.side > 1 else (3, 0, 0, LANES), np.int32)
-        self._columns = _aligned((_TILE, columns * LANES), np.dtype(np.int32)).view(np.int32)
+        self._columns = _aligned((_TILE + 1, columns * LANES), np.dtype(np.int32)).view(np.int32)
         self._statistics = _aligned((3, across * LANES), np.dtype(np.float64)).view(np.float64)
 
     def fill(self, images: NDArray[np.uint8], places: NDArray[np.int64]) -> None:
@@ -125,27 +141,37 @@ class Lanes(threading.local):
             else:
                 kernels.blocks_to_lanes(image, self.scale.side, lane, self.planes, self.squares)
 
-    def ssim(self, queries: Queries, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-        """SSIM float64 (n, 8) of the chosen queries with the references taken last."""
+    def ssim(
+        self, queries: Queries, chosen: NDArray[np.int64], *, needed: float = -1.0, possible: Possible | None = None
+    ) -> NDArray[np.float64]:
+        """SSIM float64 (n, 8) of the chosen queries with the references taken last.
+
+        With ``possible``, a query for which none of the eight can reach the ``needed`` SSIM gets minus infinity for all.
+        """
         from retest.neighbors import _dssim_kernels as kernels
 
-        even = chosen if chosen.size % 2 == 0 else np.append(chosen, chosen[-1:])
-        out = np.empty((even.size, LANES), np.float64)
-        for part in _threads.cut(even.size, _TILE):
+        windows = float(np.prod(self.scale.windows))
+        remaining, cell = (np.zeros((1, 1, LANES)), 0) if possible is None else (possible.remaining, possible.cell)
+        mean = np.empty((chosen.size, LANES), np.float64)
+        for part in _threads.cut(chosen.size, _TILE):
+            out = np.empty((part.stop - part.start + 1, LANES), np.float64)
             kernels.ssim_sums(
                 queries.pairs,
                 queries.sums,
                 queries.squares,
-                even[part],
+                chosen[part],
                 self.planes,
                 self.squares,
                 self.scale.constants,
                 self.scale.span,
                 self._columns,
                 self._statistics,
-                out[part],
+                remaining,
+                cell,
+                needed * windows,
+                out,
             )
-        mean: NDArray[np.float64] = 4.0 * out[: chosen.size] / float(np.prod(self.scale.windows))
+            mean[part] = 4.0 * out[:-1] / windows
         return mean
 
 

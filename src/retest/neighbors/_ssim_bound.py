@@ -8,8 +8,11 @@ f is at most its value at the closest two points of the intervals.
 
 Windows that overlap almost entirely have almost equal means and deviations. The smallest and largest of them in cells of
 6 x 6 positions (with windows of 35 pixels) therefore bound SSIM nearly as well as all windows do, at a thirtieth of the
-work. All figures are float64 with relative errors below 10⁻¹³ and the bound is a mean of numbers of at most 1, so a slack
-of 10⁻⁹ covers rounding many times over.
+work. The bound also holds for any part of the windows. So the exact computation stops as soon as what it has summed up plus
+the bound of the remaining rows stays below the threshold, which for unlike images comes soon.
+
+All figures are float64 with relative errors below 10⁻¹², and no window counts more than 1, so a slack of 10⁻⁹ in the mean
+covers rounding many times over.
 """
 
 from __future__ import annotations
@@ -20,14 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors import _threads
-from retest.neighbors._ssim import C1, C2, LANES, Lanes, Scale
+from retest.neighbors._ssim import C1, C2, LANES, Lanes, Possible, Scale
 
-_SLACK = 1e-9
+SLACK = 1e-9
+"""An SSIM that the bound puts below a threshold less this is truly below it, and so is the one computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extremes:
-    """Smallest and largest window mean and deviation per cell, float64 (n, 4, cells), of n images."""
+    """Smallest and largest window mean and deviation per cell, float64 (n, 4, cells), of n images.
+
+    ``weights`` are the windows per cell, float64 (rows of cells of all channels, cells per row).
+    """
 
     scale: Scale
     values: NDArray[np.float64]
@@ -38,23 +45,21 @@ class Extremes:
         """From read-only uint8 (n, h, w, 3)."""
         channels, down, across = scale.windows
         rows, columns = (np.bincount(np.arange(count) // _cell(scale)).astype(np.float64) for count in (down, across))
-        weights = np.tile(np.outer(rows, columns).ravel(), channels) / (channels * down * across)
+        weights = np.tile(np.outer(rows, columns), (channels, 1))
         values = np.empty((len(images), 4, weights.size), np.float64)
         lanes = Lanes(scale)
         for group in _threads.cut(len(images), LANES):
             lanes.fill(images, np.arange(group.start, group.stop))
-            extremes = _extremes(lanes.planes, scale, weights.size)
-            values[group] = extremes.transpose(2, 0, 1)[: group.stop - group.start]
+            values[group] = _extremes(lanes.planes, scale, weights.size).transpose(2, 0, 1)[: group.stop - group.start]
         return cls(scale, values, weights)
 
-    def least_dssim(self, planes: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Dissimilarities (n, 8) that no pair of an image with one of eight falls below."""
+    def possible(self, planes: NDArray[np.int32]) -> Possible:
+        """What no pair of an image with one of eight, int32 (3, h, w, 8), exceeds."""
         from retest.neighbors import _dssim_kernels as kernels  # imports numba, which costs a third of a second
 
-        out = np.empty((len(self.values), LANES), np.float64)
+        out = np.empty((len(self.values), len(self.weights) + 1, LANES), np.float64)
         kernels.ssim_bounds(self.values, _extremes(planes, self.scale, self.weights.size), self.weights, (C1, C2), out)
-        least: NDArray[np.float64] = (1.0 - out) / 2.0 - _SLACK
-        return least
+        return Possible(out, _cell(self.scale))
 
 
 def _cell(scale: Scale) -> int:

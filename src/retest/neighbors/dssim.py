@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
-from retest.neighbors._ssim import LANES, Lanes, Queries, Scale, coarse
-from retest.neighbors._ssim_bound import Extremes
+from retest.neighbors._ssim import LANES, Lanes, Possible, Queries, Scale, coarse
+from retest.neighbors._ssim_bound import SLACK, Extremes
 from retest.neighbors.knn import Knn, empty, from_matrix
 from retest.neighbors.parameters import MAX_WINDOW
 
@@ -92,7 +92,7 @@ class _Block:
     def __init__(self, queries: NDArray[np.uint8], scale: Scale, lanes: Lanes, threshold: float | None, threads: int) -> None:
         parts = _threads.run(lambda part: Queries.prepare(queries[part], scale), _threads.cut(len(queries), LANES), threads=threads)
         self._queries = Queries(scale, *(np.concatenate([getattr(part, name) for part in parts]) for name in ("pairs", "sums", "squares")))
-        self._lanes, self._threshold = lanes, threshold
+        self._lanes, self._threshold, self._windows = lanes, threshold, float(np.prod(scale.windows))
         self._extremes = None if threshold is None else Extremes.of(_checks.read_only(queries), scale)
 
     def distances(self, images: NDArray[np.uint8], places: NDArray[np.int64], threads: int) -> NDArray[np.float64]:
@@ -107,16 +107,20 @@ class _Block:
 
     def _eight(self, images: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.float64]:
         self._lanes.fill(images, places)
-        distances = np.full((len(self._queries), LANES), np.inf)
-        chosen = np.arange(len(self._queries))
-        if self._extremes is not None and self._threshold is not None:
-            possible = self._extremes.least_dssim(self._lanes.planes) <= self._threshold
-            chosen = np.flatnonzero(possible[:, : places.size].any(axis=1))
-        if chosen.size:
-            distances[chosen] = (1.0 - self._lanes.ssim(self._queries, chosen)) / 2.0
-        if self._threshold is not None:
-            distances[distances > self._threshold] = np.inf
+        if self._threshold is None or self._extremes is None:
+            distances = (1.0 - self._lanes.ssim(self._queries, np.arange(len(self._queries)))) / 2.0
+        else:
+            distances = self._within(self._threshold, self._extremes.possible(self._lanes.planes))
         return distances[:, : places.size]
+
+    def _within(self, threshold: float, possible: Possible) -> NDArray[np.float64]:
+        """Dissimilarities to the eight references, infinite beyond the threshold."""
+        needed = 1.0 - 2.0 * threshold - SLACK
+        distances = np.full((len(self._queries), LANES), np.inf)
+        chosen = np.flatnonzero((possible.most >= needed * self._windows).any(axis=1))
+        if chosen.size:
+            distances[chosen] = (1.0 - self._lanes.ssim(self._queries, chosen, needed=needed, possible=possible)) / 2.0
+        return np.where(distances <= threshold, distances, np.inf)
 
 
 def _preranked(

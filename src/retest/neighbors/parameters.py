@@ -9,7 +9,7 @@ from retest.errors import ConfigError
 MAX_WINDOW = 181
 """Largest SSIM window: sums of 255² over its pixels stay below 2³¹."""
 
-PIXEL_METRICS = ("l2", "dssim")
+PIXEL_METRICS = ("l2", "dssim", "phash")
 """Metrics computed on pixels; every other name is a featuriser's."""
 
 
@@ -21,8 +21,8 @@ class NeighborParameters:
     """
 
     metrics: tuple[str, ...] = field(
-        default=PIXEL_METRICS,
-        metadata={"help": "distances to search by: l2, dssim, or the name of a featuriser such as fc7"},
+        default=("l2", "dssim"),
+        metadata={"help": "distances to search by: l2, dssim, phash, or the name of a featuriser such as fc7"},
     )
     k: int = field(default=30, metadata={"help": "neighbours per candidate and metric"})
     ssim_window: int = field(default=35, metadata={"help": "side of the uniform SSIM window in pixels; odd"})

@@ -1,12 +1,11 @@
 """A download that fails in every listed way, killed again and again, ends with exactly what an undisturbed one gives.
 
-The short form runs with the other tests. ``RETEST_FULL_TESTS=1`` runs the full one: 2,000 images, killed ten times.
+The full form, 2,000 images killed ten times, takes minutes: it is part of ``make test-all``; ``make test`` runs a shorter one.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import random
 import signal
 import sys
@@ -23,8 +22,6 @@ from collect_study import CLASSES, LOOPBACK, CommandStudy, make_study
 
 from retest.testing.imageserver import MANNERS, FaultyImageServer, mixed_manners
 
-FULL = bool(os.environ.get("RETEST_FULL_TESTS"))
-IMAGES, KILLS = (2000, 10) if FULL else (320, 3)  # both enough for processes
 # Long enough that a loaded machine is no silent host, short enough that silent hosts cost little.
 PATIENCE = {"read_timeout_s": 1.0, "total_timeout_s": 10.0, "attempts": 3, "first_wait_s": 0.05, "at_once": 32, "per_host": 32}
 TEMPORARY = {"server_error", "timeout", "connection_failed", "rate_limited"}
@@ -58,18 +55,21 @@ def kill_within(study: CommandStudy, due: Callable[[], bool], *, delay_s: float)
     assert running.returncode == -signal.SIGKILL, said
 
 
-def moment(study: CommandStudy, server: FaultyImageServer, number: int, rng: random.Random) -> Callable[[], bool]:
-    """In turn: so many images asked for, or so many finished, counted from now."""
+def moment(study: CommandStudy, server: FaultyImageServer, number: int, rng: random.Random, most: int) -> Callable[[], bool]:
+    """In turn: so many images asked for, or so many finished, counted from now; at most ``most``."""
     if number % 2 == 0:
-        asked = server.asked.total() + rng.randint(1, IMAGES // KILLS)
+        asked = server.asked.total() + rng.randint(1, most)
         return lambda: server.asked.total() >= asked
-    finished = len(settled(study)) + rng.randint(1, IMAGES // KILLS)
+    finished = len(settled(study)) + rng.randint(1, most)
     return lambda: len(settled(study)) >= finished
 
 
-@pytest.mark.slow
-def test_killed_again_and_again_it_ends_with_what_a_clean_run_gives(tmp_path: Path):
-    manners = mixed_manners(IMAGES, seed=3)
+@pytest.mark.parametrize(
+    ("images", "kills"),  # both enough for decoding in processes
+    [pytest.param(320, 3, marks=pytest.mark.slow), pytest.param(2000, 10, marks=pytest.mark.long)],
+)
+def test_killed_again_and_again_it_ends_with_what_a_clean_run_gives(tmp_path: Path, images: int, kills: int):
+    manners = mixed_manners(images, seed=3)
     assert set(manners) == set(MANNERS)
     rng = random.Random(11)
     with (
@@ -80,13 +80,13 @@ def test_killed_again_and_again_it_ends_with_what_a_clean_run_gives(tmp_path: Pa
         last_of_clean = finish(clean, manners)
         killed = study_of_urls(tmp_path / "killed", server)
         done: set[int] = set()
-        for number in range(KILLS):
+        for number in range(kills):
             asked = {image: server.asked[image] for image in done}
-            kill_within(killed, moment(killed, server, number, rng), delay_s=rng.uniform(0, 0.2))
+            kill_within(killed, moment(killed, server, number, rng, images // kills), delay_s=rng.uniform(0, 0.2))
             assert {image: server.asked[image] for image in done} == asked, "a finished image was fetched again"
             assert done <= settled(killed), "a finished image was lost"
             done = settled(killed)
-        assert 0 < len(done) < IMAGES
+        assert 0 < len(done) < images
         last = finish(killed, manners)
     expected, found = clean.images(calm.root), killed.images(server.root)
     for part in expected:

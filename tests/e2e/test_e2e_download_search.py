@@ -1,11 +1,11 @@
 """A search through the command line, against the fake Flickr over HTTP: killed and resumed, with a wrong key, and what it leaves behind.
 
-The short form asks seven pages, because the client keeps Flickr's pace; ``RETEST_FULL_TESTS=1`` has more results than a question may have.
+The client keeps Flickr's pace, so a search with more results than a question may have takes minutes: it is part of ``make test-all``;
+``make test`` runs a shorter one.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -24,15 +24,13 @@ from collect_study import CommandStudy, make_study
 from retest.testing.flickr import FakeFlickr, FakePhoto, FlickrManners, sample_photos
 
 KEY, SECRET = "key-5f1e0b7c2d", "secret-93ab4410"
-FULL = bool(os.environ.get("RETEST_FULL_TESTS"))
-TENCH, GOLDFISH = (4300, 700) if FULL else (1400, 510)
 SEARCH = {"max_date_taken": "2013-07-11"}
 
 
-def collection() -> list[FakePhoto]:
+def collection(tench: int, goldfish: int) -> list[FakePhoto]:
     """Tench and goldfish on several pages, and one photo that is found for both classes and by two terms."""
     both = FakePhoto("7999999999", "tench Tinca tinca goldfish", 1_350_000_000, "2012-10-12 01:00:00")
-    return [*sample_photos("tench", TENCH), *sample_photos("goldfish", GOLDFISH, first_id=8_000_000_000, seed=1), both]
+    return [*sample_photos("tench", tench), *sample_photos("goldfish", goldfish, first_id=8_000_000_000, seed=1), both]
 
 
 def flickr_study(folder: Path, server: FakeFlickr, **environment: str) -> CommandStudy:
@@ -49,16 +47,19 @@ def found(study: CommandStudy) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
-def test_killed_and_resumed_it_asks_for_no_page_twice_and_loses_none(tmp_path: Path):
-    manners = FlickrManners(total_factor=1.1, repeat_every=37)
-    with FakeFlickr(collection(), key=KEY, manners=manners) as calm, FakeFlickr(collection(), key=KEY, manners=manners) as server:
+@pytest.mark.parametrize(
+    ("tench", "goldfish", "kills"),
+    [pytest.param(1400, 510, 2, marks=pytest.mark.slow), pytest.param(4300, 700, 4, marks=pytest.mark.long)],
+)
+def test_killed_and_resumed_it_asks_for_no_page_twice_and_loses_none(tmp_path: Path, tench: int, goldfish: int, kills: int):
+    photos, manners = collection(tench, goldfish), FlickrManners(total_factor=1.1, repeat_every=37)
+    with FakeFlickr(photos, key=KEY, manners=manners) as calm, FakeFlickr(photos, key=KEY, manners=manners) as server:
         clean = flickr_study(tmp_path / "clean", calm)
-        assert clean.json("search")["new_candidates"] == TENCH + GOLDFISH + 2
+        assert clean.json("search")["new_candidates"] == tench + goldfish + 2
         killed = flickr_study(tmp_path / "killed", server)
         rng = random.Random(5)
         server.fail("fail-105", "503", "html")
-        for number in range(4 if FULL else 2):
+        for number in range(kills):
             # In turn while a question is under way, and when its page has just been stored.
             asked, pages = server.asked, len(server.log)
             running = killed.start("search")
@@ -73,13 +74,13 @@ def test_killed_and_resumed_it_asks_for_no_page_twice_and_loses_none(tmp_path: P
         assert killed.json("search")["pages"] == 0
         assert len(server.log) == again
     assert set(server.log) == set(calm.log)
-    assert len(calm.log) == len(set(calm.log)) > (10 if FULL else 5)
+    assert len(calm.log) == len(set(calm.log)) > 5
     expected, resumed = found(clean), found(killed)
     for part in expected:
         assert normal(resumed[part], server) == normal(expected[part], calm), part
     # A page whose answer was under way when the process died was never stored, and only such a one is asked for again.
     repeated = {line: count for line, count in Counter(server.log).items() if count > 1}
-    assert sum(count - 1 for count in repeated.values()) <= 4
+    assert sum(count - 1 for count in repeated.values()) <= kills
     stored = sum(pages for _, _, pages, _, _ in resumed["queries"])
     assert stored == len(set(server.log))
 

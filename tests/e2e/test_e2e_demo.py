@@ -387,23 +387,34 @@ def test_a_revision_is_what_the_literal_rules_sample(demo: DemoRun, name: str):
     ]
 
 
+DOCUMENTS = {"metadata.csv", "ATTRIBUTION.csv", "DATASHEET.md", "croissant.json", "SHA256SUMS", "manifest.json"}
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_an_exported_folder_is_the_revision(demo: DemoRun, name: str):
     folder = demo.out / "sets" / name
     images = demo.rows("SELECT image_id, wnid FROM revision_images WHERE revision = ? ORDER BY position", name)
     manifest = json.loads((folder / "manifest.json").read_text())
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        metadata = list(csv.DictReader(file))
     assert [(entry["id"], entry["wnid"]) for entry in manifest["images"]] == images
+    assert [(row["image_id"], row["wnid"]) for row in metadata] == images
     assert manifest["revision"]["name"] == name
     assert manifest["revision"]["seed"] == 100 + list(SETS).index(name)
     photos = {i: photo for i, _, photo in demo.candidates}
-    for entry in manifest["images"]:
+    for entry, row in zip(manifest["images"], metadata, strict=True):
         data = (folder / entry["file"]).read_bytes()
-        assert entry["file"] == f"{entry['wnid']}/{entry['id']}.jpg"
-        assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+        assert entry["file"] == row["file_name"] == f"{entry['wnid']}/{entry['id']}.jpg"
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"] == row["sha256"]
         assert data == demo.blob("original", entry["id"])
-        assert (entry["source"], entry["photo_id"]) == photos[entry["id"]]
+        assert (entry["source"], entry["photo_id"]) == (row["source"], row["photo_id"]) == photos[entry["id"]]
+        shown, selected = demo.frequencies[entry["id"], entry["wnid"]]
+        assert (int(row["num_assignments"]), float(row["selection_frequency"])) == (shown, selected / shown)
+        assert (int(row["label"]), int(row["width"]), int(row["height"])) == (int(entry["wnid"]), 64, 64)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files == {"manifest.json"} | {entry["file"] for entry in manifest["images"]}
+    assert files == DOCUMENTS | {entry["file"] for entry in manifest["images"]}
+    sums = dict(line.split("  ", 1)[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files - {"SHA256SUMS", "manifest.json"}}
 
 
 # --------------------------------------------------------------------------------------------------------------- evaluation

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, study_option
+from retest.duplicates import PUBLISHED_TARGETS, ReviewParameters
+from retest.neighbors import NeighborParameters
 from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
 
 
@@ -32,6 +34,8 @@ def init(study: Path, name: str, pool: Path | None, **paths: Path | None) -> Non
         study=StudySettings(name=study.resolve().name),
         benchmark=replace(BenchmarkSettings(name=name), **given),
         source=SourceSettings(location=str(pool.resolve()) if pool else ""),
+        # A review target without neighbours in its metric would leave every candidate unreviewed for ever.
+        review=ReviewParameters(targets={metric: PUBLISHED_TARGETS[metric] for metric in NeighborParameters().metrics}),
     )
     create_study(study, config).close()
     click.echo(f"Study {study}: edit {study / 'study.toml'}, then run: retest benchmark --study {study}")

@@ -81,7 +81,7 @@ class DemoResult:
 def demo_config(digits: DigitsBenchmark, parameters: DemoParameters) -> StudyConfig:
     """Settings of the demo's study: the published rules, with sizes that fit 8x8 scans."""
     return StudyConfig(
-        study=StudySettings(name="digits-retest", revision_prefix="digits"),
+        study=StudySettings(name="digits-retest"),
         benchmark=BenchmarkSettings(name="Handwritten digits (scikit-learn)", **digits.settings),
         source=SourceSettings(kind="folder", location=str(digits.pool)),
         search=SearchParameters(),

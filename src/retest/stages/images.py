@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retest.errors import InputError, SourceError, StageError
+from retest.errors import InputError, SourceError
 from retest.images import ImageParameters, VariantSet, variant_names
 from retest.records import Candidate, Exclusion, ImageVariant, OriginalImage
 from retest.sources.download import Downloader, Failed
@@ -243,14 +243,3 @@ def retry_failed(study: Study) -> int:
         tables.exclusions.remove(i for i, (reason, _) in problems.items() if i in excluded and excluded[i].reason == reason)
         tables.problems.clear(problems)
     return len(problems)
-
-
-def require_images(study: Study) -> None:
-    """Stop when some image has neither variants nor a recorded reason.
-
-    Raises:
-        StageError: with the number of images that are missing.
-    """
-    missing = _progress_so_far(study, study.config.images)[1]
-    if missing:
-        raise StageError(f"{missing} images are not stored yet", item="images", remedy="Run: retest download --study STUDY")

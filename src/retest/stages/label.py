@@ -263,12 +263,21 @@ def _guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirme
             raise UsageError("publishing costs money and no budget is set", item="[crowd] budget_cents", remedy="Set a limit in study.toml")
         if not confirmed_live:
             raise UsageError(f"{number} HITs would cost {cost / 100:.2f} USD and nobody confirmed", remedy="Confirm by typing LIVE")
-    if budget is not None and cost > budget:
+    spent = _spent_cents(study, crowd)
+    if budget is not None and number and spent + cost > budget:
         raise UsageError(
-            f"{number} HITs cost {cost / 100:.2f} USD, the budget is {budget / 100:.2f} USD",
+            f"{number} HITs cost {cost / 100:.2f} USD after {spent / 100:.2f} USD already spent, the budget is {budget / 100:.2f} USD",
             item="[crowd] budget_cents",
             remedy="Plan fewer HITs (max_classes, assignments_per_hit) or raise the budget",
         )
+
+
+def _spent_cents(study: Study, crowd: Crowd) -> int:
+    """What the HITs that were published on this back end before have cost."""
+    with study.database.read() as tables:
+        wanted = tables.hits.requested_assignments(crowd=crowd.name)
+    reward = study.config.crowd.reward_cents
+    return sum(crowd.cost_cents(assignments=number, reward_cents=reward) for number in wanted.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +290,10 @@ class Collection:
 
 
 def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Collection:
-    """Fetch the answers of every published HIT of this back end; raw answers are added once and never rewritten."""
+    """Fetch the answers of every HIT that the study published and this back end knows; raw answers are added once and never rewritten."""
     with study.database.read() as tables:
-        hits = list(tables.hits.all(submitted=True))
+        own = tables.hits.published_here()
+        hits = [hit for hit in tables.hits.all(submitted=True) if hit.uuid in own]
     new = 0
     unreadable: list[CrowdError] = []
     with progress("Collect answers", total=len(hits)) as advance:

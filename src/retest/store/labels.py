@@ -75,9 +75,16 @@ class HitTable(TableGroup):
         """wnid -> number of HITs."""
         return self._counts_by(schema.hits.c.wnid, *([] if include_excluded else [schema.hits.c.excluded.is_(None)]))
 
-    def requested_assignments(self) -> dict[str, int]:
-        """uuid -> number of annotators asked for."""
-        return {row.uuid: row.assignments for row in self._rows(sa.select(schema.hits.c.uuid, schema.hits.c.assignments))}
+    def requested_assignments(self, *, crowd: str | None = None) -> dict[str, int]:
+        """uuid -> number of annotators asked for; of all HITs, or of those published on one back end."""
+        query = sa.select(schema.hits.c.uuid, schema.hits.c.assignments)
+        if crowd is not None:
+            query = query.where(schema.hits.c.crowd == crowd)
+        return {row.uuid: row.assignments for row in self._rows(query)}
+
+    def published_here(self) -> set[str]:
+        """uuids of the HITs that this study published itself; imported ones were answered long ago and elsewhere."""
+        return {row.uuid for row in self._rows(sa.select(schema.hits.c.uuid).where(schema.hits.c.crowd.is_not(None)))}
 
     def mark_submitted(self, uuid: str, *, crowd: str, hit_id: str, hit_type_id: str, user: str, time: str) -> None:
         """Record that a HIT is published on a crowd back end."""

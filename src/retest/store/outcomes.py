@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from retest.errors import ConflictError, NotFoundError
+from retest.errors import ConflictError, NotFoundError, UsageError
 from retest.records import ClassReview, Revision
 from retest.store import schema
 from retest.store.rows import TableGroup
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,15 @@ class RevisionTable(TableGroup):
         """Store a revision; True when it is new, False when an equal one is there.
 
         Raises:
+            UsageError: the name cannot be that of a file, or is that of the original data set.
             ConflictError: a different revision has this name already.
         """
+        if not _NAME.fullmatch(revision.name) or revision.name == "original":
+            raise UsageError(
+                f"{revision.name!r} is no name for a revision",
+                item="name",
+                remedy="Use letters, digits, '.', '_' and '-', such as mystudy-a-1",
+            )
         if revision.name in self.names():
             known = self.get(revision.name)
             if (known.images, known.seed, known.sampling_function) == (revision.images, revision.seed, revision.sampling_function):

@@ -41,7 +41,6 @@ class StudySettings:
     blobs: str = field(
         default="blobs", metadata={"help": "where images lie: a folder (relative to the study folder) or a URL such as s3://bucket/prefix"}
     )
-    revision_prefix: str = field(default="", metadata={"help": "first part of revision names; empty: the name of the study"})
     workers: int = field(default=2, metadata={"help": "local processes or threads for heavy stages"})
 
     def __post_init__(self) -> None:
@@ -49,10 +48,6 @@ class StudySettings:
             raise ConfigError(f"{self.name!r} is no usable name", item="name", remedy="Use letters, digits, '-' and '_'")
         if self.workers < 1:
             raise ConfigError(f"must be at least 1, is {self.workers}", item="workers", remedy="Set it to the number of cores")
-
-    @property
-    def prefix(self) -> str:
-        return self.revision_prefix or self.name
 
 
 @dataclass(frozen=True, slots=True)

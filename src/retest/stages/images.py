@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retest.errors import InputError, SourceError
+from retest.errors import InputError, SourceError, StageError
 from retest.images import ImageParameters, VariantSet, variant_names
 from retest.records import Candidate, Exclusion, ImageVariant, OriginalImage
 from retest.sources.download import Downloader, Failed

@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import networkx
 import pytest
-from data_tiny import BIRD, MACHINE, PAIRS, TIME, VAL, answer, candidate, hit
+from data_tiny import BIRD, EGRET, MACHINE, PAIRS, TIME, VAL, answer, candidate, hit
 
 from retest.data import NearDuplicateData
+from retest.duplicates import ReviewParameters
 from retest.errors import InputError, NotFoundError
 from retest.records import AssignmentStatus, Exclusion, Neighbor
 from retest.stages.duplicates import resolve_duplicates, stats
+from retest.study import StudyConfig, create_study
 
 
 @pytest.fixture
@@ -62,6 +65,7 @@ def test_resolution_with_reasons(duplicates):
     assert duplicates.resolution("c2").reason == f"near-duplicate of c1, which is kept: smallest class {BIRD}, frequency 0.75"
     assert duplicates.resolution("c4").reason == f"near-duplicate of original {VAL[1]}"
     assert [duplicates.is_near_duplicate(one) for one in ("c1", "c2", "c3", "c4", "c6", "c7")] == [False, True, False, True, True, False]
+    assert duplicates.resolution("c7").reason == f"kept: class of the highest score {EGRET}, no selection frequency"  # shown, not answered
     assert duplicates.resolution("c3") is None
     assert duplicates.resolutions() == {one: duplicates.resolution(one) for one in ("c1", "c2", "c4", "c6", "c7")} | {
         "nobody": duplicates.resolutions()["nobody"]  # an id of a pair that the study does not know: a candidate without answers
@@ -150,6 +154,17 @@ def test_reviews_and_thresholds(duplicates):
     assert not duplicates.is_sufficiently_reviewed("c3")
     with pytest.raises(NotFoundError):
         duplicates.review_thresholds(VAL[0])
+
+
+@pytest.mark.parametrize(("skipped", "threshold"), [(False, 1e5), (True, 2e5)])
+def test_excluded_neighbours_count_by_the_setting_of_the_study(tmp_path, skipped, threshold):
+    config = StudyConfig(review=ReviewParameters(targets={"l2": 1.0}, excluded_count_as_reviewed=skipped))
+    with closing(create_study(tmp_path / "s", config)) as study:
+        with study.database.write() as tables:
+            tables.candidates.add(candidate(name, BIRD) for name in ("d1", "d2", "d3"))
+            tables.exclusions.add([Exclusion("d2", "drawing", "", "me", TIME)])
+            tables.neighbors.put("l2", {"d1": [Neighbor("d2", 1e5), Neighbor("d3", 2e5)]})
+        assert NearDuplicateData(study).review_thresholds("d1") == {"l2": threshold}
 
 
 # --- the demo's study

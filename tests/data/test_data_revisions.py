@@ -37,11 +37,12 @@ def test_only_some_revisions_are_kept(tiny, monkeypatch):
     monkeypatch.setattr("retest.data.revisions._REVISIONS_KEPT", 2)
     cache = DatasetCache(tiny)
     first = cache.revision("set-a-1")
-    cache.revision("set-a-2")
+    second = cache.revision("set-a-2")
     assert cache.revision("set-a-1") is first  # used again, so set-a-2 is the oldest now
     cache.revision("set-a-3")
     assert cache.revision("set-a-1") is first
-    assert cache.revision("set-a-2") == REVISIONS[1]
+    assert cache.revision("set-a-2") is not second
+    assert cache.revision("set-a-2") == second == REVISIONS[1]
 
 
 def test_summaries(cache):

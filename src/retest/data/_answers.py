@@ -23,5 +23,5 @@ def class_frequencies(tables: Tables, wnid: str) -> dict[str, SelectionFrequency
 
 def all_frequencies(tables: Tables) -> dict[tuple[str, str], SelectionFrequency]:
     """(image id, wnid) -> frequency, over all answers; excluded HITs do not count."""
-    counter = count_answers(tables.hits.all(include_excluded=False), tables.assignments.all(), excluded_hits=set(tables.hits.excluded()))
+    counter = count_answers(tables.hits.all(include_excluded=False), tables.assignments.all())
     return {(found.image_id, found.wnid): found for found in counter.frequencies()}

@@ -256,6 +256,7 @@ def test_originals(data, raw):
 
 
 def test_all_warnings_are_of_known_kinds(data):
+    data.negative_classes()
     data.check()
     assert data.warning_counts == {
         "outside_upload_window": 2_282,

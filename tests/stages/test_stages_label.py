@@ -137,7 +137,7 @@ def live(study: Study, *, budget: int | None, money: int | None = None) -> tuple
     [
         (None, True, r"\[crowd\] budget_cents: publishing costs money and no budget is set"),
         (10_000, False, r"6 HITs would cost 2\.16 USD and nobody confirmed.*LIVE"),
-        (215, True, r"\[crowd\] budget_cents: 6 HITs cost 2\.16 USD, the budget is 2\.15 USD"),
+        (215, True, r"\[crowd\] budget_cents: 6 HITs cost 2\.16 USD after 0\.00 USD already spent, the budget is 2\.15 USD"),
         (0, True, r"the budget is 0\.00 USD"),
     ],
 )

@@ -118,7 +118,7 @@ def test_every_section_says_what_it_is():
         ("[sampling]\nhistogram_edges = 0.5\n", "study.toml [sampling] histogram_edges", "valid array", "inner edges"),
         ("[sampling]\nhistogram_edges = [0.5, 'x']\n", "study.toml [sampling] histogram_edges.1", "valid number (is 'x')", "inner edges"),
         ("[review.targets]\nl2 = 'far'\n", "study.toml [review] targets.l2", "valid number (is 'far')", "distance per metric"),
-        ("[neighbors]\nssim_window = 4\n", "study.toml [neighbors] ssim_window", "4", "odd"),
+        ("[neighbors]\nssim_window = 4\n", "study.toml [neighbors] ssim_window", "not an odd number", "35"),
         ("[study]\nname = ''\n", "study.toml [study] name", "no usable name", "letters"),
         ("[study]\nname = 7\n", "study.toml [study] name", "valid string (is 7)", "name of the study"),
         ("[study]\nworkers = 0\n", "study.toml [study] workers", "at least 1", "number of cores"),

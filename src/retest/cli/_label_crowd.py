@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from retest.cli._common import bars
 from retest.crowd import BACKENDS, Crowd, CrowdParameters, MTurkCrowd, SimulatedCrowdParameters
 from retest.errors import UsageError
 from retest.study import Study
@@ -76,7 +77,8 @@ def opened_crowd(study: Study, choice: CrowdChoice) -> Iterator[Crowd]:
     if parameters.backend == "simulated":
         from retest.stages.simulate import simulated_crowd
 
-        with simulated_crowd(study, parameters=SimulatedCrowdParameters(seed=choice.seed), start_time=_SIMULATED_START) as crowd:
+        skills = SimulatedCrowdParameters(seed=choice.seed)
+        with simulated_crowd(study, parameters=skills, start_time=_SIMULATED_START, progress=bars) as crowd:
             yield crowd
         return
     from retest.web.options import keys_from_environment, worker_key_from_environment

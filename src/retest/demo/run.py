@@ -113,7 +113,9 @@ def run_demo(
         predictions = evaluate.stored_predictions(study)
         rows = accuracy_rows(predictions)
         planted = planted_check(study, digits.planted)
-        written = report.write_report(study, predictions, out / "report.html", planted=planted)
+        with progress("Write report", total=1) as advance:
+            written = report.write_report(study, predictions, out / "report.html", planted=planted)
+            advance(1)
         labels = {facts.name: facts.label or facts.name for facts in written.datasets}
         notices = tuple(notice.text for notice in written.notices)
     return DemoResult(out / "study", out / "report.html", tuple(rows), labels, notices, planted)
@@ -140,7 +142,8 @@ def _store(study: Study, source: FetchingSource, progress: Progress, say: Callab
 def _label(study: Study, progress: Progress, say: Callable[[str], None]) -> None:
     planned = [label.plan(study, stamp=STAMP, originals=originals) for originals in (False, True)]
     say(f"HITs: {sum(plan.added for plan in planned)} planned (candidates and original validation images)")
-    crowd = simulate.simulated_crowd(study, parameters=SimulatedCrowdParameters(seed=1, sharpness=0.8), start_time=STAMP.time)
+    skills = SimulatedCrowdParameters(seed=1, sharpness=0.8)
+    crowd = simulate.simulated_crowd(study, parameters=skills, start_time=STAMP.time, progress=progress)
     with closing(crowd):
         done = label.submit(study, crowd, stamp=STAMP, progress=progress)
         answers = label.collect(study, crowd, progress=progress)

@@ -172,7 +172,7 @@ def submit(
     """
     number, cost = waiting_cost_cents(study, crowd)
     _guard_money(study, crowd, number, cost, confirmed_live=confirmed_live)
-    report = check_images(study)
+    report = check_images(study, progress=progress)
     if not report.ok:
         first = report.findings[0]
         raise StageError(

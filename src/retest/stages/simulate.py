@@ -26,7 +26,7 @@ REVIEWER = "simulated-reviewer"
 _GREY_SIDE = 16
 
 
-def simulated_crowd(study: Study, *, parameters: SimulatedCrowdParameters, start_time: str) -> SimulatedCrowd:
+def simulated_crowd(study: Study, *, parameters: SimulatedCrowdParameters, start_time: str, progress: Progress = silent) -> SimulatedCrowd:
     """A simulated crowd whose affinity of image and class is a classifier's probability.
 
     The classifier (random Fourier features and logistic regression on small grey images) is trained on the study's training
@@ -35,24 +35,28 @@ def simulated_crowd(study: Study, *, parameters: SimulatedCrowdParameters, start
     Raises:
         StageError: the study has no stored training images.
     """
-    affinity = _Affinity(study)
+    affinity = _Affinity(study, progress)
     return SimulatedCrowd(affinity, start_time=start_time, parameters=parameters, path=study.folder / "simulated-crowd.db")
 
 
 class _Affinity:
     """(image id, wnid) -> probability; images are scored when first asked for."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, progress: Progress) -> None:
         self._study = study
+        self._progress = progress
         self._model: Any = None
         self._columns: dict[str, int] = {}
         self._scores: dict[str, NDArray[np.float64]] = {}
 
     def __call__(self, image_id: str, wnid: str) -> float:
         if self._model is None:
-            self._model = self._train()
-            self._columns = {str(name): number for number, name in enumerate(self._model.classes_)}
-            self._score_all()
+            with self._progress("Train simulated crowd", total=2) as advance:
+                self._model = self._train()
+                self._columns = {str(name): number for number, name in enumerate(self._model.classes_)}
+                advance(1)
+                self._score_all()
+                advance(1)
         if wnid not in self._columns:
             return 0.0
         return float(self._scores[image_id][self._columns[wnid]])

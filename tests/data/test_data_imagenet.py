@@ -171,11 +171,19 @@ def test_an_image_known_by_name_is_loaded_from_the_folder(tiny, tmp_path):
         loader.load_bytes(VAL[1])
 
 
+def test_the_class_that_the_study_knows_stands(tiny, tmp_path):
+    put_image(tmp_path / "imagenet/val" / MACHINE / VAL[0], 30)  # in another class's folder
+    found = ImageNetData(tiny, root=tmp_path / "imagenet").image(VAL[0])
+    assert (found.wnid, Path(found.location).parent.name) == (BIRD, MACHINE)
+
+
 def test_only_the_split_that_is_asked_for_is_read(tiny, tmp_path):
     sorted_layout(tmp_path / "imagenet")
     put_image(tmp_path / "imagenet/train/n00000000/n00000000_1.JPEG", 1)
+    put_image(tmp_path / "imagenet/val" / BIRD / "new.jpg", 1)
     imagenet = ImageNetData(tiny, root=tmp_path / "imagenet")
     assert imagenet.image(VAL[0]).location is not None
+    assert imagenet.image(f"val/{BIRD}/new.jpg").wnid == BIRD  # in none of the study's splits: the smaller ones are looked at first
     with pytest.raises(InputError, match="n00000000"):
         imagenet.images("train")
 

@@ -100,10 +100,19 @@ def _read_classes(study: Study) -> list[ClassInfo]:
                 item=str(path),
                 remedy='Each entry is {"cid": 0, "wnid": "...", "synset": ["..."], "gloss": "..."}',
             ) from error
-        classes.append(ClassInfo(wnid, cid, synset, str(entry.get("gloss", ""))))
+        further = {name: _texts(entry, name, path, number) for name in ("parent_terms", "wikipedia_pages")}
+        classes.append(ClassInfo(wnid, cid, synset, str(entry.get("gloss", "")), **further))
     if len({info.wnid for info in classes}) != len(classes) or len({info.cid for info in classes}) != len(classes):
         raise InputError("a wnid or cid occurs twice", item=str(path), remedy="Give every class one entry")
     return classes
+
+
+def _texts(entry: dict[str, Any], name: str, path: Path, number: int) -> tuple[str, ...]:
+    """An optional list of texts of a class: terms of its parents, nearest first, or addresses of its Wikipedia pages."""
+    values = entry.get(name, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name} of entry {number} is no list of texts", item=str(path), remedy=f'Write "{name}": ["..."]')
+    return tuple(values)
 
 
 def _read_json(path: Path, kind: type[Any]) -> Any:

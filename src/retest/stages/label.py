@@ -24,11 +24,11 @@ from retest.records import VALID_STATUSES, Candidate, ClassInfo, Hit, Split
 from retest.stages._common import Progress, Stamp, completion_key, display_variant, public_blob_key, silent
 from retest.stages._consistency import check_images
 from retest.stages._duplicates import near_duplicates_of_originals
+from retest.stages._keys import current_key_version
 from retest.store import Tables
 from retest.study import Study
 
 _STAGE = "frequencies"
-_KEY_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def submit(
 
 def _task_maker(tables: Tables, study: Study, *, image_url: str) -> Callable[[Hit, int], HitTask]:
     infos = {info.wnid: info for info in tables.classes.all()}
-    names = tables.opaque_names.all(_KEY_VERSION) if image_url else {}
+    names = tables.opaque_names.all(current_key_version(tables)) if image_url else {}
 
     def make(hit: Hit, assignments: int) -> HitTask:
         urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
@@ -241,7 +241,7 @@ def preview(study: Study, *, uuid: str | None = None) -> Preview:
             hit = next(iter(waiting), None) or next(iter(tables.hits.all()), None)
         if hit is None:
             raise NotFoundError("there is no such HIT", item=uuid or "label preview", remedy="Plan HITs with: retest label plan")
-        names = tables.opaque_names.all(_KEY_VERSION)
+        names = tables.opaque_names.all(current_key_version(tables))
         unnamed = [image for image in hit.images_all if image not in names]
         if unnamed:
             raise StageError("has no opaque name yet", item=unnamed[0], remedy="Run: retest publish")

@@ -8,6 +8,7 @@ from typing import Any
 
 from retest.images import variant_names
 from retest.stages._common import display_variant
+from retest.stages._keys import current_key_version
 from retest.store import Tables
 from retest.study import Study
 
@@ -50,7 +51,9 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
         "image_problems": len(tables.problems.all()),
         "opaque_names": tables.opaque_names.count(),
         "opaque_names_missing": max(
-            0, len({v.image_id for v in tables.variants.all(display_variant(study.config.images))}) - tables.opaque_names.count()
+            0,
+            len({v.image_id for v in tables.variants.all(display_variant(study.config.images))})
+            - len(tables.opaque_names.all(current_key_version(tables))),
         ),
         "hits": hits.hits,
         "hits_submitted": hits.submitted,

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from retest.errors import NotFoundError
 from retest.stages._common import public_blob_key
+from retest.stages._keys import current_key_version
 from retest.stages.label_judge import HitInspection, inspect_hit
 from retest.study import Study
 from retest.web.pages import environment, stylesheet
@@ -41,7 +42,7 @@ def view_hit(study: Study, name: str) -> InspectionView:
 def inspection_page(study: Study, record: HitInspection) -> str:
     """The page as one self-contained HTML document: images are embedded, and there is no script."""
     with study.database.read() as tables:
-        names = tables.opaque_names.all(1)
+        names = tables.opaque_names.all(current_key_version(tables))
     images = {}
     for shown in record.images:
         try:

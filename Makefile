@@ -58,7 +58,7 @@ docs: $(VENV)/.base
 	@$(BIN)/python -c "from retest.study.config import settings_reference; print(settings_reference(), end='')" > docs/settings.md
 
 lock:
-	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --group dev -o requirements/test.txt
+	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --extra all --group dev -o requirements/test.txt
 	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml -c requirements/test.txt -o requirements/base.txt
 
 clean:

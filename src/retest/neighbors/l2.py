@@ -108,8 +108,8 @@ class _Search:
     def add(self, references: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
         """Search one more block of references; blocks come in ascending order."""
         codes = encode(references, positions, self._scheme, threads=self._threads)
-        size = max(1, min(_QUERIES_AT_ONCE, -(-len(self._images) // (2 * self._threads))))
-        pieces = _threads.cut(len(self._images), size)
+        groups = -(-len(self._images) // (_GROUP * 4 * self._threads))
+        pieces = _threads.cut(len(self._images), min(_QUERIES_AT_ONCE, _GROUP * max(1, groups)))
         for work in _threads.run(lambda rows: self._add_to(rows, references, codes, positions), pieces, threads=self._threads):
             self._work += work
 

@@ -24,7 +24,7 @@ def blocks(language):
 def test_every_command_and_example_runs(study_folder, tmp_path, monkeypatch):
     datasets, _, _ = (pytest.importorskip(name) for name in ("datasets", "webdataset", "mlcroissant"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    spec = importlib.util.spec_from_file_location("export_layout_tree", ROOT / "tests/datasets/layout_tree.py")
+    spec = importlib.util.spec_from_file_location("export_layout_tree", ROOT / "tests/benchmarks/layout_tree.py")
     layout_tree = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(layout_tree)
     layout_tree.write_tree(tmp_path / "ImageNetV2")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_PATH = ROOT / "tests/datasets/layout_tree.py"
+_PATH = ROOT / "tests/benchmarks/layout_tree.py"
 
 
 def _layout_tree():

@@ -1,39 +1,43 @@
-"""Benchmarks as data: ImageNet and other folders, the released ImageNetV2 and CIFAR-10.1 test sets, and published metadata.
+"""Data as small classes: what one asks of a study in a notebook, and the released test sets.
 
-Importing this package imports no torch; :func:`as_torch_dataset` does when it is called. The published repository of
-ImageNetV2 (candidates, HITs, revisions, predictions ...) is read and written by :mod:`retest.datasets.imagenetv2`.
+::
+
+    from retest.datasets import CandidateData, open_study
+
+    candidates = CandidateData(open_study("my-study"))
+    candidates.counts()
+
+The classes bear the published ImageNetV2 project's names. Each is a view of an open study: making one reads nothing, single
+look-ups go through an index, and every answer is that of the study as it is when it is asked. None of them changes the study.
+
+The released sets (``ImageNetV2``, ``CIFAR101``), CIFAR-10 and image folders are the loaders of :mod:`retest.benchmarks`.
 """
 
-from __future__ import annotations
-
-from retest.datasets.archives import ArchiveLimits, unpack
-from retest.datasets.base import ArrayImages, FileImages, LabelledImages, as_torch_dataset
-from retest.datasets.cifar import CIFAR10, CIFAR101, CIFAR_CLASSES, read_cifar_predictions
-from retest.datasets.folder import ImageFolder, class_order
-from retest.datasets.labelfiles import read_label_file
-from retest.datasets.released import RELEASES, ImageNetV2, Release, Variant
-from retest.datasets.transfer import DownloadParameters, RemoteFile, download, file_digest
+from retest.benchmarks import CIFAR10, CIFAR101, ImageFolder, ImageNetV2, LabelledImages, as_torch_dataset
+from retest.datasets._base import open_study
+from retest.datasets.candidates import CandidateData
+from retest.datasets.imagenet import ImageNetData
+from retest.datasets.images import ImageLoader
+from retest.datasets.mturk import MTurkData
+from retest.datasets.near_duplicates import NearDuplicateData
+from retest.datasets.predictions import ImagePrediction, PredictionData
+from retest.datasets.revisions import DatasetCache, RevisionPlace
 
 __all__ = [
     "CIFAR10",
     "CIFAR101",
-    "CIFAR_CLASSES",
-    "RELEASES",
-    "ArchiveLimits",
-    "ArrayImages",
-    "DownloadParameters",
-    "FileImages",
+    "CandidateData",
+    "DatasetCache",
     "ImageFolder",
+    "ImageLoader",
+    "ImageNetData",
     "ImageNetV2",
+    "ImagePrediction",
     "LabelledImages",
-    "Release",
-    "RemoteFile",
-    "Variant",
+    "MTurkData",
+    "NearDuplicateData",
+    "PredictionData",
+    "RevisionPlace",
     "as_torch_dataset",
-    "class_order",
-    "download",
-    "file_digest",
-    "read_cifar_predictions",
-    "read_label_file",
-    "unpack",
+    "open_study",
 ]

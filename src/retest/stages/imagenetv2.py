@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from retest.datasets.imagenetv2 import Occurrence, PublishedData, RawPredictions
+from retest.benchmarks.imagenetv2 import Occurrence, PublishedData, RawPredictions
 from retest.errors import ConflictError
 from retest.models import correct_order, write_predictions
 from retest.records import Candidate, Predictions, Revision

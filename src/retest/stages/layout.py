@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from retest.datasets.imagenetv2 import (
+from retest.benchmarks.imagenetv2 import (
     AdditionalImages,
     HitCandidates,
     HitExclusion,

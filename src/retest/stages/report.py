@@ -19,7 +19,7 @@ from retest.analysis import (
     fit_accuracies,
     pair_models,
 )
-from retest.data.features import FeatureStore
+from retest.datasets.features import FeatureStore
 from retest.errors import InputError, NotFoundError, UsageError
 from retest.images import variant_names
 from retest.records import Predictions, Revision, Split

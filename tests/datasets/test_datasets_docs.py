@@ -1,0 +1,93 @@
+"""The documentation page and the notebooks are run line by line, and what they show is what happens."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shutil
+from pathlib import Path
+
+import notebook_runner as runner
+import pytest
+
+import retest.datasets
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CLASSES = [name for name in retest.datasets.__all__ if name.endswith(("Data", "Cache", "Loader"))]
+
+
+@pytest.fixture
+def workplace(demo_out, tmp_path, monkeypatch):
+    """A current folder in which the demo has been run."""
+    try:
+        (tmp_path / "demo-study").symlink_to(demo_out, target_is_directory=True)
+    except OSError:  # not everybody may make links
+        shutil.copytree(demo_out, tmp_path / "demo-study")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def page_blocks():
+    return re.findall(r"^```pycon\n(.*?)^```$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_page(text: str) -> tuple[int, int, str]:
+    said: list[str] = []
+    test = doctest.DocTestParser().get_doctest(text, {}, "docs/data.md", "docs/data.md", 0)
+    done = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+    return done.attempted, done.failed, "".join(said)
+
+
+def test_the_page_tells_the_truth(workplace):
+    attempted, failed, said = run_page("\n".join(page_blocks()))
+    assert failed == 0, said
+    assert attempted > 50
+
+
+def test_a_lie_on_the_page_would_be_seen(workplace):
+    text = "\n".join(page_blocks()).replace("{'train': 200, 'val': 160}", "{'train': 200, 'val': 161}")
+    _, failed, said = run_page(text)
+    assert failed == 1
+    assert "{'train': 200, 'val': 161}" in said
+
+
+def test_the_page_has_every_class():
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    assert len(CLASSES) == 7
+    assert [name for name in CLASSES if f"\n## {name}\n" not in page] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_a_notebook_shows_what_it_does(path, workplace):
+    cells = runner.code_cells(json.loads(path.read_text(encoding="utf-8")))
+    outputs = runner.run_cells(cells)
+    assert len(cells) > 5
+    for cell, output in zip(cells, outputs, strict=True):
+        if runner.is_compared(cell):
+            assert output == runner.stored_output(cell), "".join(cell["source"])
+        else:
+            assert output, "".join(cell["source"])
+
+
+def test_a_notebook_per_class():
+    used = {name: [path.stem for path in NOTEBOOKS if f"{name}(study" in path.read_text(encoding="utf-8")] for name in CLASSES}
+    titles = {json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"][0].split(":")[0].removeprefix("# ") for path in NOTEBOOKS}
+    assert titles == set(CLASSES)
+    assert all(used.values())
+
+
+def test_notebooks_are_small_and_in_the_common_form():
+    for path in NOTEBOOKS:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        assert path.stat().st_size < 10_000
+        assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+        assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+        assert all(cell["execution_count"] is not None for cell in runner.code_cells(notebook))
+
+
+def test_a_failing_cell_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        runner.run_cells([{"source": ["x = 1\n", "x / 0"]}])
+    assert runner.run_cells([{"source": ["x = 1\n", "print(x)\n", "x + 1"]}, {"source": ["x"]}]) == ["1\n2", "1"]

@@ -100,6 +100,22 @@ def test_fit_of_two_tables(tmp_path):
     assert found["n_models"] == 6
 
 
+def test_fit_shows_what_lies_above_the_line_of_a_baseline(tmp_path):
+    for name, shift, robust in (("a", 0.0, 72.0), ("b", -10.0, 67.0)):
+        rows = "".join(f"m{i},{60 + 3 * i + shift}\n" for i in range(6))
+        (tmp_path / f"{name}.csv").write_text(f"model,top1\n{rows}robust,{robust}\n")
+    (tmp_path / "standard.txt").write_text("".join(f"m{i}\n" for i in range(6)))
+    tables = ("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv", "--bootstrap", "200")
+    found = json.loads(run(*tables, "--baseline", f"@{tmp_path}/standard.txt", "--json").stdout)
+    assert [row["model"] for row in found["robustness"]][0] == "robust"
+    assert found["robustness"][0]["rho_points"] == pytest.approx(5.0)
+    assert {row["model"] for row in found["robustness"] if row["in_baseline"]} == {f"m{i}" for i in range(6)}
+    assert "+5.00 [" in run(*tables, "--baseline", "m0,m1,m2,m3,m4,m5").stdout
+    assert len(json.loads(run(*tables, "--exclude", "robust", "--baseline", "all", "--json").stdout)["robustness"]) == 7
+    wrong = run(*tables, "--baseline", "m0,m1,nobody")
+    assert (wrong.returncode, "nobody" in wrong.stderr) == (2, True)
+
+
 def test_plan_of_a_study():
     from retest.analysis import PlanParameters, plan_study
 

@@ -34,8 +34,8 @@ _COMMANDS = {
     "revision": ("revision", "List, show, compare, review, check and import test sets."),
     "export": ("export", "Export a test set in one of several forms, or the study in the published layout."),
     "evaluate": ("evaluate", "Run classifiers on test sets."),
-    "accuracy": ("evaluate", "Accuracy table with intervals and ranks."),
-    "fit": ("evaluate", "Fit new accuracy against original accuracy."),
+    "accuracy": ("accuracy", "Accuracy table with intervals and ranks."),
+    "fit": ("accuracy", "Fit new accuracy against original accuracy."),
     "plan": ("plan", "What a design can tell, and what it costs."),
     "report": ("report", "Write the HTML report."),
 }

@@ -39,12 +39,12 @@ def report(
     if study_folder is not None:
         _of_study(study_folder, original, out)
     elif tables:
-        from retest.cli.evaluate import pair_tables
+        from retest.cli.accuracy import pair_tables
 
         stage.write_page(stage.table_report(pair_tables(tables, "top1"), title=title), out)
     else:
         from retest.analysis import accuracy_rows
-        from retest.cli.evaluate import load_predictions
+        from retest.cli.accuracy import load_predictions
 
         loaded = load_predictions(predictions)
         notes = [f"{one.dataset} / {one.model}: {note}" for one in loaded for note in one.notes]

@@ -41,6 +41,7 @@ from retest.report.tables import (
     accuracy_json_rows,
     accuracy_text,
     fit_text,
+    robustness_text,
 )
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "plain_value",
     "render_html",
     "revision_facts",
+    "robustness_text",
     "scatter_from_points",
     "scatter_from_rows",
     "set_changes",

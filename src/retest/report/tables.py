@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from retest.analysis import AccuracyRow, LinearFit, Metric
+from retest.analysis import AccuracyRow, EffectiveRobustness, LinearFit, Metric
 from retest.errors import UsageError
 from retest.report.numbers import Numbers
 from retest.report.pivot import AccuracyCell, AccuracyTable, accuracy_table
@@ -108,6 +108,24 @@ def fit_text(fits: Iterable[LinearFit]) -> str:
         for fit in fits
     ]
     return _aligned([header, *body], right=frozenset({2, 3, 4, 5})) + "\n"
+
+
+def robustness_text(found: EffectiveRobustness) -> str:
+    """Effective robustness of each model for a terminal, the most robust first; percent and percentage points."""
+    header = ("model", "original", "new", "expected", "above expectation, points", "")
+    body = [
+        (
+            clean_line(row.model),
+            f"{100 * row.original:.2f}",
+            f"{100 * row.new:.2f}",
+            f"{100 * row.expected:.2f}",
+            f"{row.rho_points:+.2f} [{row.rho_low_points:+.2f}, {row.rho_high_points:+.2f}]",
+            "baseline" if row.in_baseline else "",
+        )
+        for row in found.rows
+    ]
+    line = f"Expectation: the {SCALE_NAMES[found.fit.scale]} line through {count(found.fit.n_models)} baseline models"
+    return f"{line}\n{_aligned([header, *body], right=frozenset({1, 2, 3, 4}))}\n"
 
 
 def _has_top5(rows: Iterable[AccuracyRow], original: str) -> bool:

@@ -107,7 +107,7 @@ def test_fit_shows_what_lies_above_the_line_of_a_baseline(tmp_path):
     (tmp_path / "standard.txt").write_text("".join(f"m{i}\n" for i in range(6)))
     tables = ("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv", "--bootstrap", "200")
     found = json.loads(run(*tables, "--baseline", f"@{tmp_path}/standard.txt", "--json").stdout)
-    assert [row["model"] for row in found["robustness"]][0] == "robust"
+    assert found["robustness"][0]["model"] == "robust"
     assert found["robustness"][0]["rho_points"] == pytest.approx(5.0)
     assert {row["model"] for row in found["robustness"] if row["in_baseline"]} == {f"m{i}" for i in range(6)}
     assert "+5.00 [" in run(*tables, "--baseline", "m0,m1,m2,m3,m4,m5").stdout

@@ -191,6 +191,25 @@ def test_a_flat_test_split_has_no_labels(tmp_path):
     assert [image.wnid for image in data_set.originals()] == [None]
 
 
+@pytest.mark.parametrize("name", label_files(None))
+def test_label_files_of_validation_images_say_nothing_of_test_images(flat, name):
+    """The challenge's folder holds LOC_val_solution.csv beside flat val and test."""
+    image(flat / "test/ILSVRC2012_test_00000001.JPEG")
+    (flat / name).write_text(label_files(flat)[name])
+    assert ImageFolder(flat).labels.tolist() == [0, 0, 1, 2]
+    data_set = ImageFolder(flat, split="test")
+    assert (data_set.image_ids, data_set.labels.tolist()) == (("ILSVRC2012_test_00000001.JPEG",), [-1])
+
+
+@pytest.mark.parametrize(("name", "content"), [("test.txt", "x.png b\ny.png a\n"), ("test_labels.csv", "x,b\ny,a\n")])
+def test_a_flat_test_split_with_labels_of_its_own(tmp_path, name, content):
+    image(tmp_path / "test/x.png")
+    image(tmp_path / "test/y.png")
+    (tmp_path / name).write_text(content)
+    data_set = ImageFolder(tmp_path, split="test")
+    assert (data_set.image_ids, data_set.labels.tolist(), data_set.class_names) == (("test/y.png", "test/x.png"), [0, 1], ("a", "b"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

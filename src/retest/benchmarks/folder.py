@@ -22,15 +22,21 @@ _SPLIT_NAMES: Final = {
     Split.TEST: ("test", "testing"),
 }
 _INNER: Final = ("", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC", "images")
-_LABEL_FILES: Final = (
-    "LOC_val_solution.csv",
-    "val_labels.csv",
-    "val.txt",
-    "imagenet-validation-original.json",
-    "ILSVRC2012_validation_ground_truth.txt",
-    "data/ILSVRC2012_validation_ground_truth.txt",
-    "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
-)
+_DEVKIT: Final = "ILSVRC2012_validation_ground_truth.txt"
+_LABEL_FILES: Final = {
+    Split.TRAIN: ("train_labels.csv", "train.txt"),
+    Split.VAL: (
+        "LOC_val_solution.csv",
+        "val_labels.csv",
+        "val.txt",
+        "imagenet-validation-original.json",
+        _DEVKIT,
+        f"data/{_DEVKIT}",
+        f"ILSVRC2012_devkit_t12/data/{_DEVKIT}",
+    ),
+    Split.TEST: ("test_labels.csv", "test.txt"),
+}
+"""Names of label files, by the split whose images they describe: the challenge's folder has that of val beside its test images."""
 
 
 def class_order(names: Sequence[str]) -> tuple[str, ...]:
@@ -49,7 +55,7 @@ class ImageFolder(FileImages):
 
     Layouts: ``root/<split>/<class>/...``, ``root/<class>/...`` (then all images are of the given split), a flat
     ``root/<split>`` with a label file (see :mod:`retest.benchmarks.labelfiles`), each also below ``Data/CLS-LOC`` or
-    ``ILSVRC/Data/CLS-LOC``. A flat test split needs no labels; they are -1.
+    ``ILSVRC/Data/CLS-LOC``. A flat test split needs no labels; they are -1 then, also beside the label file of other images.
 
     An image's id is its file name when that is an ImageNet name (they are unique), else "<split>/<path below the split>".
 
@@ -57,7 +63,7 @@ class ImageFolder(FileImages):
         root: the folder.
         split: "train", "val" (default) or "test".
         classes: the benchmark's classes; by default the class folders (of the training split where there is one).
-        labels_file: label file of a flat split; by default a known one in ``root`` is used.
+        labels_file: label file of a flat split; by default one in ``root`` whose name says that it is this split's.
         name: name of the data set; by default "<folder name>-<split>".
 
     Raises:
@@ -170,13 +176,14 @@ def _by_class_folder(folder: Path, files: list[Path]) -> dict[Path, str]:
 
 
 def _by_label_file(base: Path, folder: Path, files: list[Path], split: Split, given: Path | None) -> dict[Path, str]:
-    candidates = [given] if given is not None else [place / name for place in (base, folder, folder.parent) for name in _LABEL_FILES]
+    candidates = [given] if given is not None else [place / name for place in (base, folder, folder.parent) for name in _LABEL_FILES[split]]
     file = next((path for path in candidates if path.is_file()), given)
     if file is None and split is Split.TEST:
         return dict.fromkeys(files, "")
     if file is None:
         problem = "holds loose images and no file says which class they belong to"
-        raise InputError(problem, item=str(folder), remedy="Put LOC_val_solution.csv or another label file beside it, or give labels_file")
+        remedy = f"Put {' or '.join(_LABEL_FILES[split][:2])} beside it, or give labels_file"
+        raise InputError(problem, item=str(folder), remedy=remedy)
     labels = read_label_file(file, images=[path.name for path in files])
     missing = next((path for path in files if path.stem not in labels), None)
     if missing is not None:

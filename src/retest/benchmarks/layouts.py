@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from retest.benchmarks.folder import ImageFolder, _existing, _image_files, _image_id
-from retest.errors import InputError
+from retest.benchmarks.folder import ImageFolder, _existing
 from retest.records import ClassInfo, OriginalImage, Split
 
 __all__ = ["available_splits", "list_split"]
@@ -25,18 +24,7 @@ def list_split(
 ) -> list[OriginalImage]:
     """The images of a split as records, in the order of :class:`ImageFolder`, whose arguments these are.
 
-    A flat test split needs no labels, also where a label file of other images lies beside it, as in the challenge's layout.
-
     Raises:
         InputError: as :class:`ImageFolder`.
     """
-    try:
-        return list(ImageFolder(root, split=split, classes=classes, labels_file=labels_file).originals())
-    except InputError:
-        folder = _existing(Path(root), split)
-        if split is not Split.TEST or labels_file is not None or folder is None:
-            raise
-        files, _ = _image_files(folder)
-        if not files or any(len(path.parts) > 1 for path in files):
-            raise
-        return [OriginalImage(_image_id(path, split), split, None, str(folder / path)) for path in files]
+    return list(ImageFolder(root, split=split, classes=classes, labels_file=labels_file).originals())

@@ -12,7 +12,7 @@ from retest.neighbors.dssim import nearest_dssim
 from retest.neighbors.features import nearest_features
 from retest.neighbors.hashes import nearest_hashes, perceptual_hashes
 from retest.neighbors.knn import Knn, Part, empty, merge
-from retest.neighbors.l2 import nearest_l2
+from retest.neighbors.l2 import L2Codes, encode_l2, nearest_l2
 from retest.neighbors.pairs import pair_distance
 from retest.neighbors.parameters import PIXEL_METRICS, NeighborParameters
 
@@ -21,10 +21,12 @@ __all__ = [
     "PIXEL_METRICS",
     "Block",
     "Knn",
+    "L2Codes",
     "NeighborParameters",
     "Part",
     "WorkItem",
     "empty",
+    "encode_l2",
     "merge",
     "nearest_dssim",
     "nearest_features",

@@ -45,11 +45,12 @@ def check_features(name: str, features: NDArray[np.float32]) -> None:
         raise UsageError(f"{_describe(features)} is not a table of features", item=name, remedy="Give float32 (n, d).")
 
 
-def check_finite(name: str, squared_norms: NDArray[np.float64]) -> None:
-    """Require that the lengths of the features are finite: they are, in float64, exactly when all features are."""
+def check_finite(name: str, squared_norms: NDArray[np.float64], positions: NDArray[np.int64]) -> None:
+    """Require that the lengths of the features at ``positions`` are finite: they are, in float64, exactly when all features are."""
     finite = np.isfinite(squared_norms)
     if not finite.all():
-        raise InputError("the features are not finite", item=f"{name}[{int(np.argmin(finite))}]", remedy="Check the featuriser's input.")
+        place = int(positions[np.argmin(finite)])
+        raise InputError("the features are not finite", item=f"{name}[{place}]", remedy="Check the featuriser's input.")
 
 
 def check_k(k: int) -> None:

@@ -109,8 +109,8 @@ def search_rows(
 
 
 @kernel
-def squared_norms(vectors: NDArray[np.float32], out: NDArray[np.float64]) -> None:
-    """Squared lengths in float64, of which the largest finite float32 is far from the limit."""
+def squared_norms(vectors: NDArray[np.float32], places: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """Squared lengths of the vectors at ``places`` in float64, of which the largest finite float32 is far from the limit."""
     lanes, nothing = np.empty(_LANES, np.float64), np.zeros(vectors.shape[1], np.float32)
     for i in range(out.size):
-        out[i] = _squared_distance(vectors[i], nothing, lanes)
+        out[i] = _squared_distance(vectors[places[i]], nothing, lanes)

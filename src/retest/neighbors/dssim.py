@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ def nearest_dssim(
     prerank: int | None = None,
     subset: NDArray[np.int64] | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Knn:
     """The k references of smallest structural dissimilarity (1 - SSIM) / 2.
 
@@ -45,6 +48,7 @@ def nearest_dssim(
             means). Fast and unproven: a true neighbour can be missed. ``Knn.worst_prerank`` tells how close that came.
         subset: search only these references, int64 positions, ascending; indices still count in ``references``.
         threads: threads to use; the result does not depend on it.
+        progress: called with a number of pairs whenever so many more are done, from the threads that did them.
 
     Raises:
         UsageError: an argument has another type, shape or size, or images are smaller than the window.
@@ -59,8 +63,8 @@ def nearest_dssim(
     scale = Scale(queries.shape[1], queries.shape[2], window)
     with _threads.single_threaded_blas():
         if prerank is not None:
-            return _preranked(queries, images, positions, scale, k=k, prerank=prerank, threads=threads)
-        return _search(queries, images, positions, scale, k=k, threshold=threshold, threads=threads)
+            return _preranked(queries, images, positions, scale, k=k, prerank=prerank, threads=threads, progress=progress)
+        return _search(queries, images, positions, scale, k=k, threshold=threshold, threads=threads, progress=progress)
 
 
 def _search(
@@ -72,6 +76,7 @@ def _search(
     k: int,
     threshold: float | None,
     threads: int,
+    progress: Callable[[int], None] | None = None,
 ) -> Knn:
     """The k nearest of all references at ``positions``, at any scale."""
     result, lanes = empty(len(queries), k), Lanes(scale)
@@ -79,7 +84,7 @@ def _search(
         block = _Block(queries[rows], scale, lanes, threshold, threads)
         best = empty(rows.stop - rows.start, k)
         for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
-            matrix = block.distances(images, positions[part], threads)
+            matrix = block.distances(images, positions[part], threads, progress)
             known = np.hstack([best.indices, np.broadcast_to(positions[part], matrix.shape)])
             best = from_matrix(np.hstack([best.distances, matrix]), known, k=k)
         result.indices[rows], result.distances[rows] = best.indices, best.distances
@@ -95,12 +100,17 @@ class _Block:
         self._lanes, self._threshold, self._windows = lanes, threshold, float(np.prod(scale.windows))
         self._extremes = None if threshold is None else Extremes.of(_checks.read_only(queries), scale)
 
-    def distances(self, images: NDArray[np.uint8], places: NDArray[np.int64], threads: int) -> NDArray[np.float64]:
+    def distances(
+        self, images: NDArray[np.uint8], places: NDArray[np.int64], threads: int, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
         """Dissimilarities (queries, places), infinite beyond the threshold."""
         groups = _threads.cut(places.size, LANES)
 
         def compare(piece: slice) -> NDArray[np.float64]:
-            return np.hstack([self._eight(images, places[group]) for group in groups[piece]])
+            found = np.hstack([self._eight(images, places[group]) for group in groups[piece]])
+            if progress is not None:
+                progress(found.size)
+            return found
 
         parts = _threads.run(compare, _threads.cut(len(groups), _GROUPS_PER_PIECE), threads=threads)
         return np.hstack(parts) if parts else np.empty((len(self._queries), 0))
@@ -132,6 +142,7 @@ def _preranked(
     k: int,
     prerank: int,
     threads: int,
+    progress: Callable[[int], None] | None,
 ) -> Knn:
     """The k nearest of those ``prerank`` references that are nearest on block means."""
     first = _search(queries, images, positions, coarse(scale.height, scale.width, scale.window), k=prerank, threshold=None, threads=threads)
@@ -145,6 +156,8 @@ def _preranked(
         best = from_matrix(_Block(queries[row : row + 1], scale, lanes, None, 1).distances(images, chosen, 1), chosen, k=k)
         result.indices[row], result.distances[row] = best.indices[0], best.distances[0]
         worst[row] = np.flatnonzero(np.isin(found, best.indices[0])).max(initial=-1) + 1
+        if progress is not None:
+            progress(positions.size)
 
     _threads.run(refine, range(len(queries)), threads=threads)
     return result

@@ -13,6 +13,7 @@ computed. If a vector is longer than 2⁵⁰, all are scaled by a power of two f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ def nearest_features(
     k: int,
     subset: NDArray[np.int64] | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Knn:
     """The k references at the smallest squared Euclidean distance, computed and ordered in float64.
 
@@ -42,12 +44,13 @@ def nearest_features(
         k: neighbours per query.
         subset: search only these references, int64 positions, ascending; indices still count in ``references``.
         threads: threads to use; the result does not depend on it.
+        progress: called with a number of pairs whenever so many more are done, from the threads that did them.
 
     Raises:
         UsageError: an argument has another type, shape or size.
         InputError: a feature is not finite.
     """
-    return search_features(queries, references, k=k, subset=subset, threads=threads)[0]
+    return search_features(queries, references, k=k, subset=subset, threads=threads, progress=progress)[0]
 
 
 def search_features(
@@ -57,6 +60,7 @@ def search_features(
     k: int,
     subset: NDArray[np.int64] | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Knn, int]:
     """``nearest_features``, and how many distances were computed in float64 (for measurements)."""
     _checks.check_features("queries", queries)
@@ -70,10 +74,10 @@ def search_features(
     _checks.check_k(k)
     _checks.check_threads(threads)
     positions = _checks.check_subset(subset, len(references))
-    search = _Search(queries, references, min(k, max(positions.size, 1)))
+    search = _Search(queries, references, positions, min(k, max(positions.size, 1)), progress)
     with _threads.single_threaded_blas():
         for part in _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE):
-            search.add(positions[part], threads)
+            search.add(part, threads)
     result, kept = empty(len(queries), k), search.places.shape[1]
     result.indices[:, :kept] = search.places
     result.distances[:, :kept] = search.best
@@ -83,29 +87,39 @@ def search_features(
 class _Search:
     """A search in progress: the best found so far for every query, brought up to date block by block."""
 
-    def __init__(self, queries: NDArray[np.float32], references: NDArray[np.float32], k: int) -> None:
+    def __init__(
+        self,
+        queries: NDArray[np.float32],
+        references: NDArray[np.float32],
+        positions: NDArray[np.int64],
+        k: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
         from retest.neighbors import _features_kernels as kernels  # imports numba, which costs a third of a second
 
-        self._kernels = kernels
+        self._kernels, self._progress, self._positions = kernels, progress, positions
         self._queries, self._references = _checks.read_only(queries), _checks.read_only(references)
-        self._norms, self._reference_norms = self._squared_norms("queries", queries), self._squared_norms("references", references)
+        everything = np.arange(len(queries), dtype=np.int64)
+        self._norms = self._squared_norms("queries", self._queries, everything)
+        self._reference_norms = self._squared_norms("references", self._references, positions)
         longest = math.sqrt(max(float(norms.max(initial=0.0)) for norms in (self._norms, self._reference_norms)))
         self._shrink = 1.0 if longest <= _LONGEST else 2.0 ** -math.ceil(math.log2(longest))
         self.best, self.places = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1, np.int64)
         self._counts = np.zeros(len(queries), np.int64)
         self.computed = 0
 
-    def _squared_norms(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        norms = np.empty(len(vectors), np.float64)
-        self._kernels.squared_norms(_checks.read_only(vectors), norms)
-        _checks.check_finite(name, norms)
+    def _squared_norms(self, name: str, vectors: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        norms = np.empty(positions.size, np.float64)
+        self._kernels.squared_norms(vectors, positions, norms)
+        _checks.check_finite(name, norms, positions)
         return norms
 
-    def add(self, positions: NDArray[np.int64], threads: int) -> None:
+    def add(self, part: slice, threads: int) -> None:
         """Search one more block of references; blocks come in ascending order."""
+        positions = self._positions[part]
         together = positions[-1] - positions[0] + 1 == positions.size
         block = self._scaled(self._references[slice(positions[0], positions[-1] + 1) if together else positions])
-        norms = self._reference_norms[positions]
+        norms = self._reference_norms[part]
         size = max(1, min(_QUERIES_AT_ONCE, -(-len(self._queries) // threads)))
         pieces = _threads.cut(len(self._queries), size)
         self.computed += sum(_threads.run(lambda rows: self._add_to(rows, block, norms, positions), pieces, threads=threads))
@@ -121,4 +135,7 @@ class _Search:
         products = self._scaled(self._queries[rows]) @ block.T
         best, places, counts = self.best[rows], self.places[rows], self._counts[rows]
         arguments = (products, self._queries[rows], self._references, positions, self._norms[rows], norms, setup, best, places, counts)
-        return int(self._kernels.search_rows(*arguments))
+        computed = int(self._kernels.search_rows(*arguments))
+        if self._progress is not None:
+            self._progress(products.size)
+        return computed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
 from retest.neighbors._l2_codes import Codes, Scheme, encode
 from retest.neighbors.knn import Knn, empty
@@ -22,13 +24,44 @@ _POWER_STEPS = 4
 _FAR = np.iinfo(np.int64).max
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class L2Codes:
+    """Codes of references, for several searches in the same ones; a tenth of the size of their pixels.
+
+    Attributes:
+        shape: height and width of the images.
+        positions: int64 (m,), which references these are, ascending.
+        blocks: their codes, block by block.
+    """
+
+    shape: tuple[int, int]
+    positions: NDArray[np.int64]
+    blocks: tuple[Codes, ...]
+
+
+def encode_l2(references: NDArray[np.uint8], *, subset: NDArray[np.int64] | None = None, threads: int = 1) -> L2Codes:
+    """Codes that :func:`nearest_l2` would make of ``references`` (of those in ``subset``) in every call.
+
+    Raises:
+        UsageError: an argument has another type or shape.
+    """
+    _checks.check_images("references", references)
+    _checks.check_threads(threads)
+    positions, flat = _checks.check_subset(subset, len(references)), _flat(references)
+    scheme = Scheme.of(references.shape[1], references.shape[2])
+    blocks = tuple(encode(flat, positions[part], scheme, threads=threads) for part in _parts(positions))
+    return L2Codes((references.shape[1], references.shape[2]), positions, blocks)
+
+
 def nearest_l2(
     queries: NDArray[np.uint8],
     references: NDArray[np.uint8],
     *,
     k: int,
     subset: NDArray[np.int64] | None = None,
+    codes: L2Codes | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Knn:
     """The k references at the smallest squared Euclidean pixel distance, exactly.
 
@@ -50,12 +83,14 @@ def nearest_l2(
         references: uint8 (r, h, w, 3); may be memory-mapped. Equal distances go to the smaller index.
         k: neighbours per query.
         subset: search only these references, int64 positions, ascending; indices still count in ``references``.
+        codes: what :func:`encode_l2` made of ``references``; the search is in those that it was made of.
         threads: threads to use; the result does not depend on it.
+        progress: called with a number of pairs whenever so many more are done, from the threads that did them.
 
     Raises:
-        UsageError: an argument has another type, shape or size.
+        UsageError: an argument has another type, shape or size, or both ``subset`` and ``codes`` are given.
     """
-    return search_l2(queries, references, k=k, subset=subset, threads=threads)[0]
+    return search_l2(queries, references, k=k, subset=subset, codes=codes, threads=threads, progress=progress)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +113,43 @@ def search_l2(
     *,
     k: int,
     subset: NDArray[np.int64] | None = None,
+    codes: L2Codes | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Knn, L2Work]:
     """``nearest_l2``, and how much the bounds ruled out (for measurements)."""
     _checks.check_image_pair(queries, references)
     _checks.check_k(k)
     _checks.check_threads(threads)
-    positions = _checks.check_subset(subset, len(references))
-    search = _Search(_flat(queries), Scheme.of(queries.shape[1], queries.shape[2]), min(k, max(positions.size, 1)), threads)
+    positions = _positions(references, subset, codes)
+    search = _Search(_flat(queries), Scheme.of(queries.shape[1], queries.shape[2]), min(k, max(positions.size, 1)), threads, progress)
     flat_references = _flat(references)
-    for part in _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE):
-        search.add(flat_references, positions[part])
+    for number, part in enumerate(_parts(positions)):
+        search.add(flat_references, positions[part], None if codes is None else codes.blocks[number])
     return search.result(k, len(queries) * positions.size)
+
+
+def _positions(references: NDArray[np.uint8], subset: NDArray[np.int64] | None, codes: L2Codes | None) -> NDArray[np.int64]:
+    if codes is None:
+        return _checks.check_subset(subset, len(references))
+    if subset is not None:
+        raise UsageError("excludes codes, which name their references themselves", item="subset", remedy="Give only one of the two.")
+    if codes.shape != references.shape[1:3] or (codes.positions.size and int(codes.positions[-1]) >= len(references)):
+        raise UsageError("were made of other references", item="codes", remedy="Make them with encode_l2 from these references.")
+    return codes.positions
+
+
+def _parts(positions: NDArray[np.int64]) -> list[slice]:
+    return _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE)
 
 
 class _Search:
     """A search in progress: the best found so far for every query, brought up to date block by block."""
 
-    def __init__(self, queries: NDArray[np.uint8], scheme: Scheme, k: int, threads: int) -> None:
-        self._scheme, self._threads, self._images = scheme, threads, queries
+    def __init__(
+        self, queries: NDArray[np.uint8], scheme: Scheme, k: int, threads: int, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self._scheme, self._threads, self._images, self._progress = scheme, threads, queries, progress
         codes = encode(queries, np.arange(len(queries)), scheme, threads=threads)
         with _threads.single_threaded_blas():
             self._order = order = _similar_together(codes.rough, np.arange(len(queries)), _GROUP)
@@ -105,9 +158,9 @@ class _Search:
         self._counts = np.zeros(len(queries), np.int64)
         self._work = np.zeros(4, np.int64)
 
-    def add(self, references: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
-        """Search one more block of references; blocks come in ascending order."""
-        codes = encode(references, positions, self._scheme, threads=self._threads)
+    def add(self, references: NDArray[np.uint8], positions: NDArray[np.int64], known: Codes | None) -> None:
+        """Search one more block of references, whose codes may be known; blocks come in ascending order."""
+        codes = known or encode(references, positions, self._scheme, threads=self._threads)
         groups = -(-len(self._images) // (_GROUP * 4 * self._threads))
         pieces = _threads.cut(len(self._images), min(_QUERIES_AT_ONCE, _GROUP * max(1, groups)))
         for work in _threads.run(lambda rows: self._add_to(rows, references, codes, positions), pieces, threads=self._threads):
@@ -134,6 +187,8 @@ class _Search:
             state.upper[: last - first, 0], state.upper[: last - first, 1] = best[group], places[group]
             kernels.scan(first, last, products, coded_a, coded_b, setup, state, work)
             kernels.compare(first, last, coded_a, coded_b, setup, state, best, places, counts, work)
+            if self._progress is not None:
+                self._progress((last - first) * positions.size)
         return work
 
     def _setup(self, longest: float) -> _l2_kernels.Setup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ import click
 
 from retest.stages._common import Stamp
 from retest.study import Study, open_study
+from retest.study.executor import EXECUTOR_KINDS, ExecutorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +31,24 @@ def study_option(command: F) -> F:
 def json_option(command: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print figures as JSON for machines.")(command)
+
+
+def executor_option(command: F) -> F:
+    """``--executor local|dask --scheduler tcp://...``: the command gets ``executor``, an :class:`ExecutorOptions`.
+
+    Open it with :func:`retest.study.executor.open_executor`.
+    """
+
+    @functools.wraps(command)
+    def with_options(*arguments: Any, executor_kind: str, scheduler: str, **options: Any) -> Any:
+        return command(*arguments, executor=ExecutorOptions(kind=executor_kind, scheduler=scheduler), **options)
+
+    helps = {setting.name: setting.metadata["help"] for setting in dataclasses.fields(ExecutorOptions)}
+    kind = click.option(
+        "--executor", "executor_kind", type=click.Choice(EXECUTOR_KINDS), default="local", show_default=True, help=helps["kind"]
+    )
+    address = click.option("--scheduler", default="", metavar="ADDRESS", help=helps["scheduler"])
+    return kind(address(with_options))  # type: ignore[return-value]
 
 
 def parameter_options(kind: type[Any]) -> Callable[[F], F]:

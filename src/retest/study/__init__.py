@@ -10,19 +10,23 @@ from retest.study.config import (
     parse_config,
     read_config,
 )
+from retest.study.executor import ExecutorOptions, executor_slots, open_executor
 from retest.study.folder import Study, create_study, open_study, remove_leftovers, write_atomic
 from retest.study.serve import ServeSettings
 
 __all__ = [
     "CONFIG_FILE",
     "BenchmarkSettings",
+    "ExecutorOptions",
     "ServeSettings",
     "SourceSettings",
     "Study",
     "StudyConfig",
     "StudySettings",
     "create_study",
+    "executor_slots",
     "format_config",
+    "open_executor",
     "open_study",
     "parse_config",
     "read_config",

@@ -1,0 +1,260 @@
+"""Featurisers that run on torch: VGG-16's fc7 as published, SSCD, and any model of torchvision or timm."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from retest.errors import InputError, UsageError
+from retest.models.base import Float32Array, UInt8Array
+from retest.models.featurisers import FeaturiserSpec, file_sha256, needs_extra
+
+_BATCH = 32
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_SSCD_SIDE = 288
+
+
+@dataclass(frozen=True, slots=True)
+class SquareInput:
+    """The whole image, resized to a square without keeping its shape; then ``(x / scale - mean) / std``.
+
+    No part of the image is cropped away: a copy must be seen to its borders.
+    """
+
+    side: int
+    scale: float = 255.0
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    std: tuple[float, float, float] = _IMAGENET_STD
+    antialias: bool = True
+
+    def __call__(self, images: Any) -> Any:
+        """Tensor uint8 (n, h, w, 3) -> float32 (n, 3, side, side), on the tensor's device."""
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+        if pixels.shape[2:] != (self.side, self.side):
+            pixels = interpolate(pixels, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=self.antialias)
+        mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (pixels / self.scale - mean) / std
+
+
+FC7_INPUT = SquareInput(224, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), antialias=False)
+"""What the published study fed to VGG-16: 224 x 224 pixels by plain bilinear interpolation, values 0..255 without normalisation. The
+published review target of fc7 (13,200) belongs to features of this scale."""
+
+
+class TorchFeaturiser:
+    """Features from a torch module.
+
+    Args:
+        label: what the name begins with.
+        module: images as ``prepare`` makes them -> (n, ...), flattened to (n, d).
+        prepare: tensor uint8 (n, h, w, 3) -> input of the module; its ``repr`` is part of the name.
+        digest: hash of the weights, part of the name.
+        device: where it runs.
+    """
+
+    def __init__(self, label: str, module: Any, prepare: Callable[[Any], Any], *, digest: str, device: str = "cpu") -> None:
+        self._device = checked_device(device)
+        self._module = module.eval().to(self._device)
+        self._prepare = prepare
+        pinned = hashlib.sha256(f"1 {prepare!r} {digest}".encode()).hexdigest()
+        self._name = f"{label}-{pinned[:16]}"
+        self._dimensions = int(self._run(np.zeros((1, 8, 8, 3), np.uint8)).shape[1])
+
+    @property
+    def name(self) -> str:
+        """Pins weights and preprocessing."""
+        return self._name
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a feature vector."""
+        return self._dimensions
+
+    def features(self, images: UInt8Array) -> Float32Array:
+        """Features of RGB images, uint8 (n, height, width, 3): float32 (n, dimensions).
+
+        Raises:
+            UsageError: the images are no such array.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise UsageError(
+                f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}", item="images", remedy="Stack RGB images."
+            )
+        parts = [self._run(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, self._dimensions), np.float32)
+
+    def _run(self, images: UInt8Array) -> Float32Array:
+        with torch.inference_mode():
+            tensor = torch.from_numpy(np.array(images)).to(self._device)  # a copy: mapped files are read-only
+            found: Float32Array = self._module(self._prepare(tensor)).flatten(1).float().cpu().numpy()
+        return found
+
+
+def load(spec: FeaturiserSpec, *, device: str, threads: int | None) -> TorchFeaturiser:
+    """The featuriser of a spec of kind fc7, sscd, torchvision, timm or model. Raises as ``load_featuriser``."""
+    checked_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if spec.kind == "fc7":
+        return fc7(_torchvision_model("vgg16", spec), label=spec.label, device=device)
+    if spec.kind == "sscd":
+        return _sscd(spec, device)
+    if spec.kind == "torchvision" or (spec.kind == "model" and spec.name in _torchvision_names()):
+        model, prepare = _torchvision_model(spec.name, spec), _torchvision_input(spec.name)
+        return TorchFeaturiser(spec.label, without_last_layer(model), prepare, digest=state_hash(model), device=device)
+    return _timm(spec, device)
+
+
+def checked_device(device: str) -> str:
+    """``device``, if it is there.
+
+    Raises:
+        UsageError: CUDA was asked for and torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("torch sees no CUDA device", item="device", remedy="Use --device cpu, or install a torch built for your GPU")
+    return device
+
+
+def fc7(vgg: Any, *, label: str = "fc7", device: str = "cpu") -> TorchFeaturiser:
+    """fc7 of a VGG of torchvision: after the last ReLU of the classifier's second linear block (method, section 6)."""
+    layers = torch.nn.Sequential(vgg.features, vgg.avgpool, torch.nn.Flatten(1), *list(vgg.classifier)[:5])
+    return TorchFeaturiser(label, layers, FC7_INPUT, digest=state_hash(vgg), device=device)
+
+
+def _sscd(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
+    path = spec.weights or Path()
+    digest = file_sha256(path, what="the weights file")
+    try:
+        # TorchScript is a program of its own, without Python: nothing is unpickled.
+        module = torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"is no TorchScript file ({first_line(error)})", item=str(path), remedy="Give a file such as sscd_disc_mixup.torchscript.pt"
+        ) from error
+    return TorchFeaturiser(spec.label, module, SquareInput(_SSCD_SIDE), digest=digest, device=device)
+
+
+def _torchvision_names() -> list[str]:
+    with needs_extra():
+        from torchvision import models
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def _torchvision_model(name: str, spec: FeaturiserSpec) -> Any:
+    with needs_extra():
+        from torchvision import models
+    if name not in _torchvision_names():
+        raise UsageError("torchvision has no such classifier", item=name, remedy="See torchvision.models.list_models()")
+    if spec.weights is not None:
+        return load_state(models.get_model(name, weights=None), spec.weights)
+    # The first weights of a model are those that the published studies used; DEFAULT changes with the library.
+    weights = next(iter(models.get_model_weights(name)))
+    return downloaded(lambda: models.get_model(name, weights=weights), spec, url=weights.url)
+
+
+def _torchvision_input(name: str) -> SquareInput:
+    from torchvision import models
+
+    transform = next(iter(models.get_model_weights(name))).transforms()
+    return SquareInput(int(transform.crop_size[0]), mean=tuple(transform.mean), std=tuple(transform.std))
+
+
+def _timm(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
+    with needs_extra():
+        import timm
+    if not timm.is_model(spec.name.split(".")[0]):
+        where = "timm has" if spec.kind == "timm" else "neither torchvision nor timm has"
+        raise UsageError(f"{where} no such model", item=spec.name, remedy="See timm.list_models() and torchvision.models.list_models()")
+    if spec.weights is not None:
+        model = load_state(timm.create_model(spec.name, pretrained=False), spec.weights)
+        digest = state_hash(model)
+        model.reset_classifier(0)
+    else:
+        model = downloaded(
+            lambda: timm.create_model(spec.name, pretrained=True, num_classes=0), spec, url=f"https://huggingface.co/timm/{spec.name}"
+        )
+        digest = state_hash(model)
+    config = timm.data.resolve_model_data_config(model)
+    prepare = SquareInput(int(config["input_size"][1]), mean=tuple(config["mean"]), std=tuple(config["std"]))
+    return TorchFeaturiser(spec.label, model, prepare, digest=digest, device=device)
+
+
+def downloaded(load_model: Callable[[], Any], spec: FeaturiserSpec, *, url: str) -> Any:
+    """``load_model()``, whose weights may have to come from the network.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        return load_model()
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"the weights cannot be had ({first_line(error)})",
+            item=spec.name,
+            remedy=f"Download {url} elsewhere and write {spec.name}@FILE, or try again with a network",
+        ) from error
+
+
+def load_state(model: Any, path: Path) -> Any:
+    """The model with the weights of a local file: ``.safetensors``, or a state dict read without unpickling any object.
+
+    Raises:
+        InputError: the file is missing, damaged, holds more than weights, or belongs to another model.
+    """
+    if not path.is_file():
+        raise InputError("there is no such weights file", item=str(path), remedy="Check the path after '@'")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # readers of damaged files raise what they like, pickle.UnpicklingError among it
+        raise InputError(
+            f"holds no weights ({first_line(error)})", item=str(path), remedy="Give a .safetensors file or a state dict"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    try:
+        model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"are not the weights of this model ({first_line(error)})", item=str(path), remedy="Check file and model"
+        ) from error
+    return model
+
+
+def without_last_layer(model: Any) -> Any:
+    """The model with its last linear layer left out: what entered it comes out. A model without one gives its outputs."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    if linear and linear[-1].split(".")[0] in {"fc", "classifier", "head", "heads"}:
+        parent, _, last = linear[-1].rpartition(".")
+        setattr(model.get_submodule(parent), last, torch.nn.Identity())
+    return model
+
+
+def state_hash(model: Any) -> str:
+    """SHA-256 over names, shapes and values of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)} ".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for the middle of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import boto3
 import pytest
@@ -109,6 +110,43 @@ def test_an_answer_that_cannot_be_read_names_its_assignment(server):
     read = [item.assignment.selected for item in crowd.collect([hit], on_unreadable=problems.append)]
     assert read == [(hit.images_all[1],), (hit.images_all[2],)]
     assert [problem.item for problem in problems] == [listed[1]["AssignmentId"]]
+
+
+def test_a_hit_ends_with_its_lifetime(server):
+    crowd, hit = ServedCrowd(server, now=lambda: datetime.fromtimestamp(server.clock.at, UTC)), example_hit(1)
+    crowd.publish(example_task(1, assignments=5))
+    work(server, hit.uuid, [[1], [2]])
+    server.clock.at += CrowdParameters().lifetime_s - 121
+    before = crowd.progress([hit])[hit.uuid]
+    assert (before.available, before.pending, before.answered, before.ended) == (3, 0, 2, False)
+    server.desk.accept(server.api.handle("ListHITs", {})["HITs"][0]["HITId"], "AWORKER0009")
+    server.clock.at += 1
+    after = crowd.progress([hit])[hit.uuid]
+    assert (after.available, after.pending, after.answered, after.ended) == (0, 1, 2, True)
+
+
+class AmazonCounts:
+    """A client whose HITs go on counting free places after their end, as Amazon's do."""
+
+    def __init__(self, client) -> None:
+        self._client = client
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def get_hit(self, **arguments):
+        response = self._client.get_hit(**arguments)
+        response["HIT"]["NumberOfAssignmentsAvailable"] = response["HIT"]["MaxAssignments"]
+        return response
+
+
+def test_free_places_of_a_hit_that_ended_are_not_available(server):
+    crowd, hit = ServedCrowd(server), example_hit(1)
+    crowd.publish(example_task(1))
+    crowd.expire(hit)
+    counting = MTurkCrowd(crowd.parameters, worker_key=WORKER_KEY, client=AmazonCounts(client_of(server.url, signed=True)))
+    item = counting.progress([dataclasses.replace(hit, hit_id=crowd.publish(example_task(1)).hit_id)])[hit.uuid]
+    assert (item.available, item.ended, item.outstanding) == (0, True, 0)
 
 
 def test_many_answers_come_in_pages(server):

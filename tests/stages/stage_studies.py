@@ -109,7 +109,7 @@ def label_all(study: Study) -> Study:
         label.plan(study, stamp=STAMP, originals=originals)
     crowd = simulated()
     label.submit(study, crowd, stamp=STAMP)
-    label.collect(study, crowd)
+    label.collect(study, crowd, stamp=STAMP)
     label.compute_frequencies(study)
     return study
 

@@ -13,8 +13,9 @@ import stage_studies as tiny
 
 from retest.crowd import HitTask, PublishedHit, SimulatedCrowd
 from retest.errors import InputError, StageError, UsageError
-from retest.records import AssignmentStatus
+from retest.records import AssignmentStatus, Hit
 from retest.stages import label
+from retest.store import Tables
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
 
@@ -66,6 +67,49 @@ def test_a_look_at_the_plan_stores_nothing(ready: Study):
     assert plan(ready).hits == looked.hits
 
 
+def test_two_people_who_plan_at_once_plan_once(ready: Study, monkeypatch: pytest.MonkeyPatch):
+    """While one plan is worked out, others may write; what they planned meanwhile is not planned again."""
+    real, others = label.plan_hits, []
+
+    def meanwhile(*arguments, **options):
+        if not others:
+            others.append(None)
+            others[0] = label.plan(ready, stamp=dataclasses.replace(tiny.STAMP, user="other"))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(label, "plan_hits", meanwhile)
+    mine = plan(ready)
+    assert (others[0].added, mine.added, len(mine.hits)) == (6, 0, 0)
+    with ready.database.read() as tables:
+        assert {hit.user for hit in tables.hits.all()} == {"other"}
+        assert tables.hits.totals().hits == 6
+
+
+def test_a_plan_is_made_though_others_never_stop_changing_the_study(ready: Study, monkeypatch: pytest.MonkeyPatch):
+    real, tries = label._make_plan, []
+
+    def meanwhile(study: Study, tables: Tables, *arguments, **options):
+        tries.append(None)
+        if len(tries) <= 3:  # the fourth time the others have to wait
+            with study.database.write() as others:
+                others.hits.add([Hit(f"other {len(tries)}", "cat", (), (), (), (), submitted=True)], assignments=1)
+        return real(study, tables, *arguments, **options)
+
+    monkeypatch.setattr(label, "_make_plan", meanwhile)
+    assert plan(ready).added == 6
+    assert len(tries) == 4
+
+
+def test_imported_hits_without_answers_keep_nothing_from_being_planned(ready: Study):
+    """HITs that somebody else published long ago bring no answers here."""
+    made = label.plan(ready, stamp=tiny.STAMP, store=False).hits
+    with ready.database.write() as tables:
+        old = [dataclasses.replace(hit, uuid=f"old {number}", submitted=True, hit_id=f"AMT{number}") for number, hit in enumerate(made)]
+        assert tables.hits.add(old, assignments=10) == 6
+    assert plan(ready).added == 6
+    assert plan(ready).added == 0
+
+
 def test_nothing_is_planned_twice_at_any_moment(ready: Study):
     """Planned, published, collected, counted: the same images are never asked about again."""
     crowd = tiny.simulated()
@@ -73,7 +117,7 @@ def test_nothing_is_planned_twice_at_any_moment(ready: Study):
     assert plan(ready).added == 0
     submit(ready, crowd)
     assert plan(ready).added == 0
-    label.collect(ready, crowd)
+    label.collect(ready, crowd, stamp=tiny.STAMP)
     assert plan(ready).added == 0  # collected, and not yet counted
     label.compute_frequencies(ready)
     assert plan(ready).added == 0
@@ -85,12 +129,12 @@ def test_answers_that_were_rejected_are_asked_for_again(ready: Study):
     crowd = tiny.simulated()
     plan(ready)
     submit(ready, crowd)
-    label.collect(ready, crowd)
+    label.collect(ready, crowd, stamp=tiny.STAMP)
     with ready.database.read() as tables:
         hit = next(iter(tables.hits.all()))
         (first, *_) = tables.assignments.all(hit_uuid=hit.uuid)
     crowd.reject(first.id, feedback="No image was selected")
-    label.collect(ready, crowd)
+    label.collect(ready, crowd, stamp=tiny.STAMP)
     with ready.database.read() as tables:
         statuses = Counter(answer.status for answer in tables.assignments.all())
         others = {image for other in tables.hits.all() if other.uuid != hit.uuid for image in other.images_to_label}
@@ -221,18 +265,18 @@ def test_collecting_again_adds_nothing_and_follows_the_status(ready: Study):
     crowd = tiny.simulated()
     plan(ready)
     submit(ready, crowd)
-    first = label.collect(ready, crowd)
+    first = label.collect(ready, crowd, stamp=tiny.STAMP)
     assert (first.new_answers, dict(first.histogram)) == (18, {0: 0, 1: 0, 2: 0, 3: 6})
     before = canonical_dump(ready, skip=())
-    assert label.collect(ready, crowd).new_answers == 0
+    assert label.collect(ready, crowd, stamp=tiny.STAMP).new_answers == 0
     assert differences(before, canonical_dump(ready, skip=())) == []
     with ready.database.read() as tables:
         answer = next(iter(tables.assignments.all()))
     crowd.reject(answer.id, feedback="Everything was selected")
-    assert dict(label.collect(ready, crowd).histogram) == {0: 0, 1: 0, 2: 1, 3: 5}
+    assert dict(label.collect(ready, crowd, stamp=tiny.STAMP).histogram) == {0: 0, 1: 0, 2: 1, 3: 5}
 
 
 def test_what_the_crowd_does_not_know_yet_is_no_error(ready: Study):
     plan(ready)
     submit(ready, tiny.simulated())
-    assert label.collect(ready, tiny.simulated()).new_answers == 0  # another crowd, without these HITs
+    assert label.collect(ready, tiny.simulated(), stamp=tiny.STAMP).new_answers == 0  # another crowd, without these HITs

@@ -124,7 +124,7 @@ def test_what_three_people_click_is_what_is_counted_though_the_server_is_killed(
         assert all("You have handed in 4 tasks" in text for text in texts)
         assert len(clicks) == 12
         found = json.loads(retest("label", "collect", *options, "--json").stdout)
-        assert found == {"new_answers": 12, "hits_by_valid_answers": {"0": 0, "1": 0, "2": 0, "3": 4}, "unreadable": []}
+        assert found == {"new_answers": 12, "hits_by_valid_answers": {"0": 0, "1": 0, "2": 0, "3": 4}, "unreadable": [], "ended": []}
         assert "agree" in retest("label", "check", *options).stdout
     finally:
         servers[-1].stop()

@@ -7,7 +7,10 @@ import json
 from contextlib import closing
 from dataclasses import replace
 
+import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from web_annotator import Annotator
 from web_server import retest
 
@@ -137,6 +140,33 @@ def test_what_a_closed_hit_lacks_is_planned_anew(study, options):
     uuid = figures("label", "list", "--study", study)[0]["uuid"]
     assert figures("label", "expire", uuid, *options)["done"] == 1
     assert figures("label", "plan", "--study", study)["added"] == 1
+
+
+def test_what_hits_lack_whose_lifetime_is_over_is_planned_anew(study, server, options):
+    retest("label", "submit", *options)
+    with closing(Participants(study / "participants.db")) as people:
+        links = [f"{server.url}/join/{people.invite(name, now=0.0).token}" for name in ("ANN", "BOB")]
+    ann, bob = Annotator(server.url), Annotator(server.url)
+    ann.start(links[0])
+    ann.submit(1)  # one answer to the first HIT; ANN goes on to the second
+    bob.start(links[1])  # BOB is at work on the first
+    client = boto3.client("mturk", region_name="us-east-1", endpoint_url=server.url, config=Config(signature_version=UNSIGNED))
+    for hit in client.list_hits()["HITs"]:  # as their time would
+        client.update_expiration_for_hit(HITId=hit["HITId"], ExpireAt=1)
+    found = figures("label", "progress", *options)
+    assert (found["available"], found["pending"], found["ended"]) == (0, 2, 2)
+    collected = figures("label", "collect", *options)
+    assert (collected["new_answers"], len(collected["ended"])) == (1, 2)
+    bob.submit(2)
+    ann.submit(3)
+    later = figures("label", "collect", *options)
+    assert (later["new_answers"], len(later["ended"])) == (2, 2)
+    assert not set(later["ended"]) & set(collected["ended"])
+    assert figures("label", "collect", *options)["ended"] == []
+    assert {row["state"] for row in figures("label", "list", "--study", study)} == {"closed"}
+    again = figures("label", "plan", "--study", study)
+    assert (again["added"], again["skipped"]["selected"]) == (4, 16)
+    assert figures("label", "plan", "--study", study)["added"] == 0
 
 
 def test_the_check_finds_differences_both_ways(study, server, options):

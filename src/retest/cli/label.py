@@ -172,7 +172,8 @@ def progress(study_folder: Path, as_json: bool, choice: CrowdChoice, watch: floa
                         found = label_crowd.crowd_progress(study, crowd)
                         advance(found.valid - shown)
                         shown = found.valid
-    figures = {name: getattr(found, name) for name in ("hits", "unknown", "assignments", "valid", "rejected", "pending", "available")}
+    names = ("hits", "unknown", "assignments", "valid", "rejected", "pending", "available", "ended")
+    figures = {name: getattr(found, name) for name in names}
     _print_histogram(found.histogram, as_json, figures)
 
 
@@ -200,12 +201,15 @@ def collect(study_folder: Path, as_json: bool, choice: CrowdChoice) -> None:
       retest label collect --study my-study --crowd server
     """
     with opened(study_folder) as study, opened_crowd(study, choice) as crowd:
-        found = stage.collect(study, crowd, progress=bars)
+        found = stage.collect(study, crowd, stamp=stamp_now(), progress=bars)
         stage.compute_frequencies(study)
     if as_json:
-        print_json({"new_answers": found.new_answers, "hits_by_valid_answers": found.histogram, "unreadable": found.unreadable})
+        figures = {"new_answers": found.new_answers, "hits_by_valid_answers": found.histogram}
+        print_json({**figures, "unreadable": found.unreadable, "ended": found.ended})
     else:
         click.echo(f"{found.new_answers} new answers from {crowd.name}")
+        if found.ended:
+            click.echo(f"{len(found.ended)} HITs ended before all had answered; retest label plan asks for what they lack")
         for problem in found.unreadable:
             click.echo(f"Left out: {problem}", err=True)
 

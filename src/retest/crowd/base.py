@@ -101,7 +101,8 @@ class PublishedHit:
 class HitProgress:
     """How far one HIT is: numbers of assignments.
 
-    ``available`` can still be taken, ``pending`` are being worked on, the others are answered.
+    ``available`` can still be taken, ``pending`` are being worked on, the others are answered. ``ended`` says that nobody new can
+    take the HIT, because its lifetime is over or it was closed; then ``available`` is 0.
     """
 
     uuid: str
@@ -111,6 +112,12 @@ class HitProgress:
     submitted: int = 0
     approved: int = 0
     rejected: int = 0
+    ended: bool = False
+
+    @property
+    def answered(self) -> int:
+        """Answers that came in, whatever became of them."""
+        return self.submitted + self.approved + self.rejected
 
     @property
     def valid(self) -> int:
@@ -135,6 +142,7 @@ class HitProgress:
             submitted=counts[AssignmentStatus.SUBMITTED],
             approved=counts[AssignmentStatus.APPROVED],
             rejected=counts[AssignmentStatus.REJECTED],
+            ended=not open_,
         )
 
 

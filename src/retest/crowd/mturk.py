@@ -78,6 +78,7 @@ class MTurkCrowd:
         keys: (access key id, secret key). None uses boto3's usual places for Amazon, and no signature for other servers.
         client: a ready boto3 client, instead of making one.
         sleep, monotonic: waiting and the clock for it, replaceable in tests.
+        now: the clock that tells whether a HIT's lifetime is over.
 
     Raises:
         ConfigError: if endpoint and ``live`` contradict each other.
@@ -94,11 +95,12 @@ class MTurkCrowd:
         client: Any = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         check_worker_key(worker_key)
         self.parameters = parameters
         self._endpoint = endpoint_of(parameters)
-        self._worker_key, self._monotonic = worker_key, monotonic
+        self._worker_key, self._monotonic, self._now = worker_key, monotonic, now
         made = client if client is not None else make_client(self._endpoint, keys=keys)
         self._calls = MTurkCalls(made, name=self.name, sleep=sleep, jitter=random.Random().random)
         self._lock = threading.RLock()
@@ -214,14 +216,16 @@ class MTurkCrowd:
             counts = dict.fromkeys(AssignmentStatus, 0)
             for answer in answers:
                 counts[AssignmentStatus(answer["AssignmentStatus"])] += 1
+            ended = document["Expiration"] <= self._now()
             result[hit.uuid] = HitProgress(
                 uuid=hit.uuid,
                 assignments=places,
-                available=free,
+                available=0 if ended else free,  # Amazon goes on counting places that nobody can take
                 pending=pending,
                 submitted=counts[AssignmentStatus.SUBMITTED],
                 approved=counts[AssignmentStatus.APPROVED],
                 rejected=counts[AssignmentStatus.REJECTED],
+                ended=ended,
             )
         return result
 

@@ -146,7 +146,7 @@ def _label(study: Study, progress: Progress, say: Callable[[str], None]) -> None
     crowd = simulate.simulated_crowd(study, parameters=skills, start_time=STAMP.time, progress=progress)
     with closing(crowd):
         done = label.submit(study, crowd, stamp=STAMP, progress=progress)
-        answers = label.collect(study, crowd, progress=progress)
+        answers = label.collect(study, crowd, stamp=STAMP, progress=progress)
     label.compute_frequencies(study)
     say(f"Labels: {done.published} HITs published on the SIMULATED crowd, {answers.new_answers} new answers")
 

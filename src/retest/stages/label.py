@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from retest.crowd import Crowd, HitTask
@@ -14,21 +14,22 @@ from retest.labeling import (
     HitParameters,
     PlanEstimate,
     candidates_needing_labels,
-    count_answers,
     estimate_plan,
     outstanding_assignments,
     plan_hits,
     plan_original_hits,
 )
 from retest.records import VALID_STATUSES, Candidate, ClassInfo, Hit, Split
-from retest.stages._common import Progress, Stamp, completion_key, display_variant, public_blob_key, silent
+from retest.stages._closing import ENDED, closed_hits, record_closed
+from retest.stages._common import Progress, Stamp, display_variant, public_blob_key, silent
 from retest.stages._consistency import check_images
 from retest.stages._duplicates import near_duplicates_of_originals
+from retest.stages._frequencies import refresh_frequencies
 from retest.stages._keys import current_key_version
 from retest.store import Tables
 from retest.study import Study
 
-_STAGE = "frequencies"
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,42 @@ def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = T
         StageError: images are missing, or a class has no similar class to take negative controls from.
         InputError: a class has too few original images for its controls.
     """
+    for _ in range(_TRIES):
+        with study.database.write() as tables:
+            # An answer that is collected but not yet counted is neither outstanding nor received: it would be bought again.
+            refresh_frequencies(tables)
+        with study.database.read() as tables:
+            before = _state(tables)
+            made = _make_plan(study, tables, stamp, originals=originals)
+        if not store:
+            return made
+        with study.database.write() as tables:
+            if _state(tables) == before:
+                return _stored(study, tables, made)
+    with study.database.write() as tables:  # others keep changing the study: keep them waiting this once
+        refresh_frequencies(tables)
+        return _stored(study, tables, _make_plan(study, tables, stamp, originals=originals))
+
+
+def _state(tables: Tables) -> Mapping[str, int]:
+    """Changes with what might make two plans, or a plan and new answers, ask for the same images."""
+    return tables.generations.of("hits", "assignments")
+
+
+def _make_plan(study: Study, tables: Tables, stamp: Stamp, *, originals: bool) -> Plan:
     parameters = study.config.labeling
-    with study.database.write() as tables:
-        # An answer that is collected but not yet counted is neither outstanding nor received: it would be bought again.
-        _refresh_frequencies(tables)
-        classes = {info.wnid: info for info in tables.classes.all()}
-        controls = _usable_originals(tables, study)
-        need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
-        work = [ClassImages(wnid, ids, *_controls_of(classes, wnid, controls)) for wnid, ids in sorted(need.items()) if ids]
-        make = plan_original_hits if originals else plan_hits
-        taken = {hit.uuid for hit in tables.hits.all()}
-        hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
-        added = tables.hits.add(hits, assignments=parameters.assignments_per_hit) if store else 0
-    return Plan(hits, estimate_plan(hits, parameters, study.config.cost), skipped, added)
+    classes = {info.wnid: info for info in tables.classes.all()}
+    controls = _usable_originals(tables, study)
+    need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
+    work = [ClassImages(wnid, ids, *_controls_of(classes, wnid, controls)) for wnid, ids in sorted(need.items()) if ids]
+    make = plan_original_hits if originals else plan_hits
+    taken = {hit.uuid for hit in tables.hits.all()}
+    hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
+    return Plan(hits, estimate_plan(hits, parameters, study.config.cost), skipped)
+
+
+def _stored(study: Study, tables: Tables, made: Plan) -> Plan:
+    return replace(made, added=tables.hits.add(made.hits, assignments=study.config.labeling.assignments_per_hit))
 
 
 def _usable_originals(tables: Tables, study: Study) -> dict[str, tuple[str, ...]]:
@@ -125,11 +149,11 @@ def _num_assignments(tables: Tables) -> dict[tuple[str, str], int]:
 
 
 def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
-    """Answers still expected from HITs that are planned or published, and neither excluded nor closed."""
+    """Answers still expected from HITs that are planned or published here, and neither excluded nor closed."""
     received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
-    wanted = tables.hits.requested_assignments()
-    closed = {row["item"] for row in tables.decisions.all(kind="close_hit")}
-    missing = {uuid: 0 if uuid in closed else max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
+    wanted, own = tables.hits.requested_assignments(), tables.hits.published_here()
+    over = closed_hits(tables) | {hit.uuid for hit in tables.hits.all(submitted=True) if hit.uuid not in own}
+    missing = {uuid: 0 if uuid in over else max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
     return outstanding_assignments(tables.hits.all(include_excluded=False), missing)
 
 
@@ -282,15 +306,24 @@ def _spent_cents(study: Study, crowd: Crowd) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What collecting brought: answers that are new, how many HITs have 0, 1, ... valid answers, and answers nobody can read."""
+    """What collecting brought.
+
+    Answers that are new, how many HITs have 0, 1, ... valid answers, answers nobody can read, and the HITs found to have ended
+    with answers lacking.
+    """
 
     new_answers: int
     histogram: Mapping[int, int]
     unreadable: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
-def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Collection:
-    """Fetch the answers of every HIT that the study published and this back end knows; raw answers are added once and never rewritten."""
+def collect(study: Study, crowd: Crowd, *, stamp: Stamp, progress: Progress = silent) -> Collection:
+    """Fetch the answers of every HIT that the study published and this back end knows; raw answers are added once and never rewritten.
+
+    A HIT whose lifetime is over and that nobody is working on gets no more answers: it is closed, so that the next plan asks for
+    what it lacks.
+    """
     with study.database.read() as tables:
         own = tables.hits.published_here()
         hits = [hit for hit in tables.hits.all(submitted=True) if hit.uuid in own]
@@ -308,7 +341,22 @@ def collect(study: Study, crowd: Crowd, *, progress: Progress = silent) -> Colle
             advance(len(block))
     with study.database.write() as tables:
         tables.warnings.add("collect", (("unreadable_answer", None, error.item, error.problem) for error in unreadable))
-    return Collection(new, answer_histogram(study), tuple(str(error) for error in unreadable))
+    ended = _close_ended(study, crowd, hits, stamp)
+    return Collection(new, answer_histogram(study), tuple(str(error) for error in unreadable), ended)
+
+
+def _close_ended(study: Study, crowd: Crowd, hits: Sequence[Hit], stamp: Stamp) -> tuple[str, ...]:
+    """Close the HITs that lack answers and can get none."""
+    with study.database.read() as tables:
+        received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
+        wanted, closed = tables.hits.requested_assignments(), closed_hits(tables)
+    lacking = [hit for hit in hits if hit.uuid not in closed and received.get(hit.uuid, 0) < wanted[hit.uuid]]
+    found = crowd.progress(lacking) if lacking else {}
+    # An answer that came between collecting and now is still to be collected; then the HIT is not over yet.
+    ended = tuple(uuid for uuid, item in found.items() if item.ended and not item.pending and item.answered <= received.get(uuid, 0))
+    with study.database.write() as tables:
+        record_closed(tables, ended, ENDED, stamp=stamp)
+    return ended
 
 
 def answer_histogram(study: Study) -> dict[int, int]:
@@ -324,18 +372,7 @@ def answer_histogram(study: Study) -> dict[int, int]:
 def compute_frequencies(study: Study) -> CountingReport | None:
     """Derive all selection frequencies from the raw answers; None when they are up to date."""
     with study.database.write() as tables:
-        return _refresh_frequencies(tables)
-
-
-def _refresh_frequencies(tables: Tables) -> CountingReport | None:
-    key = completion_key("frequencies-1", tables.generations.of("hits", "assignments"))
-    if tables.completions.key(_STAGE, "all") == key:
-        return None
-    excluded = tables.hits.excluded()
-    counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=set(excluded))
-    tables.frequencies.replace(counter.frequencies())
-    tables.completions.put(_STAGE, "all", key)
-    return counter.report
+        return refresh_frequencies(tables)
 
 
 def exclude_hits(study: Study, uuids: Iterable[str], *, reason: str, stamp: Stamp) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from retest.crowd import Crowd, HitProgress, progress_histogram
+from retest.crowd import Crowd, progress_histogram
 from retest.errors import CrowdError, NotFoundError, UsageError
 from retest.records import VALID_STATUSES, AssignmentStatus, Hit
+from retest.stages._closing import closed_hits, record_closed
 from retest.stages._common import Progress, Stamp, silent
-from retest.store import Tables
 from retest.study import Study
 
 
 @dataclass(frozen=True, slots=True)
 class CrowdProgress:
-    """How far the published HITs are on the back end. ``histogram``: number of HITs with 0, 1, ... valid answers."""
+    """How far the published HITs are on the back end.
+
+    ``histogram``: number of HITs with 0, 1, ... valid answers; ``ended``: HITs that lack answers and get no more.
+    """
 
     histogram: Mapping[int, int]
     hits: int
@@ -25,6 +28,7 @@ class CrowdProgress:
     rejected: int
     pending: int
     available: int
+    ended: int
 
     @property
     def done(self) -> bool:
@@ -33,9 +37,10 @@ class CrowdProgress:
 
 
 def crowd_progress(study: Study, crowd: Crowd) -> CrowdProgress:
-    """Ask the back end about every published HIT that is not excluded."""
+    """Ask the back end about every HIT that the study published and that is not excluded."""
     with study.database.read() as tables:
-        hits = list(tables.hits.all(submitted=True, include_excluded=False))
+        own = tables.hits.published_here()
+        hits = [hit for hit in tables.hits.all(submitted=True, include_excluded=False) if hit.uuid in own]
     found = crowd.progress(hits)
     items = found.values()
     return CrowdProgress(
@@ -47,6 +52,7 @@ def crowd_progress(study: Study, crowd: Crowd) -> CrowdProgress:
         rejected=sum(item.rejected for item in items),
         pending=sum(item.pending for item in items),
         available=sum(item.available for item in items),
+        ended=sum(item.ended and not item.pending and item.answered < item.assignments for item in items),
     )
 
 
@@ -68,7 +74,7 @@ def list_hits(study: Study) -> list[HitRow]:
     """All HITs in the order in which they were planned."""
     with study.database.read() as tables:
         excluded, wanted, counts = tables.hits.excluded(), tables.hits.requested_assignments(), tables.assignments.counts_by_hit()
-        closed = _closed(tables)
+        closed = closed_hits(tables)
         rows = []
         for hit in tables.hits.all():
             by_status = counts.get(hit.uuid, {})
@@ -212,7 +218,7 @@ def delete(study: Study, crowd: Crowd, uuids: Iterable[str] | None = None, *, st
 
     def remove(hit: Hit) -> None:
         present = crowd.progress([hit]).get(hit.uuid)
-        if present is not None and present.valid + present.rejected > collected.get(hit.uuid, 0):
+        if present is not None and present.answered > collected.get(hit.uuid, 0):
             raise CrowdError("has answers that are not collected yet", item=hit.uuid, remedy="Run: retest label collect")
         crowd.delete(hit)
 
@@ -224,7 +230,7 @@ def _close(
 ) -> ClosingCounts:
     with study.database.read() as tables:
         published = {hit.uuid: hit for hit in tables.hits.all(submitted=True)}
-        closed = _closed(tables)
+        closed = closed_hits(tables)
     chosen = list(published) if uuids is None else list(dict.fromkeys(uuids))
     for uuid in chosen:
         if uuid not in published:
@@ -239,13 +245,9 @@ def _close(
             else:
                 if uuid not in closed:
                     with study.database.write() as tables:
-                        tables.decisions.add(time=stamp.time, user=stamp.user, kind="close_hit", item=uuid, after=label)
+                        record_closed(tables, [uuid], label, stamp=stamp)
             advance(1)
     return ClosingCounts(len(chosen) - len(failures), failures)
-
-
-def _closed(tables: Tables) -> set[str]:
-    return {row["item"] for row in tables.decisions.all(kind="close_hit")}
 
 
 # Study against crowd
@@ -278,7 +280,7 @@ def check_crowd(study: Study, crowd: Crowd) -> list[CrowdFinding]:
     there = {published.uuid: published for published in crowd.published()}
     with study.database.read() as tables:
         hits = {hit.uuid: hit for hit in tables.hits.all()}
-        wanted, closed = tables.hits.requested_assignments(), _closed(tables)
+        wanted, closed = tables.hits.requested_assignments(), closed_hits(tables)
         counts = {uuid: sum(c.values()) for uuid, c in tables.assignments.counts_by_hit().items()}
     found: list[CrowdFinding] = []
 
@@ -296,10 +298,6 @@ def check_crowd(study: Study, crowd: Crowd) -> list[CrowdFinding]:
         elif published.assignments != wanted[uuid]:
             add(uuid, "other_number", f"{wanted[uuid]} assignments planned, {published.assignments} on the {crowd.name}")
     for uuid, item in crowd.progress([hits[uuid] for uuid in there if uuid in hits]).items():
-        if _answers(item) > counts.get(uuid, 0):
-            add(uuid, "not_collected", f"{_answers(item) - counts.get(uuid, 0)} answers are not collected")
+        if item.answered > counts.get(uuid, 0):
+            add(uuid, "not_collected", f"{item.answered - counts.get(uuid, 0)} answers are not collected")
     return found
-
-
-def _answers(item: HitProgress) -> int:
-    return item.valid + item.rejected

@@ -285,7 +285,9 @@ class CrowdContract:
         for _ in range(2):
             crowd.expire(example_hit(1))
         _check(list(crowd.collect([example_hit(1)])) == answers, "expiring changed the answers")
-        _check(crowd.progress([example_hit(1)])[example_hit(1).uuid].available == 0, "an expired HIT can still be taken")
+        item = crowd.progress([example_hit(1)])[example_hit(1).uuid]
+        _check(item.available == 0, "an expired HIT can still be taken")
+        _check(item.ended or item.answered == item.assignments, "an expired HIT that lacks answers has not ended")
 
     def _answered(self, number: int) -> tuple[Crowd, list[RawAnswer]]:
         crowd = self.make_crowd()

@@ -1,9 +1,9 @@
 """Stage: fetch every original image and candidate, and store its three variants (method, section 2).
 
 Resumable per image: an image is done when the database holds all of its variants, which are written after their blobs. An image
-that cannot be fetched or decoded is recorded with its reason, a candidate among the exclusions; the rest goes on. Failures that
-say nothing about the image (a host that does not answer) are reported and tried again by the next run. Images stream through in
-pages, so memory does not grow with their number.
+that cannot be fetched or decoded, or that brings its decoder down, is recorded with its reason, a candidate among the exclusions;
+the rest goes on. Failures that say nothing about the image (a host that does not answer) are reported and tried again by the next
+run. Images stream through in pages, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retest.errors import InputError, SourceError, StageError
+from retest.errors import InputError, SourceError
 from retest.images import ImageParameters, VariantSet, variant_names
 from retest.records import Candidate, Exclusion, ImageVariant, OriginalImage
 from retest.sources.download import Downloader, Failed
-from retest.stages._common import Progress, Stamp, image_blob_key, in_order, silent
-from retest.stages._decoding import Failure, Fetched, MakeVariants, decoding_executor
+from retest.stages._common import Progress, Stamp, image_blob_key, silent
+from retest.stages._decoding import Failure, Fetched, MakeVariants, decoding_executor, in_order_decoded
 from retest.store import Tables
 from retest.study import Study
 
@@ -55,8 +55,8 @@ def store_images(
         fetch: gives the bytes of a candidate, or raises :class:`InputError` or :class:`SourceError`.
         stamp: who excludes what cannot be used, and when.
         progress: shows the work.
-        executor: where images are decoded and resized; by default threads (Pillow releases the interpreter lock);
-            :func:`open_executor` takes processes where there is much to do.
+        executor: where images are decoded and resized; by default threads of this process, for images that are trusted;
+            :func:`open_executor` gives processes, where an image that brings its decoder down becomes an exclusion.
     """
 
     def fetch_all(candidates: Iterable[Candidate]) -> Iterator[Fetched]:
@@ -85,7 +85,7 @@ def download_images(
 
 
 def open_executor(study: Study) -> AbstractContextManager[Executor]:
-    """Threads where few images wait to be decoded, spawned processes where many do; ``[study] workers`` of them.
+    """Processes for decoding, at most ``[study] workers`` of them; an image that ends its process twice becomes an exclusion.
 
     Only for programs that may be started anew by their own processes: a script needs ``if __name__ == "__main__"``.
     """
@@ -102,17 +102,11 @@ def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progr
     with ExitStack() as stack:
         pool = executor or stack.enter_context(ThreadPoolExecutor(workers))
         writers = stack.enter_context(ThreadPoolExecutor(_WRITERS))
-        made = in_order(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
+        made = in_order_decoded(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
         advance = stack.enter_context(progress("Store images", total=total))
-        try:
-            for batch in _batches(made):
-                _save(study, batch, parameters, stamp, totals, later, writers)
-                advance(len(batch))
-        except BrokenExecutor as error:
-            raise StageError(
-                "a process that decodes images ended unexpectedly, perhaps for lack of memory",
-                remedy="Run the same command again, if need be with fewer [study] workers or smaller [images] max_pixels; nothing is lost",
-            ) from error
+        for batch in _batches(made):
+            _save(study, batch, parameters, stamp, totals, later, writers)
+            advance(len(batch))
     return ImageCounts(totals["stored"], totals["failed"], present, dict(later))
 
 
@@ -208,8 +202,7 @@ def _save(
     records = list(writers.map(lambda pair: _store_blobs(study, pair[0], pair[1], parameters), good))
     failures = [(item, item.content) for item in batch if isinstance(item.content, Failure)]
     with study.database.write() as tables:
-        for variants, (_, made) in zip(records, good, strict=True):
-            tables.variants.put(variants, notes=made.notes)
+        tables.variants.put_noted((variant, made.notes) for variants, (_, made) in zip(records, good, strict=True) for variant in variants)
         for item, failure in failures:
             if failure.temporary:
                 later[failure.reason] += 1

@@ -201,16 +201,62 @@ def test_answers_go_to_no_stranger(server, published, page):
     assert page.evaluate("() => document.getElementById('task').action") == f"{server.url}/mturk/externalSubmit"
 
 
-def test_images_that_do_not_load_are_reported(server, page):
+def until(page, condition) -> None:
+    """Real time passes, the page's clock stands still."""
+    for _ in range(200):
+        if condition():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("waited in vain")
+
+
+def test_images_that_do_not_load_are_asked_for_again_ever_more_slowly_and_then_reported(server, page):
     crowd = crowd_of(server)
     task = task_of(server)
     broken = (*task.image_urls[:4], f"{server.url}/gone", *task.image_urls[5:])
     hit_id = crowd.publish(dataclasses.replace(task, image_urls=broken)).hit_id
+    asked = []
+    page.on("requestfinished", lambda request: asked.append(request.url) if request.url.endswith("/gone") else None)
+    page.clock.install()
     page.goto(address(server, hit_id))
+    page.clock.pause_at(page.evaluate("() => Date.now()") / 1000 + 0.2)
+    for tries in range(1, 8):
+        until(page, lambda tries=tries: len(asked) == tries)
+        page.wait_for_selector(".tile.waiting")
+        assert page.input_value("[name=missing]") == "4"
+        page.clock.run_for(500 * 2 ** (tries - 1) - 300)
+        page.wait_for_timeout(50)
+        assert len(asked) == tries
+        page.clock.run_for(500 * 2 ** (tries - 1) + 300)
+    until(page, lambda: len(asked) == 8)
     page.wait_for_selector(".tile.missing")
+    assert page.inner_text("#lost") == "1 image could not be loaded. Please go on without it: your answer says that you did not see it."
+    page.clock.resume()
     finish(page)
     (answer,) = crowd.collect([example_hit(1)])
     assert "<QuestionIdentifier>missing</QuestionIdentifier><FreeText>4</FreeText>" in answer.content
+
+
+def test_images_that_come_later_are_seen_and_not_reported(server, published, page):
+    crowd, hit_id = published
+    failures = {"2": 1, "5": 2}
+
+    def sometimes(route) -> None:
+        name = route.request.url.rpartition("-")[2]
+        failures[name] = failures.get(name, 0) - 1
+        route.abort() if failures[name] >= 0 else route.continue_()
+
+    page.route("**/image/*", sometimes)
+    page.goto(address(server, hit_id))
+    page.wait_for_function("() => [...document.querySelectorAll('.tile img')].every(i => i.complete && i.naturalWidth)")
+    page.wait_for_selector(".tile.waiting", state="detached")
+    assert failures["5"] == -1  # twice in vain, then seen
+    assert page.is_hidden("#lost")
+    page.click(".tile:nth-child(6) img")
+    finish(page)
+    (answer,) = crowd.collect([example_hit(1)])
+    assert answer.assignment.selected == (example_hit(1).images_all[5],)
+    assert "<QuestionIdentifier>missing</QuestionIdentifier><FreeText></FreeText>" in answer.content
 
 
 @pytest.mark.parametrize("width", [320, 1280])

@@ -27,17 +27,9 @@ def invite(study, server, name):
 
 
 async def all_images(page):
-    """Wait for the images; like a person, load the page again if the server went away meanwhile. Nothing is clicked yet."""
-    loaded = "() => document.readyState === 'complete' && [...document.querySelectorAll('.tile img')].every(i => i.complete)"
-    while True:
-        try:
-            await page.wait_for_function(loaded)
-            if await page.query_selector("#task") and not await page.query_selector(".tile.missing"):
-                return
-            await asyncio.sleep(0.3)
-            await page.reload()
-        except async_api.Error:  # the server is not back yet
-            await asyncio.sleep(0.3)
+    """Wait for the images; the page asks again for those that it could not get while the server was away. Nothing is clicked yet."""
+    await page.wait_for_function("() => [...document.querySelectorAll('.tile img')].every(i => i.complete && i.naturalWidth > 0)")
+    assert await page.query_selector(".tile.missing") is None
 
 
 async def next_page(page, last):

@@ -30,7 +30,7 @@
   const count = () => { byId("count").textContent = chosen().length + " of " + boxes.length + " selected"; };
 
   // Saving: at once in this browser, and on the labelling server where that shows the page.
-  let version = 0, stored = 0, busy = false, done = false, restored = false;
+  let version = 0, stored = 0, busy = false, done = false, restored = false, sending = null;
   const touched = new Set();
   const save = async () => {
     if (!own || preview || busy || !restored) return;
@@ -38,7 +38,8 @@
     for (let wait = 500; stored < version && !done; wait = Math.min(wait * 2, 10000)) {
       const sent = version;
       try {
-        const reply = await fetch(base + "/mturk/saveAnswer", { method: "POST", body: fields() });
+        sending = fetch(base + "/mturk/saveAnswer", { method: "POST", body: fields() });
+        const reply = await sending;
         if (reply.ok) { stored = sent; saved.textContent = "Saved"; wait = 250; continue; }
         if (reply.status < 500) { if (!done) say(await reply.text()); break; }
       } catch { /* offline: try again */ }
@@ -79,6 +80,7 @@
     if (!own) { local.drop(); return; }
     event.preventDefault();
     await restoring;
+    try { await sending; } catch { /* it is handed in now */ }  // a draft that comes after the answer would be refused
     for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
       try {
         const reply = await fetch(form.action, { method: "POST", body: fields(), headers: { Accept: "text/html" } });
@@ -99,12 +101,11 @@
     } catch { say("No connection. Please try again."); }
   });
 
-  // Looking: enlarge, move with the keyboard, report images that do not load.
+  // Looking: enlarge, move with the keyboard.
   const zoom = byId("zoom");
   const enlarge = (tile) => { zoom.firstElementChild.src = tile.querySelector("img").src; zoom.showModal(); };
   zoom.addEventListener("click", () => zoom.close());
   const tiles = [...document.querySelectorAll(".tile")];
-  const missing = new Set();
   tiles.forEach((tile, index) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -113,11 +114,36 @@
     button.setAttribute("aria-label", "Enlarge image " + (index + 1));
     button.addEventListener("click", () => enlarge(tile));
     tile.append(button);
+  });
+
+  // An image that does not load is asked for again, ever more slowly; the page says so while it stays away, and so does the answer.
+  const missing = new Set(), givenUp = new Set();
+  const report = () => {
+    form.elements.missing.value = [...missing].sort((a, b) => a - b).join(",");
+    const one = givenUp.size === 1;
+    byId("lost").textContent = (one ? "1 image" : givenUp.size + " images") + " could not be loaded. Please go on without "
+      + (one ? "it" : "them") + ": your answer says that you did not see " + (one ? "it." : "them.");
+    byId("lost").hidden = !givenUp.size;
+  };
+  tiles.forEach((tile, index) => {
     const image = tile.querySelector("img");
-    const lost = () => { tile.classList.add("missing"); missing.add(index); form.elements.missing.value = [...missing].sort((a, b) => a - b).join(","); };
+    let tries = 0, timer = 0;
+    const again = () => { tries += 1; image.src = image.src; };
+    const lost = () => {
+      missing.add(index);
+      const more = tries < 7;
+      tile.classList.toggle("waiting", more);
+      tile.classList.toggle("missing", !more);
+      clearTimeout(timer);
+      if (more) timer = setTimeout(again, 500 * 2 ** tries * (1 + Math.random())); else givenUp.add(index);
+      report();
+    };
     image.addEventListener("error", lost);
+    image.addEventListener("load", () => { missing.delete(index); givenUp.delete(index); tile.classList.remove("waiting", "missing"); report(); });
+    window.addEventListener("online", () => { if (givenUp.delete(index)) { tries = 0; again(); report(); } });
     if (image.complete && !image.naturalWidth) lost();
   });
+
   const columns = () => Math.max(1, tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || zoom.open) return;

@@ -128,7 +128,7 @@ def test_check_lists_what_is_missing_per_stage(tmp_path: Path):
         assert "  publish: 4 opaque name" in said
 
 
-def test_a_deep_check_decodes_what_is_stored(study: CommandStudy):
+def test_the_check_decodes_what_is_stored(study: CommandStudy):
     study.run("publish")
     image, key = study.rows("SELECT image_id, blob_key FROM variants WHERE variant = 'original' ORDER BY image_id")[0]
     path = study.folder / "blobs" / key
@@ -138,10 +138,9 @@ def test_a_deep_check_decodes_what_is_stored(study: CommandStudy):
     with closing(sqlite3.connect(study.folder / "study.db")) as connection:
         connection.execute("UPDATE variants SET sha256 = ? WHERE blob_key = ?", (hashlib.sha256(broken).hexdigest(), key))
         connection.commit()
-    assert study.json("check")["ok"]
-    (finding,) = study.json("check", "--deep", code=1)["findings"]
+    (finding,) = study.json("check", code=1)["findings"]
     assert finding["image_id"] == image
     assert "no usable image" in finding["problem"]
-    study.run("check", "--deep", "--repair", code=1)
+    study.run("check", "--repair", code=1)
     assert study.json("download")["stored"] == 1
-    assert study.json("check", "--deep")["ok"]
+    assert study.json("check")["ok"]

@@ -50,8 +50,7 @@ def test_repair_and_download_mend_a_damaged_variant(study):
     publish_images(study, key=None)
     damaged = next(v for v in recorded(study) if v.variant == variant_names(study.config.images)[0])
     study.blobs.put(damaged.blob_key, bytes(damaged.size_bytes))  # the size is right, the content is not
-    assert check_images(study).ok
-    assert not check_images(study, deep=True, repair=True).ok
+    assert not check_images(study, repair=True).ok
     assert store(study).stored == 1
     assert check_images(study, deep=True).ok
 
@@ -80,7 +79,7 @@ def test_the_remedy_for_a_damaged_copy_mends_it(study):
         name = tables.opaque_names.all(1)["val/a/0.png"]
     size = study.blobs.size(public_blob_key(name))
     study.blobs.put(public_blob_key(name), bytes(size))
-    (finding,) = check_images(study, deep=True).findings
-    assert "--deep --repair" in finding.problem
-    assert check_images(study, deep=True, repair=True).repaired == 1
+    (finding,) = check_images(study).findings
+    assert "check --repair" in finding.problem
+    assert check_images(study, repair=True).repaired == 1
     assert check_images(study, deep=True).ok

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import stage_studies as tiny
 
-from retest.errors import StageError
+from retest.errors import StageError, StoreError
 from retest.records import Exclusion
-from retest.stages import label
+from retest.stages import _consistency, label
 from retest.stages._common import public_blob_key
 from retest.stages.check import check_images
+from retest.stages.publish import publish_images
 from retest.study import Study
 
 VARIANTS = ("original", "scaled_40", "scaled_16")
@@ -36,11 +40,10 @@ def damage(study: Study, key: str, how: str) -> None:
 
 
 def mend(study: Study) -> None:
-    """What the messages say: check --repair, download, publish, and once more for copies of what was stored anew."""
-    check_images(study, deep=True, repair=True)
+    """What the messages say: check --repair, download, publish."""
+    check_images(study, repair=True)
     tiny.store(study)
     tiny.publish_all(study)
-    check_images(study, deep=True, repair=True)
 
 
 def test_a_complete_study_passes(ready: Study):
@@ -58,9 +61,8 @@ def test_damage_is_found_and_repaired(ready: Study, image: str, what: str, how: 
         image = tiny.candidates_of(ready)[image].id
     key = copy_of(ready, image) if what == "opaque copy" else key_of(ready, image, what)
     damage(ready, key, how)
-    quick, deep = check_images(ready), check_images(ready, deep=True)
-    assert quick.ok == (how == "other bytes")  # only reading everything shows that
-    (finding,) = deep.findings
+    (finding,) = check_images(ready).findings
+    assert check_images(ready, deep=True).findings == (finding,)
     assert (finding.image_id, finding.what) == (image, what)
     problem = {"deleted": "is missing", "cut short": "bytes instead of", "other bytes": "content is not what was stored"}[how]
     assert problem in finding.problem
@@ -71,6 +73,88 @@ def test_damage_is_found_and_repaired(ready: Study, image: str, what: str, how: 
     assert tiny.blobs_of(ready) == before
 
 
+def test_what_was_found_whole_is_read_again_only_when_it_was_written_anew(ready: Study, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    get = type(ready.blobs).get
+
+    def noted(self: object, key: str) -> bytes:
+        read.append(key)
+        return get(self, key)
+
+    monkeypatch.setattr(type(ready.blobs), "get", noted)
+    assert check_images(ready).ok
+    assert len(read) == len(set(read)) == 4 * 48
+    read.clear()
+    assert check_images(ready).ok
+    assert read == []
+    image = tiny.candidates_of(ready)["cat/02.png"].id
+    copy = copy_of(ready, image)
+    ready.blobs.put(copy, ready.blobs.get(copy))  # the same bytes in another file
+    read.clear()
+    assert check_images(ready).ok
+    assert copy in read
+    assert len(read) == 4
+    read.clear()
+    assert check_images(ready, deep=True).ok
+    assert len(read) == 4 * 48
+
+
+def test_bits_that_turn_on_a_disk_are_found_by_reading_everything(ready: Study):
+    assert check_images(ready).ok
+    path = Path(ready.blobs.location(copy_of(ready, "val/dog/03.png")))
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(before.st_size // 2)
+        file.write(b"\0\0\0\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert check_images(ready).ok  # nobody wrote a new file
+    (finding,) = check_images(ready, deep=True).findings
+    assert finding.image_id == "val/dog/03.png"
+    assert check_images(ready).findings == (finding,)  # and that is not forgotten
+    assert check_images(ready, repair=True).repaired == 1
+    assert check_images(ready, deep=True).ok
+
+
+def test_publishing_replaces_a_copy_of_the_right_size_and_wrong_content(ready: Study):
+    before = tiny.blobs_of(ready)
+    damage(ready, copy_of(ready, "val/dog/03.png"), "other bytes")
+    assert publish_images(ready, key=None).written == 1
+    assert publish_images(ready, key=None).written == 0
+    assert tiny.blobs_of(ready) == before
+    # What is damaged itself is not handed out.
+    damage(ready, key_of(ready, "val/dog/03.png", "scaled_40"), "other bytes")
+    ready.blobs.delete(copy_of(ready, "val/dog/03.png"))
+    with pytest.raises(StoreError, match="not what was stored") as caught:
+        publish_images(ready, key=None)
+    assert "check --repair" in str(caught.value.remedy)
+    mend(ready)
+    assert tiny.blobs_of(ready) == before
+
+
+def test_a_check_that_is_stopped_goes_on_where_it_was(ready: Study, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_consistency, "_IMAGES_PER_WRITE", 5)
+    get, reads = type(ready.blobs).get, [0]
+
+    def breaking(self: object, key: str) -> bytes:
+        reads[0] += 1
+        if reads[0] > 4 * 30:
+            raise KeyboardInterrupt
+        return get(self, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(ready.blobs), "get", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            check_images(ready)
+    with ready.database.read() as tables:
+        done = len(tables.completions.keys("check"))
+    assert 5 <= done < 48
+    reads[0] = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(type(ready.blobs), "get", lambda self, key: (reads.__setitem__(0, reads[0] + 1), get(self, key))[1])
+        assert check_images(ready).ok
+    assert reads[0] == 4 * (48 - done)
+
+
 def test_everything_at_once(ready: Study):
     before = tiny.blobs_of(ready)
     images = sorted(candidate.id for candidate in tiny.candidates_of(ready).values())
@@ -78,7 +162,7 @@ def test_everything_at_once(ready: Study):
         for variant in VARIANTS[: 1 + number % 3]:
             damage(ready, key_of(ready, image, variant), ("deleted", "cut short", "other bytes")[number % 3])
         damage(ready, copy_of(ready, image), ("cut short", "deleted", "other bytes")[number % 3])
-    assert {finding.image_id for finding in check_images(ready, deep=True).findings} == set(images[:12])
+    assert {finding.image_id for finding in check_images(ready).findings} == set(images[:12])
     mend(ready)
     assert check_images(ready, deep=True).ok
     assert tiny.blobs_of(ready) == before

@@ -171,14 +171,17 @@ def publish(study_folder: Path, as_json: bool, key_version: int | None, retire: 
 @click.command()
 @study_option
 @json_option
-@click.option("--deep", is_flag=True, help="Read every blob: compare its content, decode it; not only its size.")
-@click.option("--repair", is_flag=True, help="Rewrite opaque copies; forget missing variants so that download makes them again.")
+@click.option("--deep", is_flag=True, help="Read everything again, also what was found whole before and has not been written anew.")
+@click.option("--repair", is_flag=True, help="Rewrite opaque copies; forget missing or damaged variants so that download makes them again.")
 def check(study_folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
-    """Check that every image is stored and published; labelling is blocked while this fails.
+    """Check that every image is stored and published, whole and decodable; labelling is blocked while this fails.
+
+    The first check reads and decodes every variant and every opaque copy; later ones read what was written since.
 
     \b
-    Example:
-      retest check --study my-study --deep
+    Examples:
+      retest check --study my-study
+      retest check --study my-study --repair
     """
     with opened(study_folder) as study:
         report = check_stage.check_images(study, deep=deep, repair=repair, progress=bars)

@@ -5,20 +5,25 @@ Used by the command ``check`` and, as a gate, by the labelling stage: nothing is
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 
-from retest.errors import ImageError
+from retest.errors import ImageError, NotFoundError
 from retest.images import ImageParameters, content_hash, decode_image, variant_names
 from retest.records import ImageVariant
-from retest.stages._common import Progress, in_order, public_blob_key, silent
+from retest.stages._common import Progress, completion_key, in_order, public_blob_key, silent
 from retest.stages._keys import KeyVersions
 from retest.store import Tables
 from retest.study import Study
 
+_STAGE = "check"
 _READERS = 8  # an object store takes tens of milliseconds for each question
+_IMAGES_PER_WRITE = 500
+_DAMAGED = ""  # is no key, so the image is read again
 # What is stored was within the limits when it was stored.
 _NO_LIMITS = ImageParameters(max_pixels=178_956_970, max_bytes=2**31 - 1)
 
@@ -64,10 +69,13 @@ def check_images(
 ) -> CheckReport:
     """Check every original image and candidate that is neither excluded nor a recorded problem.
 
-    Every variant must be recorded and its blob present with the recorded size (with ``deep``: the recorded SHA-256 as well, and
-    it must be an image of the recorded width and height), and its opaque copy present and equal to what annotators should see,
-    under the current key version and under older ones that are not retired (or under ``key_version`` alone). ``repair`` rewrites
-    opaque copies from their variant and forgets the records of missing variants, so that ``retest download`` makes them again.
+    Every variant must be recorded, its blob present with the recorded size and SHA-256, and an image of the recorded width and height;
+    its opaque copy must be present and equal to what annotators should see, under the current key version and under older ones that
+    are not retired (or under ``key_version`` alone). An image that was found to be whole is read again when a blob of it has another
+    mark than then (see :class:`~retest.store.BlobStore`), or with ``deep``. ``repair`` rewrites opaque copies from their variant and
+    forgets the records of missing or damaged variants, so that ``retest download`` makes them again.
+
+    What is found whole is kept on record now and then, so that a check that is stopped goes on where it was.
     """
     names = variant_names(study.config.images)
     with study.database.read() as tables:
@@ -78,29 +86,91 @@ def check_images(
         variants = _by_image(tables.variants.all())
         opaque = _names(tables, key_version)
         search = _search_open(tables)
+        whole = tables.completions.keys(_STAGE)
     checked = [image_id for image_id in expected if image_id not in excused]
+    decoders = threading.BoundedSemaphore(study.config.study.workers)
 
-    def inspect(image_id: str) -> tuple[str, list[Finding], list[tuple[str, Finding]]]:
-        stored = variants.get(image_id, {})
-        missing = _missing_variants(study, image_id, stored, names, deep=deep)
-        return image_id, missing, [] if missing else _missing_copies(study, image_id, stored[names[1]], opaque, deep=deep)
+    def inspect(image_id: str) -> _Inspected:
+        return _inspect(study, image_id, variants.get(image_id, {}), names, opaque, None if deep else whole.get(image_id), decoders)
 
     findings: list[Finding] = []
     repaired = 0
-    with progress("Check images", total=len(checked)) as advance, ThreadPoolExecutor(_READERS) as readers:
-        for image_id, missing, copies in in_order(readers, inspect, checked, window=4 * _READERS):
-            stored = variants.get(image_id, {})
-            if repair and missing and stored:
-                _forget(study, image_id, [stored[finding.what].blob_key for finding in missing if finding.what in stored])
-            findings += missing
-            for name, finding in copies:
+    with (
+        progress("Check images", total=len(checked)) as advance,
+        ThreadPoolExecutor(_READERS) as readers,
+        closing(_Record(study)) as record,
+    ):
+        for found in in_order(readers, inspect, checked, window=4 * _READERS):
+            stored = variants.get(found.image_id, {})
+            if repair and found.missing and stored:
+                _forget(study, found.image_id, [stored[finding.what].blob_key for finding in found.missing if finding.what in stored])
+            findings += found.missing
+            for name, finding in found.copies:
                 if repair and name:
                     study.blobs.put(public_blob_key(name), study.blobs.get(stored[names[1]].blob_key))
                     repaired += 1
                 else:
                     findings.append(finding)
+            if found.whole is not None:
+                record.add(found.image_id, found.whole)
+            elif whole.get(found.image_id) and (found.missing or found.copies):
+                record.add(found.image_id, _DAMAGED)
             advance(1)
     return CheckReport(len(checked), tuple(findings), repaired, search)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inspected:
+    """What is wrong with one image; ``whole``: that nothing is, to be kept on record. A copy comes with its name, empty for none."""
+
+    image_id: str
+    missing: list[Finding]
+    copies: list[tuple[str, Finding]]
+    whole: str | None = None
+
+
+class _Record:
+    """Writes down which images are whole, many at a time."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._new: list[tuple[str, str]] = []
+
+    def add(self, image_id: str, key: str) -> None:
+        self._new.append((image_id, key))
+        if len(self._new) >= _IMAGES_PER_WRITE:
+            self.close()
+
+    def close(self) -> None:
+        if self._new:
+            with self._study.database.write() as tables:
+                for image_id, key in self._new:
+                    tables.completions.put(_STAGE, image_id, key)
+            self._new = []
+
+
+def _inspect(
+    study: Study,
+    image_id: str,
+    stored: dict[str, ImageVariant],
+    names: Sequence[str],
+    opaque: Mapping[int, Mapping[str, str]],
+    known: str | None,
+    decoders: AbstractContextManager[object],
+) -> _Inspected:
+    expected = [(stored[name].blob_key, stored[name]) for name in names if name in stored]
+    if names[1] in stored:
+        expected += [(public_blob_key(of[image_id]), stored[names[1]]) for of in opaque.values() if image_id in of]
+    # Before anything is read, so that a blob that changes meanwhile is read again the next time.
+    marks = {key: study.blobs.mark(key) for key, _ in expected}
+    whole = completion_key("check-1", [(key, marks[key], v.sha256, v.size_bytes, v.width, v.height) for key, v in expected])
+    complete = len(stored) >= len(names) and image_id in next(iter(opaque.values()))
+    if complete and known == whole:
+        return _Inspected(image_id, [], [])
+    reader = _Reader(study, marks, decoders)
+    missing = _missing_variants(image_id, stored, names, reader)
+    copies = [] if missing else _missing_copies(image_id, stored[names[1]], opaque, reader)
+    return _Inspected(image_id, missing, copies, None if missing or copies else whole)
 
 
 def _forget(study: Study, image_id: str, blob_keys: Iterable[str]) -> None:
@@ -136,22 +206,20 @@ def _by_image(variants: Iterable[ImageVariant]) -> dict[str, dict[str, ImageVari
     return result
 
 
-def _missing_variants(study: Study, image_id: str, stored: dict[str, ImageVariant], names: Iterable[str], *, deep: bool) -> list[Finding]:
+def _missing_variants(image_id: str, stored: dict[str, ImageVariant], names: Iterable[str], reader: _Reader) -> list[Finding]:
     findings = []
     for name in names:
         if name not in stored:
             findings.append(Finding(image_id, name, "not stored; run retest download"))
             continue
-        problem = _blob_problem(study, stored[name].blob_key, stored[name], deep=deep)
+        problem = reader.problem(stored[name].blob_key, stored[name])
         if problem:
-            findings.append(
-                Finding(image_id, name, f"{problem}; run retest check{' --deep' if deep else ''} --repair, then retest download")
-            )
+            findings.append(Finding(image_id, name, f"{problem}; run retest check --repair, then retest download"))
     return findings
 
 
 def _missing_copies(
-    study: Study, image_id: str, shown: ImageVariant, opaque: Mapping[int, Mapping[str, str]], *, deep: bool
+    image_id: str, shown: ImageVariant, opaque: Mapping[int, Mapping[str, str]], reader: _Reader
 ) -> list[tuple[str, Finding]]:
     """(name, finding) of what is wrong with the copies of an image; the name is empty where there is none yet."""
     findings = []
@@ -161,28 +229,45 @@ def _missing_copies(
             if number == 0:
                 findings.append(("", Finding(image_id, "opaque name", "has none; run retest publish", "publish")))
             continue
-        problem = _blob_problem(study, public_blob_key(name), shown, deep=deep)
+        problem = reader.problem(public_blob_key(name), shown)
         if problem:
-            # Publishing looks at sizes only, and at the current version only.
-            remedy = "retest check --deep --repair" if deep else "retest publish" if number == 0 else "retest check --repair"
             label = "opaque copy" if number == 0 else f"opaque copy of key version {version}"
-            findings.append((name, Finding(image_id, label, f"{problem}; run {remedy}", "publish")))
+            findings.append((name, Finding(image_id, label, f"{problem}; run retest check --repair", "publish")))
     return findings
 
 
-def _blob_problem(study: Study, key: str, expected: ImageVariant, *, deep: bool) -> str | None:
-    size = study.blobs.size(key)
-    if size is None:
-        return "the blob is missing"
-    if size != expected.size_bytes:
-        return f"the blob has {size} bytes instead of {expected.size_bytes}"
-    if not deep:
-        return None
-    data = study.blobs.get(key)
-    if content_hash(data) != expected.sha256:
-        return "the blob's content is not what was stored"
-    try:
-        found = decode_image(data, item=key, parameters=_NO_LIMITS).image.size
-    except ImageError as error:
-        return f"the blob is no usable image ({error.problem})"
-    return None if found == (expected.width, expected.height) else f"the image is {found[0]} x {found[1]} pixels, unlike its record"
+class _Reader:
+    """Reads the blobs of one image and says what is wrong with each."""
+
+    def __init__(self, study: Study, marks: Mapping[str, str | None], decoders: AbstractContextManager[object]) -> None:
+        self._blobs = study.blobs
+        self._marks = marks
+        self._decoders = decoders
+        self._good: set[tuple[str, int, int]] = set()
+
+    def problem(self, key: str, expected: ImageVariant) -> str | None:
+        """What is wrong with a blob; None if it is as recorded and can be decoded."""
+        if self._marks[key] is None:
+            return "the blob is missing"
+        try:
+            data = self._blobs.get(key)
+        except NotFoundError:
+            return "the blob is missing"
+        if len(data) != expected.size_bytes:
+            return f"the blob has {len(data)} bytes instead of {expected.size_bytes}"
+        if content_hash(data) != expected.sha256:
+            return "the blob's content is not what was stored"
+        # The same bytes, such as those of a copy, need not be decoded twice.
+        content = (expected.sha256, expected.width, expected.height)
+        problem = None if content in self._good else self._undecodable(key, data, expected)
+        if problem is None:
+            self._good.add(content)
+        return problem
+
+    def _undecodable(self, key: str, data: bytes, expected: ImageVariant) -> str | None:
+        try:
+            with self._decoders:
+                found = decode_image(data, item=key, parameters=_NO_LIMITS).image.size
+        except ImageError as error:
+            return f"the blob is no usable image ({error.problem})"
+        return None if found == (expected.width, expected.height) else f"the image is {found[0]} x {found[1]} pixels, unlike its record"

@@ -40,7 +40,7 @@ class CacheCounts:
 def fill_cache(
     study: Study, folder: Path, *, revision: str | None = None, variants: Iterable[str] = (), progress: Progress = silent
 ) -> CacheCounts:
-    """Copy variants, and the copies under current opaque names, into ``folder``; what is there already is left alone.
+    """Copy variants, and the copies under current opaque names, into ``folder``; what is there as recorded is left alone.
 
     Args:
         study: the study.
@@ -97,7 +97,7 @@ def _listed(tables: Tables, wanted: tuple[str, ...], revision: str | None) -> li
 
 def _fetch(source: BlobStore, target: BlobStore, variant: ImageVariant, keys: list[str]) -> tuple[int, int, str | None]:
     """(files written, files that were there, key of a damaged blob) of one variant and its opaque copy."""
-    absent = [key for key in keys if target.size(key) != variant.size_bytes]
+    absent = [key for key in keys if not _holds(target, key, variant)]
     if not absent:
         return 0, len(keys), None
     try:
@@ -109,6 +109,10 @@ def _fetch(source: BlobStore, target: BlobStore, variant: ImageVariant, keys: li
     for key in absent:
         target.put(key, data)
     return len(absent), len(keys) - len(absent), None
+
+
+def _holds(store: BlobStore, key: str, variant: ImageVariant) -> bool:
+    return store.size(key) == variant.size_bytes and content_hash(store.get(key)) == variant.sha256
 
 
 def _index(listed: list[ImageVariant], opaque: dict[str, str], shown: str) -> bytes:

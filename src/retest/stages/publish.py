@@ -11,12 +11,15 @@ import hashlib
 import hmac
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from retest.errors import UsageError
+from retest.errors import NotFoundError, StoreError, UsageError
+from retest.images import content_hash
 from retest.records import ImageVariant, OpaqueName
-from retest.stages._common import Progress, display_variant, in_order, public_blob_key, silent
+from retest.stages._common import Progress, completion_key, display_variant, in_order, public_blob_key, silent
 from retest.stages._keys import KeyVersions, environment_key
+from retest.store import BlobStore
 from retest.study import Study
 
 __all__ = ["PublishCounts", "environment_key", "opaque_name", "publish_images", "retire_key_version", "version_to_publish"]
@@ -63,12 +66,15 @@ def version_to_publish(study: Study, asked: int | None = None) -> int:
 def publish_images(study: Study, *, key: bytes | None, key_version: int | None = None, progress: Progress = silent) -> PublishCounts:
     """Give an opaque name to every stored original image and candidate and write its copy; running it again adds what is missing.
 
+    A copy that is there is read and compared, once for as long as nobody writes it anew, and replaced where it is not as it should be.
+
     With a ``key_version`` newer than the current one all images get new names, and the version becomes the current one when all
     copies are written; names and copies of older versions stay until they are retired.
 
     Raises:
         UsageError: the key version is older than the current one.
         ConflictError: names of this version were made with another key.
+        StoreError: what would be copied is missing, or not as it was stored.
     """
     version = version_to_publish(study, key_version)
     variant = display_variant(study.config.images)
@@ -81,24 +87,57 @@ def publish_images(study: Study, *, key: bytes | None, key_version: int | None =
         name = study.config.study.name
         tables.opaque_names.add(OpaqueName(i, version, opaque_name(i, study=name, key_version=version, key=key)) for i in new)
         names = tables.opaque_names.all(version)
+        compared = tables.completions.keys(_stage(version))
 
-    def write_copy(stored: ImageVariant) -> bool:
-        target = public_blob_key(names[stored.image_id])
-        if study.blobs.size(target) == stored.size_bytes:
-            return False
-        study.blobs.put(target, study.blobs.get(stored.blob_key))
-        return True
+    def write_copy(stored: ImageVariant) -> _Copied:
+        return _write_copy(study.blobs, stored, public_blob_key(names[stored.image_id]), compared.get(stored.image_id))
 
     written = 0
+    equal: dict[str, str] = {}
     with progress("Publish images", total=len(shown)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
-        for wrote in in_order(writers, write_copy, shown, window=4 * _WRITERS):
-            written += wrote
+        for done in in_order(writers, write_copy, shown, window=4 * _WRITERS):
+            written += done.written
+            if done.equal is not None:
+                equal[done.image_id] = done.equal
             advance(1)
     with study.database.write() as tables:
+        for image_id, key_of_copy in equal.items():
+            tables.completions.put(_stage(version), image_id, key_of_copy)
         known = KeyVersions.read(tables)
         if version > known.current:
             replace(known, current=version).write(tables)
     return PublishCounts(len(new), written, len(shown) - written, version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """Whether a copy was written; ``equal`` says by which key a copy that was read and found right is known again."""
+
+    image_id: str
+    written: bool
+    equal: str | None = None
+
+
+def _write_copy(blobs: BlobStore, stored: ImageVariant, target: str, known: str | None) -> _Copied:
+    mark = blobs.mark(target)
+    if mark is not None:
+        key = completion_key("publish-1", target, mark, stored.sha256)
+        if key == known:
+            return _Copied(stored.image_id, written=False)
+        with suppress(NotFoundError):  # deleted a moment ago
+            if content_hash(blobs.get(target)) == stored.sha256:
+                return _Copied(stored.image_id, written=False, equal=key)
+    data = blobs.get(stored.blob_key)
+    if content_hash(data) != stored.sha256:
+        raise StoreError(
+            "the blob's content is not what was stored", item=stored.blob_key, remedy="Run: retest check --repair, then: retest download"
+        )
+    blobs.put(target, data)
+    return _Copied(stored.image_id, written=True)
+
+
+def _stage(version: int) -> str:
+    return f"publish {version}"
 
 
 def retire_key_version(study: Study, version: int, *, progress: Progress = silent) -> int:

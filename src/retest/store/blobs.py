@@ -41,6 +41,12 @@ class BlobStore(Protocol):
     def size(self, key: str) -> int | None:
         """Number of bytes, or None when the key does not exist."""
 
+    def mark(self, key: str) -> str | None:
+        """A short text that another content of the key does not have (for a folder: another file or time), or None without the key.
+
+        What was once found out about the content still holds while the mark is the same. It costs no more than :meth:`size`.
+        """
+
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """(key, size in bytes) of every key below a folder-like prefix (``a`` holds ``a/b``, not ``ab``), sorted by key."""
 
@@ -85,8 +91,19 @@ class ObjectStore:
         return self.size(key) is not None
 
     def size(self, key: str) -> int | None:
+        found = self._head(key)
+        return None if found is None else int(found["size"])
+
+    def mark(self, key: str) -> str | None:
+        found = self._head(key)
+        if found is None:
+            return None
+        # Every store that obstore knows tells an ETag; without one nothing may be remembered for longer than its time says.
+        return f"{found['size']}-{found['e_tag'] or found['last_modified'].isoformat()}"
+
+    def _head(self, key: str) -> Any:
         try:
-            return int(obstore.head(self._store, _checked(key))["size"])
+            return obstore.head(self._store, _checked(key))
         except (BaseError, OSError) as error:
             if _says_absent(error):
                 return None

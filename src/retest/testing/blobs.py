@@ -111,6 +111,20 @@ class BlobStoreContract:
             _check(store.get("key") == data and store.size("key") == len(data), "put did not replace")
         _check(store.put_new("key", b"new") is False and store.get("key") == b"last", "put_new replaced what put stored")
 
+    def test_a_mark_stays_with_the_content_and_goes_with_it(self) -> None:
+        store = self.make_store()
+        store.put_new("a", b"first")
+        store.put_new("b", b"other")
+        mark = store.mark("a")
+        _check(bool(mark) and store.mark("absent") is None, f"the mark is {mark!r}")
+        _check(store.get("a") == b"first" and store.put_new("a", b"again") is False, "the bytes changed")
+        _check(store.mark("a") == mark, "reading changed the mark")
+        _check(store.mark("b") != mark, "two contents have one mark")
+        other = self.reopen(store)
+        _check(other is None or other.mark("a") == mark, "another client sees another mark")
+        store.put("a", b"third")  # as many bytes as before
+        _check(store.mark("a") != mark, "other bytes of the same number have the same mark")
+
     def test_what_is_absent_says_so(self) -> None:
         store = self.make_store()
         store.put_new("a/b", b"x")
@@ -161,6 +175,7 @@ class BlobStoreContract:
                 "put": lambda key=key: store.put(key, b"x"),  # type: ignore[misc]
                 "get": lambda key=key: store.get(key),  # type: ignore[misc]
                 "size": lambda key=key: store.size(key),  # type: ignore[misc]
+                "mark": lambda key=key: store.mark(key),  # type: ignore[misc]
                 "exists": lambda key=key: store.exists(key),  # type: ignore[misc]
                 "delete": lambda key=key: store.delete(key),  # type: ignore[misc]
                 "location": lambda key=key: store.location(key),  # type: ignore[misc]

@@ -16,10 +16,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from retest.errors import StoreError
+from retest.store import postgres
+from retest.store.schema import metadata
 
 _BUSY_TIMEOUT_S = 60
 _READ_ONLY = "retest_read_only"
@@ -32,7 +33,9 @@ def connect(url: str) -> Engine:
         StoreError: the URL is not understood or the driver is missing.
     """
     try:
-        engine = sa.create_engine(url, poolclass=NullPool if url.startswith("sqlite") else None)
+        # A pool keeps connections to a server, and looks whether each still lives before it hands it out.
+        options = {"poolclass": NullPool} if url.startswith("sqlite") else {"pool_pre_ping": True, "max_overflow": 40}
+        engine = sa.create_engine(url, hide_parameters=True, **options)
     except (sa.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
         raise StoreError(
             f"cannot open the study's database ({type(error).__name__})",
@@ -41,6 +44,14 @@ def connect(url: str) -> Engine:
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    elif engine.dialect.name == "postgresql":
+        postgres.prepare(engine, wait_s=_BUSY_TIMEOUT_S, read_only_option=_READ_ONLY)
+    else:
+        raise StoreError(
+            f"studies cannot live in {engine.dialect.name}",
+            item=engine.url.render_as_string(),
+            remedy="Use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME",
+        )
     return engine
 
 
@@ -78,17 +89,20 @@ def transaction(engine: Engine, *, read_only: bool = False) -> Iterator[Connecti
     """One transaction: committed when the block ends, rolled back when it raises.
 
     Raises:
-        StoreError: the disk is full, the database is locked for too long, or it is not a database.
+        StoreError: the disk is full, the database is locked for too long, it is not a database, or it takes no more connections.
     """
     try:
         with engine.connect().execution_options(**{_READ_ONLY: read_only}) as connection, connection.begin():
             yield connection
-    except (OperationalError, sa.exc.DatabaseError) as error:
+    except sa.exc.DatabaseError as error:
         raise _explained(error, engine) from error
+    except sa.exc.TimeoutError as error:
+        remedy = "Too much is done at once in this process; wait, or use fewer workers"
+        raise StoreError("no connection to the study's database is free", item=engine.url.render_as_string(), remedy=remedy) from error
 
 
 def _explained(error: sa.exc.DatabaseError, engine: Engine) -> StoreError:
-    text = str(error.orig)
+    text = " ".join(str(error.orig).split())
     remedies = {
         "disk is full": "Free some space and run the same command again: everything committed so far is kept",
         "readonly": "Check the permissions of the file and of its folder",
@@ -97,7 +111,10 @@ def _explained(error: sa.exc.DatabaseError, engine: Engine) -> StoreError:
         "unable to open": "Check that its folder exists and that you may write there",
         "no such table": "Run retest status STUDY once, which brings the tables up to date",
     }
-    remedy = next((remedy for sign, remedy in remedies.items() if sign in text), None)
+    if engine.dialect.name == "postgresql":
+        remedy = postgres.remedy(error)
+    else:
+        remedy = next((remedy for sign, remedy in remedies.items() if sign in text), None)
     return StoreError(f"the study's database failed ({text})", item=engine.url.render_as_string(), remedy=remedy)
 
 
@@ -129,6 +146,8 @@ def upgrade(engine: Engine) -> None:
                 item=engine.url.render_as_string(),
                 remedy="Update retest: pip install --upgrade retest",
             ) from error
+        if engine.dialect.name == "postgresql":
+            postgres.compare_text_by_bytes(connection, sorted(metadata.tables))
 
 
 def _is_current(connection: Connection) -> bool:

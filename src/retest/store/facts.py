@@ -53,7 +53,7 @@ class FactTable(TableGroup):
         if column is not None:
             yield from cast("Iterator[Sequence[Any]]", self._by_ids(query, column, ids))
             return
-        for block in self._connection.execution_options(yield_per=_BLOCK).execute(query).partitions():
+        for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
             yield from cast("Sequence[Sequence[Any]]", block)
 
     def originals(self, split: Split) -> Iterator[OriginalFacts]:

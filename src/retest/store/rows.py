@@ -92,7 +92,8 @@ class TableGroup:
 
     def _rows(self, statement: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
         """Stream the rows of a query with bounded memory."""
-        yield from self._connection.execution_options(yield_per=5000).execute(statement)
+        # For this statement only: options of a connection stay, and PostgreSQL streams nothing but queries.
+        yield from self._connection.execute(statement, execution_options={"yield_per": _ROWS_PER_STATEMENT})
 
     def _by_ids(self, statement: sa.Select[Any], column: sa.Column[Any], ids: Iterable[str]) -> Iterator[sa.Row[Any]]:
         """Rows whose ``column`` is one of ``ids``, asked in blocks (databases limit the number of parameters)."""

@@ -1,6 +1,6 @@
 """Runs the code cells of a notebook in a fresh namespace, without Jupyter.
 
-As a script it runs notebooks in a folder of its own and writes what they print into them::
+As a script it runs notebooks in a folder of its own, with stand-ins for the released test sets, and writes what they print into them::
 
     python tests/datasets/notebook_runner.py notebooks/*.ipynb
 """
@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from released_sets import make_released
 
 VARIES = "varies"
 """Tag of a cell whose output may differ between platforms or versions of libraries: it is run, not compared."""
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     paths = [Path(name).resolve() for name in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        make_released(Path("released"))
         for path in paths:
             _store(path)
         os.chdir("/")

@@ -10,21 +10,29 @@ from pathlib import Path
 
 import notebook_runner as runner
 import pytest
+from released_sets import make_released
 
 import retest.datasets
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CLASSES = [name for name in retest.datasets.__all__ if name.endswith(("Data", "Cache", "Loader"))]
+OTHERS = {"HIT inspection", "Released test sets"}
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory):
+    return make_released(tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture
-def workplace(demo_out, tmp_path, monkeypatch):
-    """A current folder in which the demo has been run."""
-    try:
-        (tmp_path / "demo-study").symlink_to(demo_out, target_is_directory=True)
-    except OSError:  # not everybody may make links
-        shutil.copytree(demo_out, tmp_path / "demo-study")
+def workplace(demo_out, released, tmp_path, monkeypatch):
+    """A current folder in which the demo has been run and the released sets have been downloaded."""
+    for name, source in (("demo-study", demo_out), ("released", released)):
+        try:
+            (tmp_path / name).symlink_to(source, target_is_directory=True)
+        except OSError:  # not everybody may make links
+            shutil.copytree(source, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,6 +52,15 @@ def test_the_page_tells_the_truth(workplace):
     attempted, failed, said = run_page("\n".join(page_blocks()))
     assert failed == 0, said
     assert attempted > 50
+
+
+def test_the_page_with_torch(workplace):
+    pytest.importorskip("torch", reason="torch is not installed (extra: models)")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    namespace: dict[str, object] = {}
+    exec(code, namespace)
+    assert tuple(namespace["batch"].shape) == (32, 3, 224, 224)
+    assert namespace["labels"].tolist() == [index // 10 for index in range(32)]
 
 
 def test_a_lie_on_the_page_would_be_seen(workplace):
@@ -74,7 +91,7 @@ def test_a_notebook_shows_what_it_does(path, workplace):
 def test_a_notebook_per_class():
     used = {name: [path.stem for path in NOTEBOOKS if f"{name}(study" in path.read_text(encoding="utf-8")] for name in CLASSES}
     titles = {json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"][0].split(":")[0].removeprefix("# ") for path in NOTEBOOKS}
-    assert titles == set(CLASSES)
+    assert titles == set(CLASSES) | OTHERS
     assert all(used.values())
 
 

@@ -17,12 +17,15 @@ from retest.web.pages import environment, stylesheet
 __all__ = ["InspectionView", "inspection_page", "view_hit"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class InspectionView:
     """An inspected HIT that shows itself in a notebook. ``record`` holds the figures."""
 
     record: HitInspection
     html: str
+
+    def __repr__(self) -> str:
+        return f"InspectionView(HIT {self.record.hit.uuid}, {len(self.record.images)} images, {self.record.valid} valid answers)"
 
     def _repr_html_(self) -> str:
         # A frame of its own: the page's style must not touch the notebook's.

@@ -9,6 +9,9 @@ from retest.models.evaluate import (
     ExcludedImage,
     evaluate,
 )
+from retest.models.names import ModelSpec, list_models, parse_model, parse_models
+from retest.models.onnx_classifier import OnnxClassifier
+from retest.models.opening import RunParameters, open_classifier, open_classifiers
 from retest.models.parts import discard_parts, image_list_hash, run_key
 from retest.models.published import (
     correct_order,
@@ -18,10 +21,15 @@ from retest.models.published import (
     read_published_predictions,
     write_published_predictions,
 )
+from retest.models.published_names import PUBLISHED_MODELS, PublishedModel
 from retest.models.results import check_predictions, read_predictions, take_rows, write_predictions
 from retest.models.sklearn import GreyVector, MlpFeaturiser, SklearnClassifier, weights_hash
+from retest.models.torch_classifier import TorchClassifier
+from retest.models.transforms import CallableTransform, Geometry, Preprocessing, Step
 
 __all__ = [
+    "PUBLISHED_MODELS",
+    "CallableTransform",
     "Classifier",
     "EvaluateParameters",
     "Evaluation",
@@ -29,9 +37,17 @@ __all__ = [
     "EvaluationProgress",
     "ExcludedImage",
     "Featuriser",
+    "Geometry",
     "GreyVector",
     "MlpFeaturiser",
+    "ModelSpec",
+    "OnnxClassifier",
+    "Preprocessing",
+    "PublishedModel",
+    "RunParameters",
     "SklearnClassifier",
+    "Step",
+    "TorchClassifier",
     "check_predictions",
     "correct_order",
     "discard_parts",
@@ -39,6 +55,11 @@ __all__ = [
     "find_published_predictions",
     "image_list_hash",
     "is_worst_first",
+    "list_models",
+    "open_classifier",
+    "open_classifiers",
+    "parse_model",
+    "parse_models",
     "published_model_name",
     "read_predictions",
     "read_published_predictions",

@@ -1,0 +1,267 @@
+"""Ways to run a torch module: eager, compiled, or exported to ONNX Runtime; each checked against eager on the first images."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retest.errors import UsageError
+from retest.models.base import Float32Array
+from retest.models.names import require
+
+EngineName = Literal["auto", "eager", "compile", "onnx"]
+Precision = Literal["fp32", "fp16", "bf16"]
+Scorer = Callable[[NDArray[Any]], Float32Array]
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from eager execution that an engine may show, in single precision."""
+
+
+class EngineError(Exception):
+    """An engine cannot run a model; eager execution can. Never reaches users as an error."""
+
+
+def chosen_device(device: str) -> str:
+    """``auto`` is the first GPU where there is one, else the CPU; any other name is checked.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    torch = require("torch")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError("is no device", item=device, remedy="Use cpu, cuda or cuda:0,cuda:1") from error
+    if kind.type == "cuda" and (not torch.cuda.is_available() or (kind.index or 0) >= torch.cuda.device_count()):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise UsageError(f"is not there: PyTorch sees {count} GPUs", item=device, remedy="Use --device cpu, or install PyTorch for CUDA")
+    if kind.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("is not there", item=device, remedy="Use --device cpu")
+    return device
+
+
+def chosen_engine(engine: str, *, device: str, precision: str) -> str:
+    """``auto`` is ONNX Runtime on a CPU in single precision, where it is installed, else eager.
+
+    Raises:
+        UsageError: there is no such engine or precision, or they do not go together.
+    """
+    from importlib.util import find_spec
+
+    if engine not in get_args(EngineName):
+        raise UsageError("there is no such engine", item=str(engine), remedy=f"Use one of: {', '.join(get_args(EngineName))}")
+    if precision not in get_args(Precision):
+        raise UsageError("there is no such precision", item=str(precision), remedy=f"Use one of: {', '.join(get_args(Precision))}")
+    if engine == "onnx" and (device != "cpu" or precision != "fp32"):
+        raise UsageError("runs on the CPU in fp32 only", item="engine onnx", remedy="Use eager or compile on a GPU")
+    if precision == "fp16" and device == "cpu":
+        raise UsageError("needs a GPU", item="precision fp16", remedy="Use fp32 on a CPU")
+    if engine == "auto":
+        return "onnx" if device == "cpu" and precision == "fp32" and find_spec("onnxruntime") and find_spec("onnxscript") else "eager"
+    return engine
+
+
+class EagerEngine:
+    """A module called as it is, in the memory format that convolutions prefer (channels last), under autocast below fp32."""
+
+    def __init__(self, module: Any, *, device: str, precision: str) -> None:
+        torch = require("torch")
+        self._torch, self._device = torch, device
+        self._autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
+        self.module = module.to(device=device, memory_format=torch.channels_last)
+
+    def __call__(self, batch: NDArray[Any]) -> Float32Array:
+        torch = self._torch
+        values = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
+        if values.ndim == 4:
+            values = values.contiguous(memory_format=torch.channels_last)
+        kind = torch.device(self._device).type
+        with torch.inference_mode(), torch.autocast(kind, dtype=self._autocast, enabled=self._autocast is not None):
+            logits = self._forward(values)
+        scores: Float32Array = _logits_of(logits).float().cpu().numpy()
+        return scores
+
+    def _forward(self, values: Any) -> Any:
+        return self.module(values)
+
+
+class CompiledEngine(EagerEngine):
+    """A module through ``torch.compile``."""
+
+    def __init__(self, module: Any, *, device: str, precision: str) -> None:
+        super().__init__(module, device=device, precision=precision)
+        self._compiled = self._torch.compile(self.module, dynamic=False)
+
+    def __call__(self, batch: NDArray[Any]) -> Float32Array:
+        # Every new batch size is compiled anew, so sizes are rounded up to powers of two.
+        size = 1 << (len(batch) - 1).bit_length()
+        padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)]) if size > len(batch) else batch
+        return super().__call__(padded)[: len(batch)]
+
+    def _forward(self, values: Any) -> Any:
+        return self._compiled(values)
+
+
+def _logits_of(output: Any) -> Any:
+    """The logits where a module gives more than them: a tuple's first part, or an output object's ``logits``."""
+    if isinstance(output, tuple | list):
+        return output[0]
+    return getattr(output, "logits", output)
+
+
+class OnnxEngine:
+    """An ONNX graph in ONNX Runtime; one call uses ``threads`` threads.
+
+    Args:
+        graph: the file.
+        threads: 1 lets several calls run side by side, which is faster than several threads in one.
+    """
+
+    def __init__(self, graph: Path | str, *, threads: int = 0, providers: list[str] | None = None) -> None:
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that wait by spinning would take the cores from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = runtime.InferenceSession(str(graph), options, providers=providers or ["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0]
+        self._output = self.session.get_outputs()[0].name
+
+    def __call__(self, batch: NDArray[Any]) -> Float32Array:
+        scores: Float32Array = self.session.run([self._output], {self.input.name: np.ascontiguousarray(batch)})[0]
+        return scores
+
+
+def export_onnx(module: Any, sample: NDArray[Any], *, threads: int) -> tuple[OnnxEngine, str]:
+    """Export a module with a free batch size and open it; the quick exporter first, then the thorough one.
+
+    Returns:
+        the engine and the exporter's name.
+
+    Raises:
+        EngineError: no exporter can; says why.
+    """
+    problems: list[str] = []
+    for exporter, export in (("torchscript", _export_script), ("dynamo", _export_dynamo)):
+        try:
+            return _exported(module, sample, export, threads), exporter
+        except EngineError as error:
+            problems.append(f"{exporter}: {error}")
+    raise EngineError("; ".join(problems))
+
+
+def _exported(module: Any, sample: NDArray[Any], export: Callable[[Any, NDArray[Any], Path], None], threads: int) -> OnnxEngine:
+    expected = EagerEngine(module, device="cpu", precision="fp32")(sample)
+    with TemporaryDirectory(prefix="retest-onnx-") as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            with _quiet():
+                export(module, sample, path)
+            engine = OnnxEngine(path, threads=threads)
+            found = engine(sample)
+        except Exception as error:  # exporters and runtimes fail in ways without number
+            raise EngineError(first_line(error)) from error
+    check_equal(expected, found)
+    return engine
+
+
+def compile_module(module: Any, sample: NDArray[Any], *, device: str, precision: str) -> CompiledEngine:
+    """Compile a module and run it on some images; in fp32 its logits must be eager's within 1e-4.
+
+    Raises:
+        EngineError: it cannot be compiled, or its logits differ.
+    """
+    eager = EagerEngine(module, device=device, precision=precision)
+    try:
+        compiled = CompiledEngine(module, device=device, precision=precision)
+        found = compiled(sample)
+    except Exception as error:  # compilers fail in ways without number
+        raise EngineError(first_line(error)) from error
+    if precision == "fp32":
+        check_equal(eager(sample), found)
+    return compiled
+
+
+def check_equal(expected: Float32Array, found: Float32Array) -> None:
+    """Compare an engine's logits with eager's.
+
+    Raises:
+        EngineError: some differ by more than :data:`TOLERANCE`.
+    """
+    if expected.shape != found.shape:
+        raise EngineError(f"its logits have the shape {found.shape}, not {expected.shape}")
+    largest = float(np.max(np.abs(expected - found), initial=0.0))
+    if not largest <= TOLERANCE:
+        raise EngineError(f"its logits differ from eager execution by {largest:.2g}, more than {TOLERANCE:g}")
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message, shortened."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
+
+
+def _export_script(module: Any, sample: NDArray[Any], path: Path) -> None:
+    torch = require("torch")
+    axes = {"pixels": {0: "n"}, "logits": {0: "n"}}
+    torch.onnx.export(
+        _Logits.around(module), (torch.from_numpy(sample),), str(path), dynamo=False, dynamic_axes=axes,
+        input_names=["pixels"], output_names=["logits"],
+    )  # fmt: skip
+
+
+def _export_dynamo(module: Any, sample: NDArray[Any], path: Path) -> None:
+    torch = require("torch")
+    values = torch.from_numpy(sample if len(sample) > 1 else np.repeat(sample, 2, axis=0))  # a batch of one would become fixed
+    program = torch.onnx.export(
+        _Logits.around(module), (values,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("n")},),
+        input_names=["pixels"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+    program.save(str(path))
+
+
+class _Logits:
+    """Makes a module that gives the logits alone."""
+
+    @staticmethod
+    def around(module: Any) -> Any:
+        torch = require("torch")
+
+        class Logits(torch.nn.Module):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = module
+
+            def forward(self, pixels: Any) -> Any:
+                return _logits_of(self.inner(pixels))
+
+        return Logits().eval()
+
+
+_EXPORTING = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters talk; what matters comes back as an error or as our own note. They also change global state: one at a time."""
+    with _EXPORTING:
+        previous = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logging.disable(previous)

@@ -42,7 +42,7 @@ class FeatureStore:
         self._blocks: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     def names(self, tables: Tables) -> list[str]:
-        """The featurisers whose features are stored, sorted."""
+        """The featurisers whose features are stored, sorted; their full names, which pin weights and preprocessing."""
         return sorted(tables.completions.keys(_STAGE))
 
     def load(self, tables: Tables, image_ids: Sequence[str], featuriser: str | None) -> NDArray[np.float32]:
@@ -69,6 +69,12 @@ class FeatureStore:
         names = self.names(tables)
         if featuriser in names:
             return str(featuriser)
+        labelled = [name for name in names if (tables.completions.info(_STAGE, name) or {}).get("label") == featuriser]
+        if featuriser is not None and len(labelled) == 1:
+            return labelled[0]
+        if len(labelled) > 1:
+            remedy = f"Name one: {', '.join(labelled)}"
+            raise UsageError("has features of several versions", item=str(featuriser), remedy=remedy)
         if featuriser is not None or not names:
             known = f"Featurisers: {', '.join(names)}" if names else "Run: retest neighbors --study STUDY, with a featuriser"
             raise NotFoundError("the study has no features of it", item=featuriser or "features", remedy=known)

@@ -22,7 +22,14 @@ class NeighborParameters:
 
     metrics: tuple[str, ...] = field(
         default=("l2", "dssim"),
-        metadata={"help": "distances to search by: l2, dssim, phash, or the name of a featuriser such as fc7"},
+        metadata={"help": "distances to search by: l2, dssim, phash, fc7, or a name in featurisers"},
+    )
+    featurisers: dict[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "help": "metric name = featuriser: fc7, sscd@FILE, torchvision:NAME, timm:NAME (each with @WEIGHTS if need be), "
+            "FILE.onnx or module:name"
+        },
     )
     k: int = field(default=30, metadata={"help": "neighbours per candidate and metric"})
     ssim_window: int = field(default=35, metadata={"help": "side of the uniform SSIM window in pixels; odd"})
@@ -41,6 +48,11 @@ class NeighborParameters:
 
     def __post_init__(self) -> None:
         self._check_metrics()
+        if not all(name and isinstance(text, str) and text for name, text in self.featurisers.items()):
+            raise ConfigError(f"{self.featurisers!r} names no featurisers", item="featurisers", remedy='Write { NAME = "FEATURISER" }.')
+        clash = sorted(set(self.featurisers) & set(PIXEL_METRICS))
+        if clash:
+            raise ConfigError(f"{clash[0]!r} is the name of a pixel metric", item="featurisers", remedy="Choose another name.")
         for name, least in (("k", 1), ("ssim_window", 3), ("similar_classes", 0), ("query_block", 1), ("reference_block", 1)):
             _check_at_least(name, getattr(self, name), least)
         if self.ssim_window % 2 == 0 or self.ssim_window > MAX_WINDOW:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +15,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from retest.errors import ImageError, InputError, UsageError
+from retest.errors import ImageError, InputError
 from retest.images import ImageParameters, compare_array
-from retest.neighbors import Knn, nearest_dssim, nearest_l2
+from retest.neighbors import Knn, NeighborParameters
 from retest.sources.folder import IMAGE_SUFFIXES
 from retest.stages._common import Progress, in_order, silent
+from retest.stages._metrics import choose_metrics
+from retest.stages._pixels import Featuriser, PerceptualHashes
+from retest.stages._search import Search, locked
 from retest.study import write_atomic
+
+_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class FolderNeighbors:
-    """Neighbours by name (paths relative to their folder), and the images that were left out with the reason."""
+    """Neighbours by name (paths relative to their folder), and the images that were left out with the reason.
+
+    ``worst_prerank`` is the largest place that any neighbour had in the unproven pre-ranking, where that was asked for.
+    """
 
     table: pa.Table
     queries: int
     references: int
     problems: tuple[tuple[str, str], ...]
+    worst_prerank: int | None = None
 
     @property
     def rows(self) -> int:
@@ -41,44 +53,102 @@ class FolderNeighbors:
         write_atomic(path, sink.getvalue().to_pybytes())
 
 
+@dataclass(frozen=True, slots=True)
+class FolderImages:
+    """The images of a folder at the size of comparison: names (relative paths), uint8 (n, side, side, 3), and what was left out."""
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    problems: tuple[tuple[str, str], ...]
+
+
 def neighbors_between(
     queries: Path,
     references: Path,
     *,
     metric: str,
-    k: int,
-    window: int = 35,
+    parameters: NeighborParameters | None = None,
+    featuriser: str | None = None,
     images: ImageParameters | None = None,
     threads: int = 1,
+    device: str = "cpu",
+    scratch: Path | None = None,
     progress: Progress = silent,
 ) -> FolderNeighbors:
-    """The ``k`` nearest images of ``references`` for every image of ``queries``; ties by name of the reference.
+    """The ``parameters.k`` nearest images of ``references`` for every image of ``queries``; ties by name of the reference.
 
     Images that cannot be decoded are left out and reported.
+
+    Args:
+        queries: folder of images, searched with its subfolders.
+        references: another one, or the same.
+        metric: l2, dssim, phash, fc7, or the label of ``featuriser``.
+        parameters: k, window, threshold, pre-ranking, mirrored queries.
+        featuriser: ``[LABEL=]WHAT[@WEIGHTS]``, for a metric that is none of the built-in ones.
+        images: sizes and limits; images of the compare size are taken as they are.
+        threads: threads to use; the result does not depend on it.
+        device: ``cpu`` or ``cuda``.
+        scratch: folder for the pixels, which are memory-mapped; by default the system's folder for temporary files.
+        progress: shows what is done and to do.
 
     Raises:
         UsageError: the metric is unknown.
         InputError: a folder holds no image that can be read.
+        MissingExtraError: the metric needs torch or onnxruntime, which is not installed.
     """
-    parameters = images or ImageParameters()
-    if metric not in {"l2", "dssim"}:
-        raise UsageError("unknown metric", item=metric, remedy="Use l2 or dssim")
-    query_names, query_pixels, problems = _read(queries, parameters, threads, progress)
-    same = references.resolve() == queries.resolve()
-    names, pixels, more = (query_names, query_pixels, []) if same else _read(references, parameters, threads, progress)
-    with progress(f"Neighbours {metric}", total=len(query_names)) as advance:
-        found = _search(metric, query_pixels, pixels, k=min(k, len(names)), window=window, threads=threads)
-        advance(len(query_names))
-    return FolderNeighbors(_table(found, query_names, names), len(query_names), len(names), tuple(problems + more))
+    sizes, asked = images or ImageParameters(), parameters or NeighborParameters()
+    load = choose_metrics([metric], [featuriser] if featuriser else [], device=device, threads=threads).featurisers.get(metric)
+    made: Featuriser | None = PerceptualHashes(threads) if metric == "phash" else load() if load else None
+    with folder_images(queries, sizes, threads, progress, scratch) as wanted:
+        same = references.resolve() == queries.resolve()
+        with folder_images(references, sizes, threads, progress, scratch) if not same else _again(wanted) as known:
+            found = search_folders(metric, wanted.pixels, known.pixels, asked, made, threads=threads, device=device, progress=progress)
+            problems = wanted.problems if same else wanted.problems + known.problems
+            worst = None if found.worst_prerank is None else int(found.worst_prerank.max(initial=0))
+            table = _table(found, wanted.names, known.names)
+            return FolderNeighbors(table, len(wanted.names), len(known.names), problems, worst)
 
 
-def _search(metric: str, queries: NDArray[np.uint8], references: NDArray[np.uint8], *, k: int, window: int, threads: int) -> Knn:
-    if metric == "l2":
-        return nearest_l2(queries, references, k=k, threads=threads)
-    return nearest_dssim(queries, references, k=k, window=window, threads=threads)
+@contextmanager
+def _again(images: FolderImages) -> Iterator[FolderImages]:
+    yield images
 
 
-def _table(found: Knn, queries: list[str], references: list[str]) -> pa.Table:
+def search_folders(
+    metric: str,
+    queries: NDArray[np.uint8],
+    references: NDArray[np.uint8],
+    parameters: NeighborParameters,
+    featuriser: Featuriser | None,
+    *,
+    threads: int,
+    device: str,
+    progress: Progress,
+) -> Knn:
+    """The search itself, on pixels."""
+    a: NDArray[Any] = queries
+    b: NDArray[Any] = references
+    mirrored: NDArray[Any] | None = None
+    if featuriser is not None:
+        a = _features(featuriser, queries, progress)
+        b = a if references is queries else _features(featuriser, references, progress)
+        mirrored = _features(featuriser, queries, progress, mirrored=True) if parameters.mirrored else None
+    times = 1 + parameters.mirrored
+    with progress(f"Neighbours {metric}", total=times * len(queries) * len(references)) as advance:
+        return Search(metric, parameters, threads=threads, device=device, progress=locked(advance)).nearest(a, b, mirrored=mirrored)
+
+
+def _features(featuriser: Featuriser, pixels: NDArray[np.uint8], progress: Progress, *, mirrored: bool = False) -> NDArray[Any]:
+    parts = []
+    with progress(f"Features {featuriser.name[:24]}", total=len(pixels)) as advance:
+        for start in range(0, len(pixels), _BATCH):
+            batch = pixels[start : start + _BATCH]
+            parts.append(featuriser.features(np.ascontiguousarray(batch[:, :, ::-1]) if mirrored else batch))
+            advance(len(batch))
+    return np.concatenate(parts)
+
+
+def _table(found: Knn, queries: tuple[str, ...], references: tuple[str, ...]) -> pa.Table:
     count, k = found.indices.shape
     known = (found.indices >= 0).ravel()
     query = pa.array(queries).take(pa.array(np.repeat(np.arange(count), k)[known]))
@@ -87,29 +157,39 @@ def _table(found: Knn, queries: list[str], references: list[str]) -> pa.Table:
     return pa.table({"query": query, "rank": rank, "reference": reference, "distance": found.distances.ravel()[known]})
 
 
-def _read(
-    folder: Path, parameters: ImageParameters, threads: int, progress: Progress
-) -> tuple[list[str], NDArray[np.uint8], list[tuple[str, str]]]:
+@contextmanager
+def folder_images(
+    folder: Path, parameters: ImageParameters, threads: int, progress: Progress, scratch: Path | None = None
+) -> Iterator[FolderImages]:
+    """The images of a folder and its subfolders by name; the pixels lie in a temporary file that goes at the end.
+
+    Raises:
+        InputError: there is no image that can be read.
+    """
     paths = sorted(
         (path.relative_to(folder).as_posix(), path)
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
-    side = parameters.compare_side
-    pixels = np.empty((len(paths), side, side, 3), np.uint8)
     names: list[str] = []
     problems: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(threads) as pool, progress(f"Read {folder.name}", total=len(paths)) as advance:
-        for (name, _), found in zip(paths, in_order(pool, _Reader(parameters), paths, window=8 * threads), strict=True):
-            if isinstance(found, str):
-                problems.append((name, found))
-            else:
-                pixels[len(names)] = found
-                names.append(name)
-            advance(1)
-    if not names:
-        raise InputError("there is no image that can be read", item=str(folder), remedy="Give a folder of JPEG or PNG files")
-    return names, pixels[: len(names)], problems
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch, prefix=".retest-") as file:
+        with ThreadPoolExecutor(threads) as pool, progress(f"Read {folder.name}", total=len(paths)) as advance:
+            for (name, _), found in zip(paths, in_order(pool, _Reader(parameters), paths, window=8 * threads), strict=True):
+                if isinstance(found, str):
+                    problems.append((name, found))
+                else:
+                    file.write(found.tobytes())
+                    names.append(name)
+                advance(1)
+        if not names:
+            raise InputError("there is no image that can be read", item=str(folder), remedy="Give a folder of JPEG or PNG files")
+        file.flush()
+        side = parameters.compare_side
+        pixels = np.memmap(file, np.uint8, "r", shape=(len(names), side, side, 3))
+        yield FolderImages(tuple(names), pixels, tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)

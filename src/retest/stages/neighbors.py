@@ -3,36 +3,39 @@
 The work is cut into (query block x reference block) items. Each item's result lies in the blob store under a key made of the
 contents of its images, the parameters and the version of the search: a run killed anywhere goes on with the items that are
 missing, and added images cost only the new pairs. Merged lists go to the database with the completion key of their group.
+
+Without an executor the items are computed one after another, each on all of the study's workers as threads. An executor gets items
+of one thread each; it may be on other machines, as long as they reach the study's blob store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retest.errors import StageError, UsageError
-from retest.neighbors import (
-    PIXEL_METRICS,
-    Block,
-    Knn,
-    NeighborParameters,
-    Part,
-    WorkItem,
-    merge,
-    nearest_dssim,
-    nearest_features,
-    nearest_l2,
-    plan_blocks,
-    plan_items,
-)
+from retest.neighbors import PIXEL_METRICS, Block, Knn, NeighborParameters, Part, WorkItem, merge, plan_blocks, plan_items
 from retest.records import Split
 from retest.stages._common import Progress, compare_variant, completion_key, in_order, silent
-from retest.stages._pixels import Featuriser, PixelMatrix, array_bytes, feature_matrix, pixel_matrix, read_array
-from retest.study import Study
+from retest.stages._pixels import (
+    FeatureMatrix,
+    Featuriser,
+    PerceptualHashes,
+    PixelMatrix,
+    Rows,
+    RowSource,
+    array_bytes,
+    feature_matrix,
+    pixel_matrix,
+    read_array,
+)
+from retest.stages._search import BlobAddress, Supply, Task, forget_codes, locked, run_task, to_runs
+from retest.study import Study, executor_slots
 
 _STAGE = "neighbors"
 _BLOCKS = "neighbor-blocks"
@@ -40,13 +43,14 @@ _BLOCKS = "neighbor-blocks"
 
 @dataclass(frozen=True, slots=True)
 class NeighborCounts:
-    """What one run did for one metric: candidates searched, work items in all and those computed now."""
+    """What one run did for one metric: candidates searched, work items in all and those computed now, pairs compared now."""
 
     metric: str
     candidates: int
     references: int
     items: int
     computed: int
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,66 +62,112 @@ class _Group:
     references: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One metric of one run."""
+
+    study: Study
+    metric: str
+    parameters: NeighborParameters
+    featuriser: Featuriser | None
+    executor: Executor | None
+    device: str
+    progress: Progress
+
+
 def find_neighbors(
     study: Study,
     *,
     metrics: Sequence[str] | None = None,
-    featurisers: Mapping[str, Featuriser] | None = None,
+    featurisers: Mapping[str, Featuriser | Callable[[], Featuriser]] | None = None,
     progress: Progress = silent,
     executor: Executor | None = None,
+    device: str = "cpu",
 ) -> list[NeighborCounts]:
-    """Search ``metrics`` (by default those of ``[neighbors]``); ``featurisers`` gives those that are neither ``l2`` nor ``dssim`` by name.
+    """Search ``metrics``, by default those of ``[neighbors]``.
+
+    Args:
+        study: an open study.
+        metrics: l2, dssim, phash, or names in ``featurisers``.
+        featurisers: a featuriser, or a function that loads it when it is needed, for every other name.
+        progress: shows pairs done and to do.
+        executor: computes items, one thread each; without one this process does, on the study's workers as threads. The result
+            does not depend on it.
+        device: ``cuda`` computes l2, dssim and features on a GPU, with the same result.
 
     Raises:
         UsageError: a metric has no featuriser.
         StageError: no image is stored yet.
     """
     chosen = metrics or study.config.neighbors.metrics
-    featurisers = featurisers or {}
+    known = featurisers or {}
     for metric in chosen:
-        if metric not in PIXEL_METRICS and metric not in featurisers:
-            raise UsageError("there is no featuriser of this name", item=metric, remedy="Use l2, dssim, or give the featuriser")
+        if metric not in PIXEL_METRICS and metric not in known:
+            remedy = "Use l2, dssim, phash, fc7, or name it with --featuriser"
+            raise UsageError("there is no featuriser of this name", item=metric, remedy=remedy)
     with study.database.read() as tables:
         variants = list(tables.variants.all(compare_variant(study.config.images)))
     if not variants:
         raise StageError("no image is stored yet", item="images", remedy="Run: retest download --study STUDY")
-    matrix = pixel_matrix(study, variants, progress=progress)
     contents = {variant.image_id: variant.sha256 for variant in variants}
-    return [_search_metric(study, metric, matrix, contents, featurisers.get(metric), progress, executor) for metric in chosen]
+    matrix = pixel_matrix(study, variants, progress=progress)
+    return [
+        _search_metric(
+            _Run(study, metric, study.config.neighbors, _featuriser(study, metric, known), executor, device, progress), matrix, contents
+        )
+        for metric in chosen
+    ]
 
 
-def _search_metric(
-    study: Study,
-    metric: str,
-    matrix: PixelMatrix,
-    contents: dict[str, str],
-    featuriser: Featuriser | None,
-    progress: Progress,
-    executor: Executor | None,
-) -> NeighborCounts:
-    parameters = study.config.neighbors
-    depends_on = _dependencies(metric, parameters, featuriser)
+def review_notes(study: Study) -> list[str]:
+    """What to tell when the metrics that are reviewed are not those that are searched, in words."""
+    with study.database.read() as tables:
+        stored = set(tables.neighbors.metrics())
+    targets = set(study.config.review.targets)
+    notes = []
+    if missing := sorted(targets - stored):
+        notes.append(
+            f"[review] targets names {', '.join(missing)}, for which no neighbours are stored: until they are, no candidate counts as "
+            f"reviewed. Run: retest neighbors --metric {missing[0]}, or take it out of the targets."
+        )
+    if unseen := sorted(stored - targets):
+        notes.append(f"Neighbours in {', '.join(unseen)} are shown to reviewers once [review] targets says up to which distance.")
+    return notes
+
+
+def _featuriser(study: Study, metric: str, known: Mapping[str, Featuriser | Callable[[], Featuriser]]) -> Featuriser | None:
+    if metric == "phash":
+        return PerceptualHashes(study.config.study.workers)
+    if metric in PIXEL_METRICS:
+        return None
+    found: Any = known[metric]
+    made: Featuriser = found if hasattr(found, "features") else found()
+    return made
+
+
+def _search_metric(run: _Run, matrix: PixelMatrix, contents: dict[str, str]) -> NeighborCounts:
+    study, metric = run.study, run.metric
     groups = list(_groups(study, metric, set(matrix.ids)))
-    plans = {group.name: _plan_group(study, metric, group, contents, depends_on) for group in groups}
+    plans = {group.name: _plan_group(run, group, contents) for group in groups}
     with study.database.read() as tables:
         done = tables.completions.keys(_STAGE)
     waiting = [g for g in groups if done.get(f"{metric}/{g.name}") != _group_key(plans[g.name])]
-    computed = 0
-    if waiting:
-        features = None if featuriser is None else feature_matrix(study, matrix, contents, featuriser, progress=progress)
-        search = _Search(metric, matrix, parameters, features)
-        items = [item for group in waiting for item in plans[group.name] if not study.blobs.exists(_part_key(item))]
-        computed = _run_items(study, search, items, progress, executor)
-        for group in waiting:
-            _finish_group(study, metric, group, plans[group.name])
+    items = [item for group in waiting for item in plans[group.name] if not study.blobs.exists(_part_key(item))]
+    if items:
+        _compute(run, items, _make_tasks(run, matrix, contents, groups, items))
+    for group in waiting:
+        _finish_group(study, metric, group, plans[group.name])
     references = max((len(group.references) for group in groups), default=0)
-    return NeighborCounts(metric, sum(len(g.queries) for g in groups), references, sum(map(len, plans.values())), computed)
+    candidates, planned = sum(len(g.queries) for g in groups), sum(map(len, plans.values()))
+    return NeighborCounts(metric, candidates, references, planned, len(items), sum(item.pairs for item in items))
 
 
-def _dependencies(metric: str, parameters: NeighborParameters, featuriser: Featuriser | None) -> dict[str, object]:
-    if metric == "dssim":
-        return {name: getattr(parameters, name) for name in ("k", "mirrored", "ssim_window", "dssim_threshold", "dssim_prerank")}
-    return {"k": parameters.k, "mirrored": parameters.mirrored, "featuriser": None if featuriser is None else featuriser.name}
+def _dependencies(run: _Run) -> dict[str, object]:
+    names = ["k", "mirrored"]
+    if run.metric == "dssim":
+        names += ["ssim_window", "dssim_threshold", "dssim_prerank"]
+    values = {name: getattr(run.parameters, name) for name in names}
+    return values if run.metric in ("l2", "dssim") or run.featuriser is None else {**values, "featuriser": run.featuriser.name}
 
 
 def _groups(study: Study, metric: str, stored: set[str]) -> Iterator[_Group]:
@@ -138,13 +188,13 @@ def _groups(study: Study, metric: str, stored: set[str]) -> Iterator[_Group]:
         yield _Group(wnid, tuple(sorted(image for image, of in candidates if of == wnid)), tuple(sorted(everywhere + train)))
 
 
-def _plan_group(study: Study, metric: str, group: _Group, contents: dict[str, str], depends_on: dict[str, object]) -> tuple[WorkItem, ...]:
-    parameters = study.config.neighbors
-    sides = (("queries", group.queries, parameters.query_block), ("references", group.references, parameters.reference_block))
+def _plan_group(run: _Run, group: _Group, contents: dict[str, str]) -> tuple[WorkItem, ...]:
+    p = run.parameters
+    sides = (("queries", group.queries, p.query_block), ("references", group.references, p.reference_block))
     blocks: dict[str, tuple[Block, ...]] = {}
     for side, ids, size in sides:
-        item = f"{metric}/{group.name}/{side}"
-        with study.database.write() as tables:
+        item = f"{run.metric}/{group.name}/{side}"
+        with run.study.database.write() as tables:
             known = tables.completions.info(_BLOCKS, item) or {"blocks": []}
             existing = [Block(tuple(members), digest) for members, digest in known["blocks"]]
             made = plan_blocks(ids, block_size=size, contents=contents, existing=existing)
@@ -152,7 +202,7 @@ def _plan_group(study: Study, metric: str, group: _Group, contents: dict[str, st
                 key = completion_key([block.digest for block in made])
                 tables.completions.put(_BLOCKS, item, key, blocks=[[list(b.ids), b.digest] for b in made])
         blocks[side] = made
-    return plan_items(blocks["queries"], blocks["references"], metric=metric, parameters=depends_on)
+    return plan_items(blocks["queries"], blocks["references"], metric=run.metric, parameters=_dependencies(run))
 
 
 def _group_key(items: Sequence[WorkItem]) -> str:
@@ -163,69 +213,88 @@ def _part_key(item: WorkItem) -> str:
     return f"partial/neighbors/{item.key[:2]}/{item.key}.npy"
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """Computes one work item; runs in the executor."""
+# ------------------------------------------------------------------------------------------------------------- the work
 
-    metric: str
-    matrix: PixelMatrix
-    parameters: NeighborParameters
-    features: NDArray[np.float32] | None
 
-    def __call__(self, item: WorkItem) -> NDArray[np.float64]:
-        queries, subset = self.matrix.rows(item.queries.ids), np.sort(self.matrix.rows(item.references.ids))
-        found = self._nearest(queries, subset)
-        places = np.where(found.indices >= 0, np.searchsorted(subset, found.indices), -1)
-        return np.stack([places.astype(np.float64), found.distances])
+def _make_tasks(
+    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[_Group], items: list[WorkItem]
+) -> Callable[[WorkItem], Task]:
+    """What turns an item into a task; reorders the items so that those of one block of references follow each other."""
+    first = {item.references.digest: place for place, item in reversed(list(enumerate(items)))}
+    items.sort(key=lambda item: first[item.references.digest])
+    found = _inputs(run, matrix, contents, groups)
+    supplies = [_supply(run, rows, source) for rows, source, _ in found]
+    places = [{image: row for row, image in enumerate(ids)} for _, _, ids in found]
 
-    def _nearest(self, queries: NDArray[np.int64], subset: NDArray[np.int64]) -> Knn:
-        p = self.parameters
-        if self.features is not None:
-            return nearest_features(self.features[queries], self.features, k=p.k, subset=subset)
-        pixels = self.matrix.open()
-        found = self._pixel_search(pixels[queries], pixels, subset)
-        if not p.mirrored:
-            return found
-        mirrored = self._pixel_search(np.ascontiguousarray(pixels[queries][:, :, ::-1]), pixels, subset)
-        everything, rows = np.arange(len(pixels)), np.arange(len(queries))
-        return merge([Part(found, rows, everything), Part(mirrored, rows, everything)], queries=len(queries), k=p.k)
+    def make(item: WorkItem) -> Task:
+        runs = [to_runs(np.array([places[0][image] for image in block.ids], np.int64)) for block in (item.references, item.queries)]
+        mirrored: dict[str, Any] = {}
+        if len(supplies) > 1:
+            mirrored_rows = np.array([places[1][image] for image in item.queries.ids], np.int64)
+            mirrored = {"mirrored": supplies[1], "mirrored_runs": to_runs(mirrored_rows)}
+        return Task(run.metric, run.parameters, supplies[0], runs[0], runs[1], device=run.device, **mirrored)
 
-    def _pixel_search(self, queries: NDArray[np.uint8], pixels: NDArray[np.uint8], subset: NDArray[np.int64]) -> Knn:
-        p = self.parameters
-        if self.metric == "l2":
-            return nearest_l2(queries, pixels, k=p.k, subset=subset)
-        return nearest_dssim(
-            queries, pixels, k=p.k, window=p.ssim_window, threshold=p.dssim_threshold, prerank=p.dssim_prerank, subset=subset
+    return make
+
+
+def _inputs(
+    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[_Group]
+) -> list[tuple[Rows, RowSource, tuple[str, ...]]]:
+    """The rows that are searched and, for features with mirrored queries, those of the mirror images."""
+    if run.featuriser is None:
+        return [(matrix.rows, matrix.source, matrix.ids)]
+    made: list[FeatureMatrix] = []
+    for mirrored in (False, True)[: 1 + run.parameters.mirrored]:
+        ids = [image for group in groups for image in group.queries] if mirrored else None
+        made.append(
+            feature_matrix(run.study, matrix, contents, run.featuriser, label=run.metric, ids=ids, mirrored=mirrored, progress=run.progress)
         )
+    return [(features.rows, features.source, features.ids) for features in made]
 
 
-def _run_items(study: Study, search: _Search, items: list[WorkItem], progress: Progress, executor: Executor | None) -> int:
-    own = ThreadPoolExecutor(study.config.study.workers) if executor is None else None
-    pairs = sum(item.pairs for item in items)
-    try:
-        with progress(f"Neighbours {search.metric}", total=pairs) as advance:
-            results = in_order(executor or own, search, items, window=2 * study.config.study.workers)  # type: ignore[arg-type]
-            for item, result in zip(items, results, strict=True):
-                study.blobs.put_new(_part_key(item), array_bytes(result))
-                advance(item.pairs)
-    finally:
-        if own is not None:
-            own.shutdown(cancel_futures=True)
-    return len(items)
+def _supply(run: _Run, rows: Rows, source: RowSource) -> Supply:
+    study, key = run.study, f"partial/sources/{rows.key}.z"
+    if run.executor is not None and not study.blobs.exists(key):
+        study.blobs.put_new(key, source.to_bytes())
+    return Supply(rows, key, BlobAddress(study.config.study.blobs, study.folder))
+
+
+def _compute(run: _Run, items: Sequence[WorkItem], make: Callable[[WorkItem], Task]) -> None:
+    """Compute the items and store each result as soon as it is there."""
+    blobs, workers = run.study.blobs, run.study.config.study.workers
+    times = 2 if run.parameters.mirrored else 1
+    with run.progress(f"Neighbours {run.metric}", total=times * sum(item.pairs for item in items)) as advance:
+        if run.executor is None:
+            count = locked(advance)
+            for item in items:
+                blobs.put_new(_part_key(item), array_bytes(make(item).compute(threads=workers, progress=count)))
+            forget_codes()
+            return
+        window = 2 * executor_slots(run.executor, otherwise=workers)
+        results = in_order(run.executor, run_task, map(make, items), window=window)
+        for item, result in zip(items, results, strict=True):
+            blobs.put_new(_part_key(item), array_bytes(result))
+            advance(times * item.pairs)
 
 
 def _finish_group(study: Study, metric: str, group: _Group, items: Sequence[WorkItem]) -> None:
-    queries = {image: place for place, image in enumerate(group.queries)}
+    """Merge the results, one block of queries after the other, and store the lists."""
     references = {image: place for place, image in enumerate(group.references)}
-    parts = []
+    by_queries: dict[str, list[WorkItem]] = defaultdict(list)
+    of_block: dict[str, Any] = {}
     for item in items:
-        places, distances = read_array(study.blobs.get(_part_key(item)))
-        found = Knn(places.astype(np.int64), distances)
-        # Positions within a block count in the ascending order of its ids, in which it was searched.
-        of_block = np.array([references[image] for image in sorted(item.references.ids)], np.int64)
-        parts.append(Part(found, np.array([queries[image] for image in item.queries.ids], np.int64), of_block))
-    merged = merge(parts, queries=len(group.queries), k=study.config.neighbors.k)
-    lists = {image: merged.neighbors(place, group.references) for image, place in queries.items()}
+        by_queries[item.queries.digest].append(item)
+        if item.references.digest not in of_block:
+            # Positions within a block count in the ascending order of its ids, in which it was searched.
+            of_block[item.references.digest] = np.array([references[image] for image in sorted(item.references.ids)], np.int64)
     with study.database.write() as tables:
-        tables.neighbors.put(metric, lists)
+        for members in by_queries.values():
+            queries = members[0].queries.ids
+            parts = []
+            for item in members:
+                places, distances = read_array(study.blobs.get(_part_key(item)))
+                found = Knn(places.astype(np.int64), distances)
+                parts.append(Part(found, np.arange(len(queries)), of_block[item.references.digest]))
+            merged = merge(parts, queries=len(queries), k=study.config.neighbors.k)
+            tables.neighbors.put(metric, {image: merged.neighbors(row, group.references) for row, image in enumerate(queries)})
         tables.completions.put(_STAGE, f"{metric}/{group.name}", _group_key(items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,10 @@ def _sscd(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
     path = spec.weights or Path()
     digest = file_sha256(path, what="the weights file")
     try:
-        # TorchScript is a program of its own, without Python: nothing is unpickled.
-        module = torch.jit.load(str(path), map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.load.*", category=FutureWarning)  # it is how SSCD is published
+            # TorchScript is a program of its own, without Python: nothing is unpickled.
+            module = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"is no TorchScript file ({first_line(error)})", item=str(path), remedy="Give a file such as sscd_disc_mixup.torchscript.pt"
@@ -174,8 +177,8 @@ def _timm(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
     with needs_extra():
         import timm
     if not timm.is_model(spec.name.split(".")[0]):
-        where = "timm has" if spec.kind == "timm" else "neither torchvision nor timm has"
-        raise UsageError(f"{where} no such model", item=spec.name, remedy="See timm.list_models() and torchvision.models.list_models()")
+        problem = "timm has no such model" if spec.kind == "timm" else "neither torchvision nor timm has such a model"
+        raise UsageError(problem, item=spec.name, remedy="See timm.list_models() and torchvision.models.list_models()")
     if spec.weights is not None:
         model = load_state(timm.create_model(spec.name, pretrained=False), spec.weights)
         digest = state_hash(model)

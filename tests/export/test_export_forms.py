@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
+import tracemalloc
 import warnings
+from contextlib import closing
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+
+from retest.errors import ConflictError
+from retest.study import open_study
 
 FORMS = ("imagefolder", "webdataset", "parquet", "huggingface", "croissant")
 LABELS = {"n02": 0, "n10": 1, "n01": 2}
@@ -192,11 +201,8 @@ def test_a_damaged_file_of_a_finished_export_is_written_again(exported, command,
 
 
 def test_shards_are_cut_in_order(study_folder, revision, tmp_path, monkeypatch):
-    from contextlib import closing
-
     from retest.stages import _export_forms
     from retest.stages.export import export_revision
-    from retest.study import open_study
 
     wds = pytest.importorskip("webdataset")
     monkeypatch.setattr(_export_forms, "SHARD_IMAGES", 4)
@@ -208,6 +214,76 @@ def test_shards_are_cut_in_order(study_folder, revision, tmp_path, monkeypatch):
     samples = list(wds.WebDataset(shards, shardshuffle=False).decode())
     assert [one["json"]["image_id"] for one in samples] == [image for image, _ in revision]
     assert len(list((tmp_path / "p/data").glob("test-0000?-of-00004.parquet"))) == 4
+
+
+class BigImages:
+    """Blobs of a mebibyte each; ``watch`` is called before one is handed out."""
+
+    def __init__(self, watch):
+        self.watch = watch
+
+    def get(self, key):
+        self.watch()
+        return key.encode().ljust(1 << 20, b"x")
+
+
+@pytest.mark.parametrize("form", ["webdataset", "parquet"])
+def test_an_archive_of_any_size_needs_little_memory(study_folder, tmp_path, monkeypatch, form):
+    from retest.stages import _export_forms
+    from retest.stages.export import export_revision
+
+    monkeypatch.setattr(_export_forms, "_ROW_GROUP", 2)
+    seen = []
+
+    def watch():
+        seen.append(tracemalloc.get_traced_memory()[0] + pyarrow.total_allocated_bytes())
+
+    with closing(open_study(study_folder)) as study:
+        tracemalloc.start()
+        try:
+            done = export_revision(dataclasses.replace(study, blobs=BigImages(watch)), "small-c-1", tmp_path / "out", form=form)
+        finally:
+            tracemalloc.stop()
+    assert (done.written, len(seen)) == (15, 15)
+    (archive,) = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".tar", ".parquet")]
+    # The pictures differ in a few bytes only, and tables are compressed.
+    assert form == "parquet" or archive.stat().st_size > 15 << 20
+    assert max(seen) - seen[0] < 6 << 20
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_two_exports_into_one_folder_do_not_meet(exported, study_folder, tmp_path, form):
+    from retest.stages.export import export_revision
+
+    seen = []
+    with closing(open_study(study_folder)) as study:
+
+        class Blobs:
+            def get(self, key):
+                if not seen:
+                    seen.append(tree(tmp_path / "out").keys())
+                    with pytest.raises(ConflictError, match="another process is writing this folder"):
+                        export_revision(study, "small-c-1", tmp_path / "out", form=form)
+                return study.blobs.get(key)
+
+        export_revision(dataclasses.replace(study, blobs=Blobs()), "small-c-1", tmp_path / "out", form=form)
+        assert export_revision(study, "small-c-1", tmp_path / "out", form=form).written == 0
+    assert len(seen) == 1
+    assert tree(tmp_path / "out") == tree(exported(form))
+
+
+def test_the_lock_of_a_killed_export_keeps_nobody_out(exported, study_folder, tmp_path):
+    from retest.stages.export import export_revision
+
+    code = (
+        "import os, sys; from pathlib import Path; from retest.stages._folder_lock import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1])):\n    os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False).returncode == 9
+    assert (tmp_path / "out/.retest.lock").exists()
+    with closing(open_study(study_folder)) as study:
+        assert export_revision(study, "small-c-1", tmp_path / "out").written == 15
+    assert tree(tmp_path / "out") == tree(exported("imagefolder"))
 
 
 def test_another_set_or_form_is_never_mixed_in(exported, command, tmp_path, revision):

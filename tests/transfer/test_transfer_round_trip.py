@@ -11,10 +11,11 @@ import pytest
 from transfer_content import content, hit_order
 
 from retest.errors import InputError
+from retest.stages import layout
 from retest.stages._common import Stamp
 from retest.stages.imagenetv2 import import_repository
 from retest.stages.layout import export_repository
-from retest.study import StudyConfig, StudySettings, create_study
+from retest.study import StudyConfig, StudySettings, create_study, open_study
 
 STAMP = Stamp("tester", "2026-01-01T00:00:00+00:00")
 # The same key for answers of both studies is not needed: what is exported is hashed already.
@@ -163,6 +164,31 @@ def test_export_refuses_a_folder_with_something_in_it(round_trip, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is not empty"):
         exported(round_trip[0] / "one", tmp_path)
+
+
+def test_a_failing_export_leaves_nothing_and_two_at_once_do_not_mix(round_trip, tmp_path, monkeypatch):
+    real = layout.export_layout
+
+    def interrupted(content, folder):
+        real(content, folder)
+        raise KeyboardInterrupt
+
+    with closing(open_study(round_trip[0] / "one")) as study:
+        monkeypatch.setattr(layout, "export_layout", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            layout.export_repository(study, tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+
+        def overtaken(content, folder):
+            files = real(content, folder)
+            (tmp_path / "out/data").mkdir(parents=True)
+            (tmp_path / "out/data/first").touch()
+            return files
+
+        monkeypatch.setattr(layout, "export_layout", overtaken)
+        with pytest.raises(InputError, match="is not empty"):
+            layout.export_repository(study, tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "data", "first"]
 
 
 @pytest.mark.long

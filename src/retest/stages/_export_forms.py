@@ -1,28 +1,33 @@
 """The data files of an export: image folders, WebDataset shards, Parquet shards.
 
 A file either is there whole or not at all (it gets its name when it is complete), so that a killed export goes on file by file.
-Equal sets give equal bytes: archives hold no clock and no user.
+Files are written as their images are read: memory holds one image of an archive, or one row group of a table. Equal sets give
+equal bytes: archives hold no clock and no user.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retest.images import content_hash
 from retest.stages._export_set import COLUMNS, ExportImage, ExportSet
-from retest.study import Study, write_atomic
+from retest.study import Study, open_atomic, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
 SHARD_IMAGES = 1000
 """Images per tar or Parquet file: a shard of full-size photos is some hundred megabytes."""
+_ROW_GROUP = 100
+"""Rows read at once: readers that shuffle or look at a few images need not read a whole shard."""
 
 Advance = Callable[[int], None]
 
@@ -53,9 +58,8 @@ def write_images(study: Study, content: ExportSet, out: Path, folders: dict[str,
 def write_webdataset(study: Study, content: ExportSet, out: Path, advance: Advance) -> Written:
     """``<revision>-test-000000.tar``: per image ``<key>.jpg``, ``<key>.cls`` (class index) and ``<key>.json``, in the revision's order."""
 
-    def encode(images: tuple[tuple[int, ExportImage], ...], name: str) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    def write(file: BinaryIO, images: tuple[tuple[int, ExportImage], ...], name: str) -> None:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for position, image in images:
                 key = f"{position:08d}"
                 row = json.dumps(image.row(f"{name}#{key}.jpg"), ensure_ascii=False)
@@ -64,11 +68,10 @@ def write_webdataset(study: Study, content: ExportSet, out: Path, advance: Advan
                     info = tarfile.TarInfo(f"{key}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
-        return buffer.getvalue()
 
     stem = _safe(content.revision.name)
     return _shards(
-        content, out, lambda number, _count: f"{stem}-test-{number:06d}.tar", encode, advance, lambda name, p: f"{name}#{p:08d}.jpg"
+        content, out, lambda number, _count: f"{stem}-test-{number:06d}.tar", write, advance, lambda name, p: f"{name}#{p:08d}.jpg"
     )
 
 
@@ -79,28 +82,28 @@ def write_parquet(study: Study, content: ExportSet, out: Path, advance: Advance)
     """
     schema = _schema(content)
 
-    def encode(images: tuple[tuple[int, ExportImage], ...], name: str) -> bytes:
-        rows = []
-        for _, image in images:
-            row = image.row(image.name)
-            picture = {"bytes": study.blobs.get(image.variant.blob_key), "path": image.name}
-            rows.append({"image": picture, **{column: row[column] for column in COLUMNS}})
-        sink = io.BytesIO()
-        # Small row groups: readers that shuffle or look at a few images need not read a whole shard.
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, row_group_size=100)
-        return sink.getvalue()
+    def full_row(image: ExportImage) -> dict[str, object]:
+        row = image.row(image.name)
+        picture = {"bytes": study.blobs.get(image.variant.blob_key), "path": image.name}
+        return {"image": picture, **{column: row[column] for column in COLUMNS}}
+
+    def write(file: BinaryIO, images: tuple[tuple[int, ExportImage], ...], name: str) -> None:
+        with pq.ParquetWriter(file, schema) as table:
+            for start in range(0, len(images), _ROW_GROUP):
+                rows = [full_row(image) for _, image in images[start : start + _ROW_GROUP]]
+                table.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=_ROW_GROUP)
 
     def named(number: int, count: int) -> str:
         return f"data/test-{number:05d}-of-{count:05d}.parquet"
 
-    return _shards(content, out, named, encode, advance, lambda name, _p: name)
+    return _shards(content, out, named, write, advance, lambda name, _p: name)
 
 
 def _shards(
     content: ExportSet,
     out: Path,
     named: Callable[[int, int], str],
-    encode: Callable[[tuple[tuple[int, ExportImage], ...], str], bytes],
+    write: Callable[[BinaryIO, tuple[tuple[int, ExportImage], ...], str], None],
     advance: Advance,
     place: Callable[[str, int], str],
 ) -> Written:
@@ -113,13 +116,21 @@ def _shards(
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A shard of an unfinished export has its name, so it is whole; of a finished one the checksum tells.
-        if not path.exists() or (name in known and content_hash(path.read_bytes()) != known[name]):
-            write_atomic(path, encode(block, name))
+        digest = _digest(path) if path.exists() else None
+        if digest is None or digest != known.get(name, digest):
+            with open_atomic(path) as file:
+                write(file, block, name)
             written += len(block)
-        files[name] = content_hash(path.read_bytes())
+            digest = _digest(path)
+        files[name] = digest
         places += [place(name, position) for position, _ in block]
         advance(len(block))
     return Written(tuple(places), files, written)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _blocks(images: tuple[ExportImage, ...]) -> Iterator[tuple[tuple[int, ExportImage], ...]]:

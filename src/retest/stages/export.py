@@ -18,6 +18,7 @@ from retest.stages import _export_documents as documents
 from retest.stages._common import Progress, silent
 from retest.stages._export_forms import CHECKSUMS, Advance, Written, write_images, write_parquet, write_webdataset
 from retest.stages._export_set import ExportSet, load_set
+from retest.stages._folder_lock import locked_folder
 from retest.stages._frequencies import refresh_frequencies
 from retest.study import Study, remove_leftovers, write_atomic
 
@@ -53,7 +54,7 @@ def export_revision(
     Raises:
         UsageError: unknown form, or ``by_index`` with a form that has no class folders.
         NotFoundError: there is no such revision, or an image is not stored.
-        ConflictError: the folder holds another set, or the same in another form.
+        ConflictError: the folder holds another set, or the same in another form, or another process is writing it.
     """
     if form not in FORMS:
         raise UsageError("unknown form of export", item=form, remedy=f"Use one of: {', '.join(FORMS)}")
@@ -64,11 +65,12 @@ def export_revision(
         refresh_frequencies(tables)
     with study.database.read() as tables:
         content = load_set(study, tables, name)
-    _begin(out, content, form, by_index=by_index)
     folders = _folders(content, by_index=by_index)
-    with progress(f"Export {name}", total=len(content.images)) as advance:
-        data = _writers(study, content, out, folders, advance)[form]()
-    _finish(out, content, form, folders, data)
+    with locked_folder(out):
+        _begin(out, content, form, by_index=by_index)
+        with progress(f"Export {name}", total=len(content.images)) as advance:
+            data = _writers(study, content, out, folders, advance)[form]()
+        _finish(out, content, form, folders, data)
     return ExportCounts(out, len(content.images), data.written)
 
 

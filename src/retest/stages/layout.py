@@ -8,8 +8,10 @@ several reviewers of one candidate looked at which reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from retest.benchmarks.imagenetv2 import (
     RawPredictions,
     export_layout,
 )
+from retest.errors import InputError, StoreError
 from retest.models import read_predictions
 from retest.records import NeighborReview
 from retest.stages import _documents as documents
@@ -50,14 +53,38 @@ def export_repository(study: Study, out: Path, *, progress: Progress = silent) -
     Raises:
         InputError: the folder is not empty, or a name in the study is no file name.
     """
-    with study.database.read() as tables:
+    _refuse_full(out)
+    with _draft_of(out) as draft, study.database.read() as tables:
         entries = tables.predictions.all()
         with progress("Write predictions", total=len(entries)) as advance:
-            files = export_layout(_content(study, tables, entries, advance), out)
+            files = export_layout(_content(study, tables, entries, advance), draft)
         aliases = {path: alias for path, alias in ((path, _published_path(path, entries)) for path in files) if alias != path}
-    for path, alias in aliases.items():
-        (out / path).rename(out / alias)
+        for path, alias in aliases.items():
+            (draft / path).rename(draft / alias)
     return LayoutCounts(out, tuple(aliases.get(path, path) for path in files))
+
+
+@contextmanager
+def _draft_of(out: Path) -> Iterator[Path]:
+    """A folder that becomes ``out`` at the end of the block: an interrupted export leaves nothing, and two at once do not mix."""
+    target = out.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as draft:
+            yield Path(draft)
+            _refuse_full(target)
+            target.mkdir(exist_ok=True)
+            for child in Path(draft).iterdir():  # one folder, data: it comes whole or not at all
+                child.rename(target / child.name)
+    except OSError as error:
+        raise StoreError(
+            f"cannot be written ({error.strerror or error})", item=str(out), remedy="Check path, space and permissions"
+        ) from error
+
+
+def _refuse_full(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("is not empty", item=str(out), remedy="Give a new folder")
 
 
 def _content(study: Study, tables: Tables, entries: list[PredictionSet], advance: Callable[[int], None]) -> LayoutContent:

@@ -11,7 +11,7 @@ from retest.study.config import (
     read_config,
 )
 from retest.study.executor import ExecutorOptions, executor_slots, open_executor
-from retest.study.folder import Study, create_study, open_study, remove_leftovers, write_atomic
+from retest.study.folder import Study, create_study, open_atomic, open_study, remove_leftovers, write_atomic
 from retest.study.serve import ServeSettings
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "create_study",
     "executor_slots",
     "format_config",
+    "open_atomic",
     "open_executor",
     "open_study",
     "parse_config",

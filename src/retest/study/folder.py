@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from retest.errors import ConflictError, NotFoundError, StoreError
 from retest.store import BlobStore, Database, open_blobs
@@ -64,7 +66,11 @@ def open_study(folder: Path) -> Study:
     """
     if not (folder / CONFIG_FILE).is_file():
         raise NotFoundError("there is no study in this folder", item=str(folder), remedy="Create one with: retest init STUDY")
-    config = read_config(folder / CONFIG_FILE)
+    return open_parts(folder, read_config(folder / CONFIG_FILE))
+
+
+def open_parts(folder: Path, config: StudyConfig) -> Study:
+    """Open database and blobs below a folder with given settings, whether it has a ``study.toml`` yet or not."""
     root = folder.resolve()
     url = config.study.database
     if url.startswith(_SQLITE) and not url.startswith(_SQLITE + "/"):
@@ -80,10 +86,21 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the file cannot be written; what was there stays.
     """
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """As :func:`write_atomic` for content that comes in parts: the file takes its name at the end of the block, unless that raises.
+
+    Raises:
+        StoreError: the file cannot be written; what was there stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -29,6 +29,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from retest.errors import ConfigError, ImageError
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "REASONS",
     "DecodedImage",
     "EncodedVariant",
@@ -57,6 +58,11 @@ REASONS: Final = (
 """The reason codes that an image can be refused with; stored with the exclusion, so they never change meaning."""
 
 ORIGINAL: Final = "original"
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
+)
+"""Lower-case suffixes by which image files are recognised in folders; every one belongs to a format that can be decoded."""
 
 # Only raster formats whose decoders are pure data readers: never EPS (runs an interpreter) or formats with file references.
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")

@@ -12,15 +12,21 @@ from collect_study import make_study
 from retest.testing.flickr import FakeFlickr, FakePhoto, sample_photos
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "imagenetv2" / "data"
-# What the study knows besides the published columns, which the published form has no place for on the way back.
-OURS_ALONE = {"owner_id", "date_taken_unknown"}
 
 
 def test_exported_candidates_are_found_again_as_they_were(tmp_path: Path):
     photos = [
         *sample_photos("tench", 12),
         *sample_photos("goldfish", 7, first_id=8_000_000_000),
-        FakePhoto("7999999999", "tench Tinca tinca goldfish", 1_350_000_000, "2012-10-12 01:00:00", license="4", owner_name="Ä. Ü. \u2028"),
+        FakePhoto(
+            "7999999999",
+            "tench Tinca tinca goldfish",
+            1_350_000_000,
+            "2012-10-12 01:00:00",
+            license="4",
+            owner_name="Ä. Ü. \u2028",
+            taken_unknown=True,
+        ),
     ]
     with FakeFlickr(photos, key="k") as server:
         study = make_study(tmp_path / "a", source={"kind": "flickr", "location": server.url}, environment={"FLICKR_API_KEY": "k"})
@@ -40,13 +46,15 @@ def test_exported_candidates_are_found_again_as_they_were(tmp_path: Path):
     query = f"SELECT {columns}, {new} FROM candidates ORDER BY id"
     assert again.rows(query) == study.rows(query)
     for left, right in zip(*(s.rows("SELECT query FROM candidates ORDER BY id") for s in (study, again)), strict=True):
-        known = {name: str(value) for name, value in json.loads(left).items() if name not in OURS_ALONE and value is not None}
+        known = {name: str(value) for name, value in json.loads(left).items() if value is not None}
         assert {name: str(value) for name, value in json.loads(right).items()} == known
+        assert "owner_id" in known
+    assert sum("date_taken_unknown" in text for text in again.rows("SELECT query FROM candidates")) == 2
     occurrences = "SELECT candidate_id, source, photo_id, wnid, search_key FROM duplicate_occurrences"
     assert again.rows(occurrences) == study.rows(occurrences)
-    # And what the second study exports is the same file, but for what only Flickr tells.
+    # And what the second study exports is the same file.
     again.run("search", "--export", tmp_path / "again.json")
-    kept = [{k: v for k, v in record.items() if k not in OURS_ALONE and v is not None} for record in records]
+    kept = [{k: v for k, v in record.items() if v is not None} for record in records]
     assert [{k: _same_kind(k, v) for k, v in r.items() if v is not None} for r in json.loads((tmp_path / "again.json").read_text())] == kept
 
 

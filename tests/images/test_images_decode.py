@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from retest.errors import ConfigError, ImageError
-from retest.images import REASONS, ImageParameters, content_hash, decode_image, load_rgb
+from retest.images import IMAGE_SUFFIXES, REASONS, ImageParameters, content_hash, decode_image, load_rgb
 
 
 def encode(image: Image.Image, container: str = "PNG", **options: object) -> bytes:
@@ -363,3 +363,11 @@ def test_equal_sides_would_share_a_name() -> None:
 def test_content_hash_is_sha256() -> None:
     # FIPS 180-2, appendix B.1
     assert content_hash(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_of_an_image_file_belongs_to_a_format_that_is_decoded(suffix: str) -> None:
+    container = Image.registered_extensions()[suffix]
+    image = Image.fromarray(picture(16, 24))
+    data = encode(image.convert("L") if suffix == ".pgm" else image, container)
+    assert decode_image(data, item=f"photo{suffix}").image.size == (24, 16)

@@ -16,6 +16,7 @@ from retest.records import ClassInfo
 from retest.sources import FoundPhoto, SearchParameters, flickr, flickr_windows
 from retest.sources.api import Clock
 from retest.sources.flickr import FlickrKey, FlickrSource, read_flickr_key
+from retest.sources.licenses import FLICKR_LICENSES, creative_commons
 from retest.sources.limits import RetryParameters
 from retest.testing.flickr import FAULTS, FakeFlickr, FakePhoto, FlickrManners, sample_photos
 from retest.testing.sources import SourceContract, all_photos, walk
@@ -201,6 +202,48 @@ def test_licenses_are_checked_on_every_photo() -> None:
     assert {photo.license for photo in found} == {"cc-by-sa-2.0", "cc-by-sa-4.0"}
     with pytest.raises(ConfigError, match=r"^licenses: Flickr has none of gpl-3.0"):
         FlickrSource(FlickrKey("k"), parameters=SearchParameters(licenses=("gpl-3.0",)))
+
+
+RECORDED = {
+    "0": "All Rights Reserved",
+    "4": "CC BY 2.0",
+    "6": "CC BY-ND 2.0",
+    "3": "CC BY-NC-ND 2.0",
+    "2": "CC BY-NC 2.0",
+    "1": "CC BY-NC-SA 2.0",
+    "5": "CC BY-SA 2.0",
+    "7": "No known copyright restrictions",
+    "8": "United States Government Work",
+    "9": "Public Domain Dedication (CC0)",
+    "10": "Public Domain Mark",
+    "11": "CC BY 4.0",
+    "12": "CC BY-SA 4.0",
+    "13": "CC BY-ND 4.0",
+    "14": "CC BY-NC 4.0",
+    "15": "CC BY-NC-SA 4.0",
+    "16": "CC BY-NC-ND 4.0",
+}
+"""What flickr.photos.licenses.getInfo answered on 19 June 2025, recorded by the Flickr Foundation (flickr-photos-api, test cassettes)."""
+
+
+def test_license_numbers_are_those_of_the_service() -> None:
+    assert FLICKR_LICENSES.keys() == RECORDED.keys()
+    ours = {number: creative_commons(text) for number, text in RECORDED.items() if text.startswith("CC BY")}
+    assert ours == {number: FLICKR_LICENSES[number] for number in ours}
+    others = {number: name for number, name in FLICKR_LICENSES.items() if number not in ours}
+    assert others == {
+        "0": "all-rights-reserved",
+        "7": "no-known-copyright-restrictions",
+        "8": "us-government-work",
+        "9": "cc0-1.0",
+        "10": "pdm-1.0",
+    }
+
+
+def test_a_license_number_that_is_new_is_kept_as_it_is() -> None:
+    with FakeFlickr([FakePhoto("1", "goldfish", 1, "2012-12-01 10:00:00", license="17")], key=KEY) as server:
+        (photo,) = all_photos(client(server), dataclasses.replace(GOLDFISH, synset=("goldfish",)))
+    assert photo.license == "flickr-17"
 
 
 @pytest.mark.parametrize("sort", ["date-posted-desc", "date-taken-asc", "date-taken-desc", "relevance", "interestingness-desc"])

@@ -11,11 +11,11 @@ from retest.benchmarks.base import FileImages
 from retest.benchmarks.imagenetv2.records import original_of
 from retest.benchmarks.labelfiles import read_label_file
 from retest.errors import InputError, UsageError
+from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
 
 __all__ = ["ImageFolder", "class_order"]
 
-_SUFFIXES: Final = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .ppm .avif .jp2".split())  # noqa: SIM905
 _SPLIT_NAMES: Final = {
     Split.TRAIN: ("train", "training"),
     Split.VAL: ("val", "validation", "valid"),
@@ -162,7 +162,7 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
         for name in sorted(names):
             path = Path(place, name).relative_to(folder)
             if not name.startswith("."):
-                (images if path.suffix.lower() in _SUFFIXES else others).append(path)
+                (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
     return images, tuple(others)
 
 

@@ -14,11 +14,8 @@ from retest.records import Candidate, ClassInfo
 from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, make_query
 from retest.sources.search import SearchParameters
 
-__all__ = ["IMAGE_SUFFIXES", "FolderSource"]
+__all__ = ["FolderSource"]
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
-)
 _PAGE_SIZE: Final = 1000
 
 
@@ -94,11 +91,13 @@ class FolderSource:
         folder = self._inside(wnid)
         if folder is None or "/" in wnid or not folder.is_dir():
             return [], {}
+        from retest.images import IMAGE_SUFFIXES  # here, so that the sources can be imported without an image library
+
         paths: list[str] = []
         skipped: dict[str, int] = {}
         for path in _files(self._root / wnid):
             relative = path.relative_to(self._root).as_posix()
-            reason = self._reason(path, relative)
+            reason = self._reason(path, relative) if path.suffix.lower() in IMAGE_SUFFIXES else "not_an_image_file"
             if reason is None:
                 paths.append(relative)
             else:
@@ -106,8 +105,6 @@ class FolderSource:
         return sorted(paths), skipped
 
     def _reason(self, path: Path, relative: str) -> str | None:
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return "not_an_image_file"
         if not relative.isprintable() or "\\" in relative:
             return "unusable_name"  # also names that are not UTF-8: their bytes decode to lone surrogates
         if path.is_symlink() and self._inside(relative) is None:

@@ -27,7 +27,9 @@ FLICKR_LICENSES: Final = {
     "15": "cc-by-nc-sa-4.0",
     "16": "cc-by-nc-nd-4.0",
 }
-"""Flickr's numbers (flickr.photos.licenses.getInfo); 11 to 16 came in June 2025."""
+"""Flickr's numbers, as ``flickr.photos.licenses.getInfo`` answered on 19 June 2025 (11 to 16 were new then).
+
+A number that is not among them stays what it is: ``flickr-N``."""
 
 _CC: Final = re.compile(r"cc[ -]?(by(?:[ -](?:nc|nd|sa))*|0|zero)(?:[ -](\d(?:\.\d)?))?(?:[ -][a-z-]+)?")
 

@@ -136,7 +136,8 @@ def _photo(item: Mapping[str, Any]) -> FoundPhoto | None:
     if not isinstance(url, str) or not url.startswith(("https://", "http://")):
         return None
     kind, version = str(item.get("license") or "").lower(), str(item.get("license_version") or "")
-    details = {name: str(item[name]) for name in ("provider", "source", "attribution", "license_url") if item.get(name)}
+    said = {"provider": "provider", "source": "collection", "attribution": "attribution", "license_url": "license_url"}
+    details = {name: str(item[key]) for key, name in said.items() if item.get(key)}
     return FoundPhoto(
         source="openverse",
         photo_id=str(item["id"]),

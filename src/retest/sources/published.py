@@ -38,8 +38,16 @@ DETAIL_COLUMNS: Final = (
     "max_images",
     "batch",
     "source_filename",
+    "owner_id",
+    "date_taken_unknown",
+    "provider",
+    "collection",
+    "attribution",
+    "license_url",
+    "file_sha1",
+    "original_url",
 )
-"""Columns that describe the search; they are kept in a candidate's ``query`` under these names."""
+"""Columns that describe the search, or what only some sources know; they are kept in a candidate's ``query`` under these names."""
 
 _NEW: Final = ("license", "owner", "title", "source_page")
 

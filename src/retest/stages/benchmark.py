@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import ConfigError, InputError
+from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
-from retest.sources.folder import IMAGE_SUFFIXES
 from retest.stages._common import Progress, silent
 from retest.stages._similarity import similar_classes
 from retest.study import Study

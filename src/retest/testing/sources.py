@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from retest.errors import RetestError, SourceError
 from retest.records import Candidate, ClassInfo
 from retest.sources import FetchingSource, FoundPhoto, Page, Query, SearchParameters, Source, identify
+from retest.sources.published import DETAIL_COLUMNS
 
 __all__ = ["SourceContract", "all_photos", "walk"]
 
@@ -116,6 +117,8 @@ class SourceContract:
             _check(bool(photo.source) and bool(photo.url), f"{photo.photo_id}: lacks engine or URL")
             for size in (photo.width, photo.height):
                 _check(size is None or (type(size) is int and size >= 0), f"{photo.photo_id}: {size!r} is no size in pixels")
+            strange = sorted(photo.details.keys() - DETAIL_COLUMNS)
+            _check(not strange, f"{photo.photo_id}: exported and read again as a table, the details {strange} would be lost")
 
     def test_a_walk_can_be_taken_up_at_every_page_by_a_new_client(self) -> None:
         info = self.class_info()

@@ -11,7 +11,7 @@ of one thread each; it may be on other machines, as long as they reach the study
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from retest.errors import StageError, UsageError
-from retest.neighbors import PIXEL_METRICS, Block, Knn, NeighborParameters, Part, WorkItem, merge, plan_blocks, plan_items
-from retest.records import Split
-from retest.stages._common import Progress, compare_variant, completion_key, in_order, silent
+from retest.neighbors import PIXEL_METRICS, Knn, NeighborParameters, Part, WorkItem, merge
+from retest.stages._common import Progress, compare_variant, in_order, silent
+from retest.stages._neighbor_plan import Group, find_groups, group_key, part_key, plan_group
 from retest.stages._pixels import (
     FeatureMatrix,
     Featuriser,
@@ -38,7 +38,6 @@ from retest.stages._search import BlobAddress, Supply, Task, forget_codes, locke
 from retest.study import Study, executor_slots
 
 _STAGE = "neighbors"
-_BLOCKS = "neighbor-blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,6 @@ class NeighborCounts:
     items: int
     computed: int
     pairs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Candidates that share their references. ``name`` is stable: the class for dssim, ``all`` otherwise."""
-
-    name: str
-    queries: tuple[str, ...]
-    references: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +137,13 @@ def _featuriser(study: Study, metric: str, known: Mapping[str, Featuriser | Call
 
 def _search_metric(run: _Run, matrix: PixelMatrix, contents: dict[str, str]) -> NeighborCounts:
     study, metric = run.study, run.metric
-    groups = list(_groups(study, metric, set(matrix.ids)))
-    plans = {group.name: _plan_group(run, group, contents) for group in groups}
+    groups = list(find_groups(study, metric, set(matrix.ids)))
+    version = None if run.featuriser is None else run.featuriser.name
+    plans = {group.name: plan_group(study, metric, group, contents, featuriser=version) for group in groups}
     with study.database.read() as tables:
         done = tables.completions.keys(_STAGE)
-    waiting = [g for g in groups if done.get(f"{metric}/{g.name}") != _group_key(plans[g.name])]
-    items = [item for group in waiting for item in plans[group.name] if not study.blobs.exists(_part_key(item))]
+    waiting = [g for g in groups if done.get(f"{metric}/{g.name}") != group_key(plans[g.name])]
+    items = [item for group in waiting for item in plans[group.name] if not study.blobs.exists(part_key(item))]
     if items:
         _compute(run, items, _make_tasks(run, matrix, contents, groups, items))
     for group in waiting:
@@ -162,62 +153,11 @@ def _search_metric(run: _Run, matrix: PixelMatrix, contents: dict[str, str]) -> 
     return NeighborCounts(metric, candidates, references, planned, len(items), sum(item.pairs for item in items))
 
 
-def _dependencies(run: _Run) -> dict[str, object]:
-    names = ["k", "mirrored"]
-    if run.metric == "dssim":
-        names += ["ssim_window", "dssim_threshold", "dssim_prerank"]
-    values = {name: getattr(run.parameters, name) for name in names}
-    return values if run.metric in ("l2", "dssim") or run.featuriser is None else {**values, "featuriser": run.featuriser.name}
-
-
-def _groups(study: Study, metric: str, stored: set[str]) -> Iterator[_Group]:
-    """The references by the rules: everything for l2 and features, for dssim only the train images of similar classes."""
-    with study.database.read() as tables:
-        classes = {info.wnid: info for info in tables.classes.all()}
-        candidates = [(row[0], row[1]) for row in tables.candidates.identities() if row[0] in stored]
-        originals = [(i.id, i.split, i.wnid) for i in tables.originals.all() if i.id in stored]
-    everywhere = [image for image, split, _ in originals if split != Split.TRAIN] + [image for image, _ in candidates]
-    if metric != "dssim":
-        train = [image for image, split, _ in originals if split == Split.TRAIN]
-        yield _Group("all", tuple(sorted(image for image, _ in candidates)), tuple(sorted(everywhere + train)))
-        return
-    for wnid in sorted({wnid for _, wnid in candidates}):
-        similar = classes[wnid].most_similar if wnid in classes else ()
-        near = {wnid, *[other for other in similar if other != wnid][: study.config.neighbors.similar_classes]}
-        train = [image for image, split, of in originals if split == Split.TRAIN and of in near]
-        yield _Group(wnid, tuple(sorted(image for image, of in candidates if of == wnid)), tuple(sorted(everywhere + train)))
-
-
-def _plan_group(run: _Run, group: _Group, contents: dict[str, str]) -> tuple[WorkItem, ...]:
-    p = run.parameters
-    sides = (("queries", group.queries, p.query_block), ("references", group.references, p.reference_block))
-    blocks: dict[str, tuple[Block, ...]] = {}
-    for side, ids, size in sides:
-        item = f"{run.metric}/{group.name}/{side}"
-        with run.study.database.write() as tables:
-            known = tables.completions.info(_BLOCKS, item) or {"blocks": []}
-            existing = [Block(tuple(members), digest) for members, digest in known["blocks"]]
-            made = plan_blocks(ids, block_size=size, contents=contents, existing=existing)
-            if list(made) != existing:
-                key = completion_key([block.digest for block in made])
-                tables.completions.put(_BLOCKS, item, key, blocks=[[list(b.ids), b.digest] for b in made])
-        blocks[side] = made
-    return plan_items(blocks["queries"], blocks["references"], metric=run.metric, parameters=_dependencies(run))
-
-
-def _group_key(items: Sequence[WorkItem]) -> str:
-    return completion_key([item.key for item in items])
-
-
-def _part_key(item: WorkItem) -> str:
-    return f"partial/neighbors/{item.key[:2]}/{item.key}.npy"
-
-
 # ------------------------------------------------------------------------------------------------------------- the work
 
 
 def _make_tasks(
-    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[_Group], items: list[WorkItem]
+    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[Group], items: list[WorkItem]
 ) -> Callable[[WorkItem], Task]:
     """What turns an item into a task; reorders the items so that those of one block of references follow each other."""
     first = {item.references.digest: place for place, item in reversed(list(enumerate(items)))}
@@ -238,7 +178,7 @@ def _make_tasks(
 
 
 def _inputs(
-    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[_Group]
+    run: _Run, matrix: PixelMatrix, contents: dict[str, str], groups: Sequence[Group]
 ) -> list[tuple[Rows, RowSource, tuple[str, ...]]]:
     """The rows that are searched and, for features with mirrored queries, those of the mirror images."""
     if run.featuriser is None:
@@ -267,17 +207,17 @@ def _compute(run: _Run, items: Sequence[WorkItem], make: Callable[[WorkItem], Ta
         if run.executor is None:
             count = locked(advance)
             for item in items:
-                blobs.put_new(_part_key(item), array_bytes(make(item).compute(threads=workers, progress=count)))
+                blobs.put_new(part_key(item), array_bytes(make(item).compute(threads=workers, progress=count)))
             forget_codes()
             return
         window = 2 * executor_slots(run.executor, otherwise=workers)
         results = in_order(run.executor, run_task, map(make, items), window=window)
         for item, result in zip(items, results, strict=True):
-            blobs.put_new(_part_key(item), array_bytes(result))
+            blobs.put_new(part_key(item), array_bytes(result))
             advance(times * item.pairs)
 
 
-def _finish_group(study: Study, metric: str, group: _Group, items: Sequence[WorkItem]) -> None:
+def _finish_group(study: Study, metric: str, group: Group, items: Sequence[WorkItem]) -> None:
     """Merge the results, one block of queries after the other, and store the lists."""
     references = {image: place for place, image in enumerate(group.references)}
     by_queries: dict[str, list[WorkItem]] = defaultdict(list)
@@ -292,9 +232,9 @@ def _finish_group(study: Study, metric: str, group: _Group, items: Sequence[Work
             queries = members[0].queries.ids
             parts = []
             for item in members:
-                places, distances = read_array(study.blobs.get(_part_key(item)))
+                places, distances = read_array(study.blobs.get(part_key(item)))
                 found = Knn(places.astype(np.int64), distances)
                 parts.append(Part(found, np.arange(len(queries)), of_block[item.references.digest]))
             merged = merge(parts, queries=len(queries), k=study.config.neighbors.k)
             tables.neighbors.put(metric, {image: merged.neighbors(row, group.references) for row, image in enumerate(queries)})
-        tables.completions.put(_STAGE, f"{metric}/{group.name}", _group_key(items))
+        tables.completions.put(_STAGE, f"{metric}/{group.name}", group_key(items))

@@ -59,6 +59,9 @@ WRITINGS = {
     "predictions": Writing("prediction_sets", lambda t, n: t.predictions.put(PredictionSet("d", "m", "path", 60, f"print {n}", ("note",)))),
     "completions": Writing("completions", lambda t, n: t.completions.put("stage", "item", f"key {n}", blocks=[["a"], 0.1])),
     "warnings": Writing("warnings", lambda t, n: t.warnings.add("import", [("kind", "file", None, f"message {n}")]), adds=True),
+    "flags": Writing("image_flags", lambda t, n: t.flags.put({"a": f"detail {n}"}, user="u", time=make.TIME)),
+    "reviewers": Writing("reviewers", lambda t, n: t.reviewers.put("Ada", role=f"role {n}", token_hash=None, time=make.TIME)),
+    "class counts": Writing("class_counts", lambda t, n: t.class_counts.put({"n01": {"candidates": n}})),
     "settings": Writing("settings", lambda t, n: t.settings.put("key", {"value": [n, 0.1, None, "é"]})),
 }
 

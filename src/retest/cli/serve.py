@@ -1,4 +1,4 @@
-"""``retest serve``: the labelling server of a study."""
+"""``retest serve``: the labelling and review pages of a study."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from retest.cli._common import opened, study_option
+from retest.cli._common import opened, stamp_now, study_option
 from retest.errors import UsageError
 
 
@@ -18,22 +18,43 @@ from retest.errors import UsageError
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--public-url", default=None, help="Address that annotators open; default: [serve] public_url, else this machine only.")
 @click.option("--open-workers", is_flag=True, help="Believe the worker id in a task's URL (rehearsals, trusted networks).")
-def serve(study_folder: Path, host: str, port: int, public_url: str | None, open_workers: bool) -> None:
-    """Serve the study's labelling pages and the Mechanical Turk requester protocol. Stop with Ctrl+C.
+@click.option("--admin-link", is_flag=True, help="Print a link that signs you in to the review pages; for a server on this machine only.")
+@click.option("--read-only", is_flag=True, help="Reviewers may look, but not decide.")
+@click.option(
+    "--image-cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder that keeps images of a remote blob store (also one made by retest download --local-cache).",
+)
+def serve(
+    study_folder: Path,
+    host: str,
+    port: int,
+    public_url: str | None,
+    open_workers: bool,
+    admin_link: bool,
+    read_only: bool,
+    image_cache: Path | None,
+) -> None:
+    """Serve the study's labelling pages, its review pages (/review) and the Mechanical Turk requester protocol. Stop with Ctrl+C.
+
+    Reviewers sign in with tokens: see retest people.
 
     Secrets come from the environment: RETEST_WORKER_KEY (hashes worker ids), RETEST_SERVER_KEY_ID and RETEST_SERVER_SECRET_KEY (then
-    every request of the protocol must be signed; needed as soon as others can reach the server).
+    every request of the protocol must be signed; needed as soon as others can reach the server), RETEST_REVIEW_KEY (signs the sessions
+    of reviewers; by default a file review.key in the study's folder).
 
     \b
     Examples:
-      retest serve --study my-study
+      retest serve --study my-study --admin-link
       retest serve --study my-study --port 8000 --public-url https://label.example.org
     """
     import logging
 
     import uvicorn
 
-    from retest.web import ServerOptions, create_app, keys_from_environment, worker_key_from_environment
+    from retest.web import ReviewOptions, ServerOptions, create_app, keys_from_environment, local_link, session_key
+    from retest.web import worker_key_from_environment as worker_key
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with opened(study_folder) as study:
@@ -44,11 +65,27 @@ def serve(study_folder: Path, host: str, port: int, public_url: str | None, open
                 port=listener.getsockname()[1],
                 public_url=study.config.serve.public_url if public_url is None else public_url,
                 requester_keys=keys_from_environment(os.environ),
-                worker_key=worker_key_from_environment(os.environ),
+                worker_key=worker_key(os.environ),
                 open_workers=open_workers,
             )
-            app = create_app(study, options=options)
+            if admin_link and not options.is_local:
+                raise UsageError(
+                    "others can reach this server, and the link makes an admin of whoever has it",
+                    item="--admin-link",
+                    remedy="Give yourself a token: retest people add --study STUDY --name NAME --role admin",
+                )
+            review = ReviewOptions(
+                key=session_key(study.folder, os.environ),
+                read_only=read_only,
+                local_admin=stamp_now().user if admin_link else None,
+                image_cache=image_cache,
+            )
+            app = create_app(study, options=options, review=review)
             click.echo(f"Serving {study.config.study.name} at {options.public_url} (listening on {host} port {options.port})")
+            if admin_link:
+                click.echo(f"Review pages: {local_link(app.state.review_desk, options.public_url)}")
+            else:
+                click.echo(f"Review pages: {options.public_url}/review (tokens: retest people add)")
             # No access log: addresses hold assignment ids and Prolific ids.
             # Idle connections outlive those of web servers in front (60 s), which otherwise send into closed ones.
             config = uvicorn.Config(

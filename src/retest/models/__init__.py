@@ -6,8 +6,12 @@ from retest.models.evaluate import (
     Evaluation,
     EvaluationImage,
     EvaluationProgress,
+    EvaluationSet,
     ExcludedImage,
+    ModelFailure,
     evaluate,
+    evaluate_sets,
+    set_run_key,
 )
 from retest.models.names import ModelSpec, list_models, parse_model, parse_models
 from retest.models.onnx_classifier import OnnxClassifier
@@ -22,6 +26,7 @@ from retest.models.published import (
     write_published_predictions,
 )
 from retest.models.published_names import PUBLISHED_MODELS, PublishedModel
+from retest.models.remote import Recipe
 from retest.models.results import check_predictions, read_predictions, take_rows, write_predictions
 from retest.models.sklearn import GreyVector, MlpFeaturiser, SklearnClassifier, weights_hash
 from retest.models.torch_classifier import TorchClassifier
@@ -35,15 +40,18 @@ __all__ = [
     "Evaluation",
     "EvaluationImage",
     "EvaluationProgress",
+    "EvaluationSet",
     "ExcludedImage",
     "Featuriser",
     "Geometry",
     "GreyVector",
     "MlpFeaturiser",
+    "ModelFailure",
     "ModelSpec",
     "OnnxClassifier",
     "Preprocessing",
     "PublishedModel",
+    "Recipe",
     "RunParameters",
     "SklearnClassifier",
     "Step",
@@ -52,6 +60,7 @@ __all__ = [
     "correct_order",
     "discard_parts",
     "evaluate",
+    "evaluate_sets",
     "find_published_predictions",
     "image_list_hash",
     "is_worst_first",
@@ -64,6 +73,7 @@ __all__ = [
     "read_predictions",
     "read_published_predictions",
     "run_key",
+    "set_run_key",
     "take_rows",
     "top_k",
     "weights_hash",

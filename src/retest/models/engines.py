@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from retest.errors import UsageError
 from retest.models.base import Float32Array
 from retest.models.names import require
+from retest.models.transforms import CallableTransform, Preprocessing
 
 EngineName = Literal["auto", "eager", "compile", "onnx"]
 Precision = Literal["fp32", "fp16", "bf16"]
-Scorer = Callable[[NDArray[Any]], Float32Array]
+Transform = Preprocessing | CallableTransform
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from eager execution that an engine may show, in single precision."""
@@ -28,6 +29,11 @@ TOLERANCE = 1e-4
 
 class EngineError(Exception):
     """An engine cannot run a model; eager execution can. Never reaches users as an error."""
+
+
+def chosen_devices(device: str) -> list[str]:
+    """The devices of a list with commas, each checked as by :func:`chosen_device`."""
+    return [chosen_device(one.strip()) for one in device.split(",")]
 
 
 def chosen_device(device: str) -> str:
@@ -73,22 +79,35 @@ def chosen_engine(engine: str, *, device: str, precision: str) -> str:
 
 
 class EagerEngine:
-    """A module called as it is, in the memory format that convolutions prefer (channels last), under autocast below fp32."""
+    """A module called as it is, in the memory format that convolutions prefer (channels last), under autocast below fp32.
 
-    def __init__(self, module: Any, *, device: str, precision: str) -> None:
+    8-bit pixels travel to the device and are normalised there.
+    """
+
+    def __init__(self, module: Any, transform: Transform, *, device: str, precision: str) -> None:
         torch = require("torch")
-        self._torch, self._device = torch, device
+        self._torch, self._device, self._transform = torch, device, transform
         self._autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
         self.module = module.to(device=device, memory_format=torch.channels_last)
+        if isinstance(transform, Preprocessing):
+            self._mean, self._std = (torch.tensor(part, device=device)[:, None, None] for part in (transform.mean, transform.std))
+
+    def values(self, batch: NDArray[Any]) -> Any:
+        """What the module sees of a preprocessed batch: a tensor on its device."""
+        torch, transform = self._torch, self._transform
+        values = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
+        if isinstance(transform, Preprocessing):
+            values = values.permute(0, 3, 1, 2)  # channels last already, as 8-bit images are
+            values = (values.flip(1) if transform.bgr else values).float()
+            values = (values.div_(transform.scale) if transform.scale != 1.0 else values).sub_(self._mean).div_(self._std)
+            return values.permute(0, 2, 3, 1) if transform.layout == "NHWC" else values
+        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     def __call__(self, batch: NDArray[Any]) -> Float32Array:
         torch = self._torch
-        values = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
-        if values.ndim == 4:
-            values = values.contiguous(memory_format=torch.channels_last)
         kind = torch.device(self._device).type
         with torch.inference_mode(), torch.autocast(kind, dtype=self._autocast, enabled=self._autocast is not None):
-            logits = self._forward(values)
+            logits = self._forward(self.values(batch))
         scores: Float32Array = _logits_of(logits).float().cpu().numpy()
         return scores
 
@@ -99,8 +118,8 @@ class EagerEngine:
 class CompiledEngine(EagerEngine):
     """A module through ``torch.compile``."""
 
-    def __init__(self, module: Any, *, device: str, precision: str) -> None:
-        super().__init__(module, device=device, precision=precision)
+    def __init__(self, module: Any, transform: Transform, *, device: str, precision: str) -> None:
+        super().__init__(module, transform, device=device, precision=precision)
         self._compiled = self._torch.compile(self.module, dynamic=False)
 
     def __call__(self, batch: NDArray[Any]) -> Float32Array:
@@ -145,8 +164,29 @@ class OnnxEngine:
         return scores
 
 
-def export_onnx(module: Any, sample: NDArray[Any], *, threads: int) -> tuple[OnnxEngine, str]:
+class ExportedEngine:
+    """A module's ONNX graph with the normalisation before it."""
+
+    def __init__(self, engine: OnnxEngine, transform: Transform) -> None:
+        self._engine, self._transform = engine, transform
+
+    def __call__(self, batch: NDArray[Any]) -> Float32Array:
+        return self._engine(model_input(self._transform, batch))
+
+
+def model_input(transform: Transform, batch: NDArray[Any]) -> NDArray[Any]:
+    """What a model sees of a preprocessed batch, on the CPU."""
+    return transform.normalise(batch) if isinstance(transform, Preprocessing) else batch
+
+
+def export_onnx(module: Any, transform: Transform, sample: NDArray[Any], *, threads: int) -> tuple[ExportedEngine, str]:
     """Export a module with a free batch size and open it; the quick exporter first, then the thorough one.
+
+    Args:
+        module: in evaluation mode.
+        transform: its preprocessing.
+        sample: some preprocessed images; on them the logits must be eager's within 1e-4.
+        threads: of one call.
 
     Returns:
         the engine and the exporter's name.
@@ -155,38 +195,41 @@ def export_onnx(module: Any, sample: NDArray[Any], *, threads: int) -> tuple[Onn
         EngineError: no exporter can; says why.
     """
     problems: list[str] = []
+    expected = EagerEngine(module, transform, device="cpu", precision="fp32")(sample)
+    values = model_input(transform, sample)
     for exporter, export in (("torchscript", _export_script), ("dynamo", _export_dynamo)):
         try:
-            return _exported(module, sample, export, threads), exporter
+            return ExportedEngine(_exported(module, values, expected, export, threads), transform), exporter
         except EngineError as error:
             problems.append(f"{exporter}: {error}")
     raise EngineError("; ".join(problems))
 
 
-def _exported(module: Any, sample: NDArray[Any], export: Callable[[Any, NDArray[Any], Path], None], threads: int) -> OnnxEngine:
-    expected = EagerEngine(module, device="cpu", precision="fp32")(sample)
+def _exported(
+    module: Any, values: NDArray[Any], expected: Float32Array, export: Callable[[Any, NDArray[Any], Path], None], threads: int
+) -> OnnxEngine:
     with TemporaryDirectory(prefix="retest-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         try:
             with _quiet():
-                export(module, sample, path)
+                export(module, values, path)
             engine = OnnxEngine(path, threads=threads)
-            found = engine(sample)
+            found = engine(values)
         except Exception as error:  # exporters and runtimes fail in ways without number
             raise EngineError(first_line(error)) from error
     check_equal(expected, found)
     return engine
 
 
-def compile_module(module: Any, sample: NDArray[Any], *, device: str, precision: str) -> CompiledEngine:
-    """Compile a module and run it on some images; in fp32 its logits must be eager's within 1e-4.
+def compile_module(module: Any, transform: Transform, sample: NDArray[Any], *, device: str, precision: str) -> CompiledEngine:
+    """Compile a module and run it on some preprocessed images; in fp32 its logits must be eager's within 1e-4.
 
     Raises:
         EngineError: it cannot be compiled, or its logits differ.
     """
-    eager = EagerEngine(module, device=device, precision=precision)
+    eager = EagerEngine(module, transform, device=device, precision=precision)
     try:
-        compiled = CompiledEngine(module, device=device, precision=precision)
+        compiled = CompiledEngine(module, transform, device=device, precision=precision)
         found = compiled(sample)
     except Exception as error:  # compilers fail in ways without number
         raise EngineError(first_line(error)) from error

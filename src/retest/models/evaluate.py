@@ -1,4 +1,4 @@
-"""Run classifiers over images: each image is decoded once for all of them, batch by batch, and a killed run resumes.
+"""Run classifiers over images: each distinct image is decoded once for all models and all test sets, and a killed run resumes.
 
 The engine is whatever stands behind :class:`retest.models.base.Classifier`; this module knows no deep-learning library.
 """
@@ -6,20 +6,35 @@ The engine is whatever stands behind :class:`retest.models.base.Classifier`; thi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.errors import ConfigError, ImageError, InputError, UsageError
-from retest.models.base import Classifier, Float32Array, Int64Array, UInt8Array, top_k
-from retest.models.parts import Part, PartFolder, image_list_hash, run_key
+from retest.errors import ConfigError, InputError, UsageError
+from retest.models._prepared import Batch, EvaluationImage, ExcludedImage, Job, prepared
+from retest.models._runs import ModelError, Run, kept_classes
+from retest.models.base import Classifier, Int64Array, UInt8Array
+from retest.models.parts import content_key, image_list_hash, run_key
+from retest.models.remote import Answer, Order, Ready, work
 from retest.records import Predictions
+
+__all__ = [
+    "EvaluateParameters",
+    "Evaluation",
+    "EvaluationImage",
+    "EvaluationProgress",
+    "EvaluationSet",
+    "ExcludedImage",
+    "ModelFailure",
+    "evaluate",
+    "evaluate_sets",
+    "set_run_key",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +52,50 @@ class EvaluateParameters:
                 raise ConfigError(f"must be a whole number of at least {smallest}, not {value!r}", item=name, remedy=f"Set {name} higher.")
 
 
-class EvaluationImage(NamedTuple):
-    """An image to classify.
-
-    ``label`` is the true class index, -1 where unknown. ``load`` gives upright RGB, uint8 (height, width, 3), and raises
-    :class:`~retest.errors.ImageError` when the image cannot be used. ``version`` says which content the id stands for (its
-    hash, say): results of another version are not reused.
-    """
-
-    id: str
-    label: int
-    load: Callable[[], UInt8Array]
-    version: str = ""
-
-
 @dataclass(frozen=True, slots=True)
-class ExcludedImage:
-    """An image that no classifier is judged on because it could not be decoded."""
+class EvaluationSet:
+    """A test set to evaluate on: its name and its images in order."""
 
-    id: str
-    reason: str
-    problem: str
+    name: str
+    images: Sequence[EvaluationImage]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """State after a batch. ``rows_reused`` are (image, classifier) pairs that an earlier run had done."""
+    """State after a batch: distinct images, and rows, which are pairs (image, classifier); ``rows_reused`` an earlier run had done."""
 
     images_done: int
     images_total: int
     images_excluded: int
     rows_reused: int
+    rows_done: int = 0
+    rows_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailure:
+    """A classifier that was given up, and why; what it had done before is kept for the next run."""
+
+    model: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Predictions per classifier, in the order given, all over the same images; what was left out; what was noticed."""
+    """Predictions per test set and classifier, in the orders given, all over the same images; what was left out; what was noticed."""
 
     predictions: tuple[Predictions, ...]
     excluded: tuple[ExcludedImage, ...]
     notes: tuple[str, ...] = ()
+    failures: tuple[ModelFailure, ...] = ()
+    images: int = 0
+    """Images of all test sets together."""
+    distinct: int = 0
+    """Distinct ones among them, which is how many were classified."""
 
 
 Progress = Callable[[EvaluationProgress], None]
+Recipes = Mapping[str, Callable[[], Classifier]]
 
 
 def evaluate(
@@ -93,235 +109,323 @@ def evaluate(
     progress: Progress | None = None,
     finished: Iterable[Predictions] = (),
 ) -> Evaluation:
-    """Classify every image with every classifier.
+    """Classify every image of one test set with every classifier: :func:`evaluate_sets` with one set named ``dataset``."""
+    one = EvaluationSet(dataset, [EvaluationImage(*image) for image in images])
+    return evaluate_sets(
+        [one], classifiers, part_dir=part_dir, parameters=parameters, executor=executor, progress=progress, finished=finished
+    )
 
-    Finished batches are kept under ``part_dir`` and reused by a later call with the same data set name, image list,
-    fingerprint, preprocessing and k; a killed call therefore continues at its batch. An image that cannot be decoded is
-    tried again by the next call, and excluded from the results of all classifiers alike.
+
+def evaluate_sets(
+    sets: Sequence[EvaluationSet],
+    classifiers: Sequence[Classifier],
+    *,
+    part_dir: Path | str,
+    parameters: EvaluateParameters | None = None,
+    executor: Executor | None = None,
+    lanes: int = 1,
+    workers: Executor | None = None,
+    workers_count: int = 1,
+    recipes: Recipes | None = None,
+    progress: Progress | None = None,
+    finished: Iterable[Predictions] = (),
+    keep_going: bool = False,
+) -> Evaluation:
+    """Classify the images of several test sets with every classifier; an image that several sets hold is decoded and classified once.
+
+    Finished batches are kept under ``part_dir`` and reused by later calls with the same fingerprint, preprocessing and k, image by
+    image; a killed call therefore continues at its batch. An image that cannot be decoded is tried again by the next call, and
+    excluded from the results of all classifiers alike.
 
     Args:
-        images: what to classify; read once, held as ids, labels and loaders, never as pixels.
+        sets: with distinct names; images are held as ids, labels and loaders, never as pixels.
         classifiers: with distinct names.
-        dataset: name of the data set, recorded with the results.
         part_dir: folder of partial results.
         parameters: batch size, k, look-ahead.
-        executor: decodes and preprocesses ahead of the classifiers; without one this happens in turn. A pool of processes
-            needs loaders and preprocessing that can be pickled.
+        executor: decodes and preprocesses ahead of the classifiers; without one this happens in turn. A pool of processes needs
+            loaders and preprocessing that can be pickled.
+        lanes: so many (batch, classifier) pairs are classified side by side, in threads. Classifiers without a true attribute
+            ``thread_safe`` take one batch at a time.
+        workers: decodes *and* classifies whole batches instead: processes with a GPU each, or a cluster. Loaders and recipes must be
+            picklable, and mean the same there.
+        workers_count: how many batches these can work on at the same time.
+        recipes: classifier's name -> how a worker opens it; without one the classifier itself travels.
         progress: called after every batch, finished ones included.
         finished: predictions of earlier calls; those with the same run key are reused like partial results.
+        keep_going: give up a classifier that fails, and go on with the others; by default its error ends the call.
 
     Raises:
-        UsageError: no classifier, or two of the same name.
-        InputError: an image id appears twice, a label is no class of some classifier, or a classifier breaks its contract.
+        UsageError: no classifier, no set, or two of the same name.
+        InputError: an image id appears twice in a set, a label is no class of some classifier, or a classifier breaks its contract.
         StoreError: a partial result cannot be written.
     """
     parameters = parameters or EvaluateParameters()
-    listed = [EvaluationImage(*image) for image in images]
-    _check_classifiers(classifiers)
-    _check_images(listed, classifiers)
-    images_sha256 = image_list_hash((image.id, image.version) for image in listed)
-    runs = [_Run(classifier, listed, dataset, images_sha256, Path(part_dir), parameters.top_k) for classifier in classifiers]
-    _take_finished(runs, listed, finished)
-    reused = sum(int(run.done.sum()) for run in runs)
-    excluded: dict[int, ExcludedImage] = {}
-    done = 0
-    with closing(_prepared(listed, runs, parameters, executor)) as batches:
-        for batch in batches:
-            excluded.update((item.row, item.excluded) for item in batch.items if item.excluded is not None)
-            for run in runs:
-                run.classify([item for item in batch.items if item.excluded is None and not run.done[item.row]])
-            done += batch.size
-            if progress is not None:
-                progress(EvaluationProgress(done, len(listed), len(excluded), reused))
-    return _finish(listed, runs, excluded, images_sha256)
+    _check_names(sets, classifiers)
+    for one in sets:
+        _check_images(one.images, classifiers)
+    distinct = _Distinct(sets)
+    runs = [Run(classifier, distinct.keys, distinct.row_of, Path(part_dir), parameters.top_k) for classifier in classifiers]
+    _take_finished(runs, distinct, finished, parameters.top_k)
+    state = _State(len(distinct.images), runs, progress, keep_going)
+    if workers is None:
+        _here(distinct.images, runs, parameters, executor, lanes, state)
+    else:
+        _there(distinct.images, runs, parameters, workers, workers_count, recipes or {}, state)
+    return _finish(distinct, runs, state.excluded, parameters.top_k)
 
 
-def _take_finished(runs: Sequence[_Run], images: Sequence[EvaluationImage], finished: Iterable[Predictions]) -> None:
+def set_run_key(one: EvaluationSet, classifier: Classifier, *, k: int) -> str:
+    """The completion key of a classifier on a test set: ids, contents, labels, fingerprint, preprocessing and k."""
+    return run_key(classifier, dataset=one.name, images_sha256=_set_hash(one), k=kept_classes(classifier, k))
+
+
+def _set_hash(one: EvaluationSet) -> str:
+    # Another label is another question, although it changes no row.
+    return image_list_hash((image.id, f"{image.version}:{image.label}") for image in one.images)
+
+
+class _Distinct:
+    """The distinct images of several sets, in order of first appearance."""
+
+    def __init__(self, sets: Sequence[EvaluationSet]) -> None:
+        self.sets = sets
+        self.images: list[EvaluationImage] = []
+        self.row_of: dict[bytes, int] = {}
+        self.rows: list[Int64Array] = []
+        for one in sets:
+            rows = np.zeros(len(one.images), dtype=np.int64)
+            for position, image in enumerate(one.images):
+                key = content_key(one.name, image.id, image.version)
+                rows[position] = self.row_of.setdefault(key, len(self.images))
+                if rows[position] == len(self.images):
+                    self.images.append(image)
+            self.rows.append(rows)
+        self.keys: NDArray[np.uint8] = np.frombuffer(b"".join(self.row_of), dtype=np.uint8).reshape(-1, 32)
+
+
+def _take_finished(runs: Sequence[Run], distinct: _Distinct, finished: Iterable[Predictions], k: int) -> None:
     by_key = {record.provenance.get("run_key"): record for record in finished if record.scores is not None}
-    row_of = {image.id: row for row, image in enumerate(images)} if by_key else {}
-    for run in runs:
-        record = by_key.get(run.key)
-        if record is not None and record.scores is not None:
-            rows = np.array([row_of[image] for image in record.image_ids], dtype=np.int64)
-            run.take(Part(rows, record.top, record.scores))
+    for one, set_rows in zip(distinct.sets, distinct.rows, strict=True):
+        row_of = {image.id: int(row) for image, row in zip(one.images, set_rows, strict=True)} if by_key else {}
+        for run in runs:
+            record = by_key.get(set_run_key(one, run.classifier, k=k)) if by_key else None
+            if record is not None and record.scores is not None:
+                rows = np.array([row_of[image] for image in record.image_ids], dtype=np.int64)
+                run.enter(rows, record.top, record.scores)
 
 
-def _check_classifiers(classifiers: Sequence[Classifier]) -> None:
+def _check_names(sets: Sequence[EvaluationSet], classifiers: Sequence[Classifier]) -> None:
     if not classifiers:
         raise UsageError("no classifier given", item="classifiers", remedy="Name at least one model.")
-    names = [classifier.name for classifier in classifiers]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError("two classifiers of this name", item=repeated[0], remedy="Give each model its own name.")
+    if not sets:
+        raise UsageError("no test set given", item="sets", remedy="Name at least one.")
+    for what, names in (("classifiers", [one.name for one in classifiers]), ("test sets", [one.name for one in sets])):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise UsageError(f"two {what} of this name", item=repeated[0], remedy="Give each its own name.")
 
 
 def _check_images(images: Sequence[EvaluationImage], classifiers: Sequence[Classifier]) -> None:
-    seen: set[str] = set()
+    seen = set()
     for image in images:
         if image.id in seen:
-            raise InputError("appears twice in the image list", item=image.id, remedy="Give each image once.")
+            raise InputError("appears twice in the image list", item=image.id, remedy="Give each image its own id.")
         seen.add(image.id)
-        for classifier in classifiers:
-            if not -1 <= image.label < classifier.num_classes:
-                raise InputError(
-                    f"has label {image.label}, {classifier.name} knows the classes 0 to {classifier.num_classes - 1}",
-                    item=image.id,
-                    remedy="Check the class order of the data set and the model.",
-                )
+    largest = max(images, key=lambda image: image.label, default=None)
+    for classifier in classifiers:
+        if largest is not None and largest.label >= classifier.num_classes:
+            raise InputError(
+                f"has label {largest.label}, {classifier.name} knows the classes 0 to {classifier.num_classes - 1}",
+                item=largest.id,
+                remedy="Choose a classifier of this benchmark, or map the labels.",
+            )
 
 
-# ---------------------------------------------------------------------------------------------- decoding, once
+class _State:
+    """What has happened so far, told after every batch."""
+
+    def __init__(self, total: int, runs: Sequence[Run], progress: Progress | None, keep_going: bool) -> None:
+        self.excluded: dict[int, ExcludedImage] = {}
+        self.keep_going = keep_going
+        self._total, self._runs, self._progress = total, runs, progress
+        self._reused = sum(int(run.done.sum()) for run in runs)
+        self._seen = 0
+
+    def batch_done(self, size: int) -> None:
+        """Count a batch and tell."""
+        self._seen += size
+        if self._progress is not None:
+            rows = sum(int(run.done.sum()) for run in self._runs)
+            total = self._total * len(self._runs)
+            self._progress(EvaluationProgress(self._seen, self._total, len(self.excluded), self._reused, rows, total))
+
+    def failed(self, run: Run, error: ModelError) -> None:
+        """Give a classifier up, or end the call."""
+        if not self.keep_going:
+            raise error
+        run.failure = run.failure or str(error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    row: int
-    inputs: Mapping[str, NDArray[Any]]
-    """Model input per distinct preprocessing."""
-    excluded: ExcludedImage | None = None
+# ------------------------------------------------------------------------------------------------- in this process
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    size: int
-    items: Sequence[_Item]
+def _here(
+    images: Sequence[EvaluationImage],
+    runs: Sequence[Run],
+    parameters: EvaluateParameters,
+    executor: Executor | None,
+    lanes: int,
+    state: _State,
+) -> None:
+    size = parameters.batch_size
+    starts = range(0, len(images), size)
+    batches = [(min(size, len(images) - start), _jobs_maker(images, runs, start, size)) for start in starts]
+    with closing(prepared(batches, executor, ahead=parameters.batches_ahead)) as decoded, _lanes(lanes) as pool:
+        waiting: deque[tuple[Batch, list[tuple[Run, Future[None]]]]] = deque()
+        for batch in decoded:
+            state.excluded.update(batch.excluded)
+            if pool is None:
+                for run in runs:
+                    _classified(run, lambda run=run, batch=batch: run.classify(batch, images), state)  # type: ignore[misc]
+                state.batch_done(batch.size)
+                continue
+            busy = [run for run in runs if run.waiting(batch)]
+            waiting.append((batch, [(run, pool.submit(run.classify, batch, images)) for run in busy]))
+            # With fewer units than lanes in a batch, further batches fill the lanes.
+            while sum(len(units) for _, units in waiting) > lanes + len(runs) or len(waiting) > lanes + 1:
+                _await_first(waiting, state)
+        while waiting:
+            _await_first(waiting, state)
 
 
-def _prepared(
-    images: Sequence[EvaluationImage], runs: Sequence[_Run], parameters: EvaluateParameters, executor: Executor | None
-) -> Generator[_Batch, None, None]:
-    """Batches of decoded images, at most ``batches_ahead`` of them in advance; finished rows are not decoded."""
-    ahead: deque[tuple[int, list[_Item] | list[Future[_Item]]]] = deque()
+def _jobs_maker(images: Sequence[EvaluationImage], runs: Sequence[Run], start: int, size: int) -> Callable[[], list[Job]]:
+    def make() -> list[Job]:
+        rows = range(start, min(start + size, len(images)))
+        active = [run for run in runs if not run.failure]
+        wanted = [row for row in rows if not all(run.done[row] for run in active)]
+        return [Job(row, images[row], {run.input_name: run.classifier.preprocess for run in active if not run.done[row]}) for row in wanted]
+
+    return make
+
+
+def _await_first(waiting: deque[tuple[Batch, list[tuple[Run, Future[None]]]]], state: _State) -> None:
+    batch, units = waiting.popleft()
+    for run, future in units:
+        _classified(run, future.result, state)
+    state.batch_done(batch.size)
+
+
+def _classified(run: Run, classify: Callable[[], None], state: _State) -> None:
+    try:
+        classify()
+    except ModelError as error:
+        state.failed(run, error)
+
+
+@contextmanager
+def _lanes(number: int) -> Iterator[ThreadPoolExecutor | None]:
+    if number <= 1:
+        yield None
+        return
+    pool = ThreadPoolExecutor(number, thread_name_prefix="retest-classify")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# --------------------------------------------------------------------------------------------- in other processes
+
+
+def _there(
+    images: Sequence[EvaluationImage], runs: Sequence[Run], parameters: EvaluateParameters, workers: Executor, count: int, recipes: Recipes,
+    state: _State,
+) -> None:  # fmt: skip
+    makers = [recipes.get(run.classifier.name) or Ready(run.classifier) for run in runs]
+    waiting: deque[tuple[int, Future[tuple[dict[int, ExcludedImage], list[Answer | None]]] | None]] = deque()
     try:
         for start in range(0, len(images), parameters.batch_size):
             rows = range(start, min(start + parameters.batch_size, len(images)))
-            jobs = [(row, images[row], _preprocessors(runs, row)) for row in rows if not all(run.done[row] for run in runs)]
-            if executor is None:
-                yield _Batch(len(rows), [_prepare(*job) for job in jobs])
-                continue
-            ahead.append((len(rows), [executor.submit(_prepare, *job) for job in jobs]))
-            if len(ahead) > parameters.batches_ahead:
-                yield _collect(ahead)
-        while ahead:
-            yield _collect(ahead)
+            orders = [_order(run, maker, rows) for run, maker in zip(runs, makers, strict=True)]
+            wanted = sorted({row for order in orders if order is not None for row in order.rows})
+            future = workers.submit(work, {row: images[row] for row in wanted}, orders) if wanted else None
+            waiting.append((len(rows), future))
+            if len(waiting) > count + parameters.batches_ahead:
+                _take_answers(waiting, runs, state)
+        while waiting:
+            _take_answers(waiting, runs, state)
     finally:
-        for _, waiting in ahead:
-            for future in waiting:
-                if isinstance(future, Future):
-                    future.cancel()
+        for _, future in waiting:
+            if future is not None:
+                future.cancel()
 
 
-def _collect(ahead: deque[tuple[int, list[_Item] | list[Future[_Item]]]]) -> _Batch:
-    size, waiting = ahead[0]
-    items = [future.result() if isinstance(future, Future) else future for future in waiting]
-    ahead.popleft()
-    return _Batch(size, items)
+def _order(run: Run, maker: Callable[[], Classifier], rows: Iterable[int]) -> Order | None:
+    wanted = tuple(row for row in rows if not run.done[row])
+    return Order(maker, run.classifier.fingerprint, wanted, run.k) if wanted and not run.failure else None
 
 
-def _preprocessors(runs: Sequence[_Run], row: int) -> dict[str, Callable[[UInt8Array], NDArray[Any]]]:
-    return {run.classifier.preprocessing: run.classifier.preprocess for run in runs if not run.done[row]}
+def _take_answers(
+    waiting: deque[tuple[int, Future[tuple[dict[int, ExcludedImage], list[Answer | None]]] | None]], runs: Sequence[Run], state: _State
+) -> None:
+    size, future = waiting.popleft()
+    if future is not None:
+        excluded, answers = future.result()
+        state.excluded.update(excluded)
+        for run, answer in zip(runs, answers, strict=True):
+            if answer is not None:
+                _take_answer(run, answer, state)
+    state.batch_done(size)
 
 
-def _prepare(row: int, image: EvaluationImage, preprocessors: Mapping[str, Callable[[UInt8Array], NDArray[Any]]]) -> _Item:
-    try:
-        rgb = image.load()
-    except ImageError as error:
-        return _Item(row, {}, ExcludedImage(image.id, error.reason, str(error)))
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise InputError(
-            f"its loader gave {rgb.dtype} {rgb.shape}", item=image.id, remedy="A loader must give upright RGB, uint8 (height, width, 3)."
-        )
-    return _Item(row, {name: preprocess(rgb) for name, preprocess in preprocessors.items()})
+def _take_answer(run: Run, answer: Answer, state: _State) -> None:
+    if answer.failure:
+        state.failed(run, ModelError(answer.failure))
+    if answer.rows is not None and answer.top is not None and answer.scores is not None:
+        run.keep(answer.rows, answer.top, answer.scores)
+        run.provenance = answer.provenance
+        run.notes.update(dict.fromkeys(answer.notes))
 
 
-# ------------------------------------------------------------------------------------------------- classifying
+# --------------------------------------------------------------------------------------------------------- results
 
 
-class _Run:
-    """One classifier's results so far, in memory and on the disk."""
-
-    def __init__(
-        self, classifier: Classifier, images: Sequence[EvaluationImage], dataset: str, images_sha256: str, folder: Path, k: int
-    ) -> None:
-        self.classifier = classifier
-        self.dataset = dataset
-        self.k = min(k or classifier.num_classes, classifier.num_classes)
-        self.key = run_key(classifier, dataset=dataset, images_sha256=images_sha256, k=self.k)
-        self._images = images
-        self.top: Int64Array = np.zeros((len(images), self.k), dtype=np.int64)
-        self.scores: Float32Array = np.zeros((len(images), self.k), dtype=np.float32)
-        self.done = np.zeros(len(images), dtype=np.bool_)
-        self.parts = PartFolder(
-            folder,
-            self.key,
-            {
-                "dataset": dataset,
-                "images": len(images),
-                "images_sha256": images_sha256,
-                "model": classifier.name,
-                "fingerprint": classifier.fingerprint,
-                "preprocessing": classifier.preprocessing,
-                "top_k": self.k,
-            },
-        )
-        for part in self.parts.load(images=len(images), k=self.k):
-            self.take(part)
-
-    def take(self, part: Part) -> None:
-        """Enter rows that are done."""
-        self.top[part.rows] = part.top
-        self.scores[part.rows] = part.scores
-        self.done[part.rows] = True
-
-    def classify(self, items: Sequence[_Item]) -> None:
-        """Classify a batch and put it on the disk; nothing to do for an empty one."""
-        if not items:
-            return
-        inputs = [item.inputs[self.classifier.preprocessing] for item in items]
-        if len({(array.shape, array.dtype) for array in inputs}) > 1:
-            raise self._broken(f"preprocessing gave inputs of different shapes: {sorted({str(array.shape) for array in inputs})}")
-        scores = self.classifier.predict(np.stack(inputs))
-        expected = (len(items), self.classifier.num_classes)
-        if scores.shape != expected:
-            raise self._broken(f"predict gave scores of shape {scores.shape}, not {expected}")
-        if not np.isfinite(scores).all():
-            bad = int(np.argmin(np.isfinite(scores).all(axis=1)))
-            raise self._broken(f"the scores of image {self._images[items[bad].row].id} are not finite")
-        rows = np.array([item.row for item in items], dtype=np.int64)
-        part = Part(rows, *top_k(scores, self.k))
-        self.parts.save(part)
-        self.take(part)
-
-    def _broken(self, problem: str) -> InputError:
-        return InputError(problem, item=f"model {self.classifier.name}", remedy="Check its weights and its preprocessing.")
+def _finish(distinct: _Distinct, runs: Sequence[Run], excluded: Mapping[int, ExcludedImage], k: int) -> Evaluation:
+    predictions: list[Predictions] = []
+    left_out: list[ExcludedImage] = []
+    for one, rows in zip(distinct.sets, distinct.rows, strict=True):
+        bad = [position for position, row in enumerate(rows.tolist()) if row in excluded]
+        named = [replace(excluded[int(rows[position])], id=one.images[position].id, dataset=one.name) for position in bad]
+        left_out += named
+        kept = np.delete(np.arange(len(rows)), bad)
+        predictions += [_predictions(one, run, rows, kept, named, k) for run in runs if not run.failure]
+    notes = [f"{path} is damaged; its rows were computed again" for run in runs for path in run.parts.unreadable]
+    notes += [note for run in runs for note in (*run.notes, *getattr(run.classifier, "notes", ()))]
+    failures = tuple(ModelFailure(run.classifier.name, run.failure) for run in runs if run.failure)
+    total = sum(len(one.images) for one in distinct.sets)
+    return Evaluation(tuple(predictions), tuple(left_out), tuple(dict.fromkeys(notes)), failures, total, len(distinct.images))
 
 
-def _finish(
-    images: Sequence[EvaluationImage], runs: Sequence[_Run], excluded: Mapping[int, ExcludedImage], images_sha256: str
-) -> Evaluation:
-    kept = np.array([row for row in range(len(images)) if row not in excluded], dtype=np.int64)
-    ids = tuple(images[row].id for row in kept)
-    labels = np.array([images[row].label for row in kept], dtype=np.int64)
-    left_out = tuple(excluded[row] for row in sorted(excluded))
-    predictions = tuple(
-        Predictions(
-            dataset=run.dataset,
-            model=run.classifier.name,
-            image_ids=ids,
-            labels=labels,
-            top=run.top[kept],
-            scores=run.scores[kept],
-            provenance={
-                **run.classifier.provenance,
-                "fingerprint": run.classifier.fingerprint,
-                "preprocessing": run.classifier.preprocessing,
-                "images_sha256": images_sha256,
-                "run_key": run.key,
-                "excluded_images": [item.id for item in left_out],
-            },
-            notes=(f"{len(left_out)} images could not be decoded and are left out",) if left_out else (),
-        )
-        for run in runs
+def _predictions(
+    one: EvaluationSet, run: Run, rows: Int64Array, kept: NDArray[np.int64], left_out: Sequence[ExcludedImage], k: int
+) -> Predictions:
+    classifier = run.classifier
+    images = [one.images[position] for position in kept.tolist()]
+    return Predictions(
+        dataset=one.name,
+        model=classifier.name,
+        image_ids=tuple(image.id for image in images),
+        labels=np.array([image.label for image in images], dtype=np.int64),
+        top=run.top[rows[kept]],
+        scores=run.scores[rows[kept]],
+        provenance={
+            **(run.provenance or classifier.provenance),
+            "fingerprint": classifier.fingerprint,
+            "preprocessing": classifier.preprocessing,
+            "images_sha256": _set_hash(one),
+            "run_key": set_run_key(one, classifier, k=k),
+            "part_key": run.key,
+            "excluded_images": [item.id for item in left_out],
+        },
+        notes=(f"{len(left_out)} images could not be decoded and are left out",) if left_out else (),
     )
-    notes = tuple(f"{path} is damaged; its rows were computed again" for run in runs for path in run.parts.unreadable)
-    return Evaluation(predictions, left_out, notes)

@@ -17,7 +17,9 @@ from retest.models.onnx_classifier import open_onnx
 class RunParameters:
     """Where and how models run."""
 
-    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ...; auto: the first GPU where there is one"})
+    device: str = field(
+        default="auto", metadata={"help": "cpu, cuda, cuda:1, or several with commas; auto: a GPU if there is one"}
+    )
     engine: str = field(default="auto", metadata={"help": "eager, compile, onnx, or auto: onnx on a CPU, eager on a GPU"})
     precision: str = field(default="fp32", metadata={"help": "fp32, or autocast to bf16 or fp16"})
     threads: int = field(default=0, metadata={"help": "processor threads of one ONNX call; 0: all cores"})
@@ -67,9 +69,9 @@ def _open(spec: ModelSpec, run: RunParameters, study: Any) -> list[Classifier]:
     if spec.kind == "function":
         return _from_function(spec, run, study)
     from retest.models.architectures import load_module
-    from retest.models.engines import chosen_device, chosen_engine
+    from retest.models.engines import chosen_devices, chosen_engine
 
-    chosen_engine(run.engine, device=chosen_device(run.device), precision=run.precision)  # before weights are fetched
+    chosen_engine(run.engine, device=chosen_devices(run.device)[0], precision=run.precision)  # before weights are fetched
     loaded = load_module(spec)
     return [
         _torch(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,20 @@ from numpy.typing import NDArray
 
 from retest.errors import InputError, UsageError
 from retest.models.base import Float32Array
-from retest.models.engines import EagerEngine, EngineError, chosen_device, chosen_engine, compile_module, export_onnx
+from retest.models.engines import (
+    EagerEngine,
+    EngineError,
+    Transform,
+    chosen_devices,
+    chosen_engine,
+    compile_module,
+    export_onnx,
+    model_input,
+)
 from retest.models.library_transforms import read_transform
 from retest.models.microbatch import MicroBatches
 from retest.models.names import require
-from retest.models.transforms import CallableTransform, Preprocessing
+from retest.models.transforms import Preprocessing
 from retest.models.weights import state_hash
 
 _CPU_PIECE, _GPU_PIECE, _GPU_LIMIT = 16, 64, 1024
@@ -34,7 +46,8 @@ class TorchClassifier:
         module: gives logits (n, classes) for float32 (n, 3, height, width); put into evaluation mode and moved to the device.
         preprocessing: a :class:`~retest.models.transforms.Preprocessing`, or any function Pillow image -> tensor, such as
             torchvision's and timm's transforms, which are understood and then shared between models.
-        device: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``; ``cuda:0,cuda:1`` puts a copy on each and gives batches to whichever
+            is free.
         engine: ``eager``, ``compile``, ``onnx`` or ``auto``; what cannot be used, or does not give eager's logits within 1e-4 on the
             first images, falls back to eager with a note.
         precision: ``fp32``, or ``bf16``/``fp16`` autocast.
@@ -55,7 +68,7 @@ class TorchClassifier:
         self,
         name: str,
         module: Any,
-        preprocessing: Preprocessing | CallableTransform | Callable[..., Any],
+        preprocessing: Transform | Callable[..., Any],
         *,
         device: str = "auto",
         engine: str = "auto",
@@ -70,8 +83,8 @@ class TorchClassifier:
         if not isinstance(module, torch.nn.Module):
             raise UsageError(f"is a {type(module).__name__}, not a torch.nn.Module", item=f"model {name}", remedy="Give the module itself")
         self._name = name
-        self.device = chosen_device(device)
-        self._engine_name = chosen_engine(engine, device=self.device, precision=precision)
+        self.devices = chosen_devices(device)
+        self._engine_name = chosen_engine(engine, device=self.devices[0], precision=precision)
         self._precision, self._threads = precision, threads
         self.module = module.eval()
         self.transform = read_transform(preprocessing)
@@ -83,15 +96,10 @@ class TorchClassifier:
         self.notes = list(notes)
         self._weights, self._structure = state_hash(module), _structure_hash(module)
         self._lock = threading.Lock()
-        self._run: Callable[[NDArray[Any]], Float32Array] | None = None
+        self._replicas: Queue[_Replica] | None = None
+        self._concurrent = self.devices == ["cpu"]
+        """Several threads may run the one copy at once; a GPU works on one batch at a time."""
         self._used = ""
-        gpu = torch.device(self.device).type == "cuda"
-        self._pieces = MicroBatches(
-            f"model {name}",
-            size=_GPU_PIECE if gpu else _CPU_PIECE,
-            limit=_GPU_LIMIT if gpu else 0,
-            release=torch.cuda.empty_cache if gpu else None,
-        )
         self._num_classes = self._count_classes() if num_classes is None else num_classes
 
     @property
@@ -114,7 +122,7 @@ class TorchClassifier:
     @property
     def fingerprint(self) -> str:
         engine = self._engine_name if self._precision == "fp32" else f"{self._engine_name} {self._precision}"
-        return f"torch {self._weights} {self._structure}; {engine} on {self.device.partition(':')[0]}; {self.preprocessing}"
+        return f"torch {self._weights} {self._structure}; {engine} on {self.devices[0].partition(':')[0]}; {self.preprocessing}"
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -122,52 +130,85 @@ class TorchClassifier:
             **self._source,
             "engine": self._used or f"{self._engine_name} (rows of an earlier run)",
             "precision": self._precision,
-            "device": self._device_name(),
+            "device": ", ".join(map(_device_name, self.devices)),
             "weights_sha256": self._weights,
             "versions": installed_versions("numpy", "pillow", "torch", "torchvision", "timm", "onnxruntime"),
         }
 
     def predict(self, batch: NDArray[Any]) -> Float32Array:
         """Score preprocessed images: uint8 (n, height, width, 3), or what a transform of one's own gives: float32 (n, classes)."""
-        run = self._run or self._start(batch)
-        return np.asarray(self._pieces(run, batch), dtype=np.float32)
+        replicas = self._started(batch)
+        replica = replicas.get()
+        if self._concurrent:
+            replicas.put(replica)
+            return replica(batch)
+        try:
+            return replica(batch)
+        finally:
+            replicas.put(replica)
 
     def inputs(self, batch: NDArray[Any]) -> NDArray[Any]:
         """What the module sees: the normalised float32 (n, 3, height, width) of what ``preprocess`` gave."""
-        return self.transform.normalise(batch) if isinstance(self.transform, Preprocessing) else batch
+        return model_input(self.transform, batch)
 
-    def _start(self, batch: NDArray[Any]) -> Callable[[NDArray[Any]], Float32Array]:
+    def _started(self, batch: NDArray[Any]) -> Queue[_Replica]:
         with self._lock:
-            if self._run is None:
-                engine = self._engine(self.inputs(batch[:_CHECKED]))
-                self._run = lambda pixels: engine(self.inputs(pixels))
-            return self._run
+            if self._replicas is None:
+                made = [self._replica(device, batch[:_CHECKED], first=number == 0) for number, device in enumerate(self.devices)]
+                self._replicas = Queue()
+                for replica in made:
+                    self._replicas.put(replica)
+            return self._replicas
 
-    def _engine(self, sample: NDArray[Any]) -> Callable[[NDArray[Any]], Float32Array]:
+    def _replica(self, device: str, sample: NDArray[Any], *, first: bool) -> _Replica:
+        torch = require("torch")
+        module = self.module if first else copy.deepcopy(self.module)
+        gpu = torch.device(device).type == "cuda"
+        pieces = MicroBatches(
+            f"model {self._name}",
+            size=_GPU_PIECE if gpu else _CPU_PIECE,
+            limit=_GPU_LIMIT if gpu else 0,
+            release=torch.cuda.empty_cache if gpu else None,
+        )
+        return _Replica(self._engine(module, device, sample), pieces)
+
+    def _engine(self, module: Any, device: str, sample: NDArray[Any]) -> Callable[[NDArray[Any]], Float32Array]:
         self._used = "eager"
         try:
             if self._engine_name == "onnx":
-                engine, exporter = export_onnx(self.module, sample, threads=self._threads)
+                engine, exporter = export_onnx(module, self.transform, sample, threads=self._threads)
                 self._used = f"onnx ({exporter} export)"
                 return engine
             if self._engine_name == "compile":
-                compiled = compile_module(self.module, sample, device=self.device, precision=self._precision)
+                compiled = compile_module(module, self.transform, sample, device=device, precision=self._precision)
                 self._used = "compile"
                 return compiled
         except EngineError as error:
             self.notes.append(f"{self._name} runs eagerly, because the engine {self._engine_name} does not work for it ({error})")
-        return EagerEngine(self.module, device=self.device, precision=self._precision)
+        return EagerEngine(module, self.transform, device=device, precision=self._precision)
 
     def _count_classes(self) -> int:
-        grey = np.full((256, 256, 3), 128, dtype=np.uint8)
-        logits = EagerEngine(self.module, device=self.device, precision=self._precision)(self.inputs(self.preprocess(grey)[None]))
+        grey = self.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
+        logits = EagerEngine(self.module, self.transform, device=self.devices[0], precision=self._precision)(grey)
         if logits.ndim != 2:
             raise InputError(f"gives scores of shape {logits.shape}, not (n, classes)", item=f"model {self._name}", remedy="Give logits")
         return int(logits.shape[1])
 
-    def _device_name(self) -> str:
-        torch = require("torch")
-        return f"{self.device} ({torch.cuda.get_device_name(self.device)})" if self.device.startswith("cuda") else self.device
+
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    """A running copy of the module, with the batch size that fits its device."""
+
+    engine: Callable[[NDArray[Any]], Float32Array]
+    pieces: MicroBatches
+
+    def __call__(self, batch: NDArray[Any]) -> Float32Array:
+        return np.asarray(self.pieces(self.engine, batch), dtype=np.float32)
+
+
+def _device_name(device: str) -> str:
+    torch = require("torch")
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 
 def _structure_hash(module: Any) -> str:

@@ -180,12 +180,15 @@ class Preprocessing:
     def normalise(self, batch: UInt8Array) -> Float32Array:
         """uint8 (n, height, width, 3) -> float32 in the model's layout."""
         pixels = batch[..., ::-1] if self.bgr else batch
-        values = pixels.astype(np.float32)
+        mean, std = np.array(self.mean, dtype=np.float32), np.array(self.std, dtype=np.float32)
+        if self.layout == "NCHW":  # the 8-bit pixels are turned, which moves a quarter of the bytes
+            pixels, mean, std = pixels.transpose(0, 3, 1, 2), mean[:, None, None], std[:, None, None]
+        values = np.ascontiguousarray(pixels).astype(np.float32)
         if self.scale != 1.0:
             values /= np.float32(self.scale)
-        values -= np.array(self.mean, dtype=np.float32)
-        values /= np.array(self.std, dtype=np.float32)
-        return values if self.layout == "NHWC" else np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+        values -= mean
+        values /= std
+        return values
 
     def __call__(self, rgb: UInt8Array) -> Float32Array:
         """One image, uint8 (height, width, 3), all the way: float32 (3, height', width'), or (height', width', 3) with NHWC."""

@@ -11,13 +11,21 @@ from retest.store import Tables
 from retest.study import Study
 
 _STAGE = "resolution"
-_INPUTS = ("originals", "candidates", "exclusions", "selection_frequencies", "near_duplicate_pairs", "resolution_overrides")
+_INPUTS = (
+    "originals",
+    "candidates",
+    "exclusions",
+    "image_flags",
+    "selection_frequencies",
+    "near_duplicate_pairs",
+    "resolution_overrides",
+)
 _REVIEW_INPUTS = ("candidates", "exclusions", "neighbors", "reviewed_neighbors")
 
 
 def duplicate_candidates(tables: Tables) -> list[DuplicateCandidate]:
     """All candidates of the study as resolution sees them."""
-    excluded = tables.exclusions.all()
+    excluded = tables.exclusions.all().keys() | tables.flags.ids()
     frequencies = {(f.image_id, f.wnid): f.value for f in tables.frequencies.all() if f.num_assignments}
     return [
         DuplicateCandidate(image, wnid, source, photo, frequencies.get((image, wnid)), image in excluded)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import Connection
 
-from retest.store import catalog, engine, facts, labels, ledger, media, nearness, outcomes
+from retest.store import catalog, engine, facts, labels, ledger, media, nearness, outcomes, review_candidates, review_people
 
 
 class Tables:
@@ -34,6 +34,10 @@ class Tables:
         self.predictions = outcomes.PredictionTable(connection)
         self.completions = ledger.CompletionTable(connection)
         self.decisions = ledger.DecisionTable(connection)
+        self.reviewers = review_people.ReviewerTable(connection)
+        self.review_candidates = review_candidates.ReviewCandidateTable(connection)
+        self.class_counts = review_candidates.ClassCountTable(connection)
+        self.flags = review_people.FlagTable(connection)
         self.warnings = ledger.WarningTable(connection)
         self.settings = ledger.SettingTable(connection)
         self.generations = ledger.GenerationTable(connection)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from retest.records import Split
 from retest.sampling import CandidateFacts, OriginalFacts
-from retest.store import schema
+from retest.store import review_people, schema
 from retest.store.rows import TableGroup
 
 _T = schema.candidates
@@ -20,17 +20,22 @@ class FactTable(TableGroup):
     """Candidates and original images beside what is known of them, as last derived."""
 
     def candidates(self, metrics: Sequence[str], *, ids: Iterable[str] | None = None) -> Iterator[CandidateFacts]:
-        """Every candidate by class and id, or those of these ids, with the review thresholds of these metrics."""
+        """Every candidate by class and id, or those of these ids, with the review thresholds of these metrics.
+
+        One that a reviewer calls problematic counts as excluded.
+        """
         wanted = None if ids is None else list(ids)
         thresholds = self._thresholds(metrics, wanted)
         none: dict[str, float] = {}
         query = _candidate_query()
         # By class and id: so every table that is joined is walked along its own index.
         rows = self._plain(query.order_by(_T.c.wnid, _T.c.id)) if wanted is None else self._plain(query, _T.c.id, wanted)
+        flagged = review_people.FlagTable(self._connection).ids()  # few, so a join would only cost
         for image, wnid, number, selected, excluded, duplicate in rows:
             frequency = selected / number if number else 0.0
             reached = thresholds.get(image, none)
-            yield CandidateFacts(image, wnid, frequency, number or 0, excluded is not None, bool(duplicate), reached)
+            left_out = excluded is not None or image in flagged
+            yield CandidateFacts(image, wnid, frequency, number or 0, left_out, bool(duplicate), reached)
 
     def _thresholds(self, metrics: Sequence[str], ids: list[str] | None) -> dict[str, dict[str, float]]:
         """candidate -> metric -> review threshold; one row per candidate comes faster than a join per metric."""

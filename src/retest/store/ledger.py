@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from retest.store import schema
-from retest.store.rows import TableGroup
+from retest.store.rows import TableGroup, chunks
+
+_ITEMS_PER_QUERY = 500
 
 
 class CompletionTable(TableGroup):
@@ -32,8 +35,32 @@ class CompletionTable(TableGroup):
         self._put(schema.completions, [{"stage": stage, "item": item, "key": key, "info": info}])
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One entry of the history: ``item`` of this ``kind`` went from state ``before`` to ``after``. ``no`` counts up."""
+
+    no: int
+    time: str
+    user: str
+    kind: str
+    item: str
+    before: Any = None
+    after: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionFilter:
+    """Which decisions to list; None asks for all. ``since`` and ``until`` are ISO-8601, ``until`` is not included."""
+
+    user: str | None = None
+    kind: str | None = None
+    item: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
 class DecisionTable(TableGroup):
-    """The append-only history of human (or simulated) decisions."""
+    """The append-only history of human (or simulated) decisions. The number of the latest one about an item is its version."""
 
     def add(self, *, time: str, user: str, kind: str, item: str, before: Any = None, after: Any = None) -> None:
         row = {"time": time, "user": user, "kind": kind, "item": item, "before": before, "after": after}
@@ -52,6 +79,69 @@ class DecisionTable(TableGroup):
         if item is not None:
             query = query.where(t.c.item == item)
         return [dict(row._mapping) for row in self._rows(query)]
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """Add decisions; their numbers, in the order given."""
+        if not rows:
+            return []
+        block = [{"before": None, "after": None, **row} for row in rows]
+        statement = sa.insert(schema.decisions).returning(schema.decisions.c.no, sort_by_parameter_order=True)
+        return list(self._connection.execute(statement, block).scalars())
+
+    def latest(self, kind: str, items: Iterable[str]) -> dict[str, Decision]:
+        """item -> the latest decision of a kind about it; items that nobody decided about are absent."""
+        t = schema.decisions
+        newest = sa.select(sa.func.max(t.c.no)).where(t.c.kind == kind).group_by(t.c.item)
+        found: dict[str, Decision] = {}
+        for block in chunks(items, _ITEMS_PER_QUERY):
+            query = sa.select(t).where(t.c.no.in_(newest.where(t.c.item.in_(block))))
+            found.update((row.item, Decision(**row._mapping)) for row in self._connection.execute(query))
+        return found
+
+    def get(self, numbers: Iterable[int]) -> dict[int, Decision]:
+        """number -> decision, for those of these numbers that exist."""
+        t = schema.decisions
+        return {
+            row.no: Decision(**row._mapping)
+            for block in chunks(numbers, _ITEMS_PER_QUERY)
+            for row in self._connection.execute(sa.select(t).where(t.c.no.in_(block)))
+        }
+
+    def page(self, wanted: DecisionFilter, *, before: int | None = None, limit: int) -> list[Decision]:
+        """The newest decisions first; ``before`` is the last number of the page before."""
+        t = schema.decisions
+        query = sa.select(t).order_by(t.c.no.desc()).limit(limit)
+        for column, value in ((t.c.user, wanted.user), (t.c.kind, wanted.kind), (t.c.item, wanted.item)):
+            if value is not None:
+                query = query.where(column == value)
+        if wanted.since is not None:
+            query = query.where(t.c.time >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(t.c.time < wanted.until)
+        if before is not None:
+            query = query.where(t.c.no < before)
+        return [Decision(**row._mapping) for row in self._connection.execute(query)]
+
+    def newest(self) -> int:
+        """Number of the newest decision; 0 when there is none."""
+        return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(schema.decisions.c.no), 0))).scalar_one())
+
+    def users(self) -> list[str]:
+        """Everybody who decided something, by name; steps along the index from name to name."""
+        return self._distinct(schema.decisions.c.user)
+
+    def kinds(self) -> list[str]:
+        """Every kind of decision there is, by name."""
+        return self._distinct(schema.decisions.c.kind)
+
+    def _distinct(self, column: sa.Column[str]) -> list[str]:
+        found: list[str] = []
+        while True:
+            query = sa.select(sa.func.min(column))
+            value = self._connection.execute(query.where(column > found[-1]) if found else query).scalar_one()
+            if value is None:
+                return found
+            found.append(value)
 
     def count(self) -> int:
         return self._count(schema.decisions)

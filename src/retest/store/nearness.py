@@ -93,6 +93,14 @@ class ReviewTable(TableGroup):
         query = sa.select(t.c.reference).where(t.c.candidate_id == candidate_id, t.c.near_duplicate.is_(True))
         return {row.reference for row in self._rows(query)}
 
+    def remove(self, candidate_id: str, metric: str) -> tuple[set[str], set[str]]:
+        """Forget what was reviewed for a candidate in a metric, so that it is asked again: (references, those marked)."""
+        t = schema.reviewed_neighbors
+        mine = (t.c.candidate_id == candidate_id, t.c.metric == metric)
+        rows = list(self._rows(sa.select(t.c.reference, t.c.near_duplicate).where(*mine)))
+        self._change(t, sa.delete(t).where(*mine))
+        return {row.reference for row in rows}, {row.reference for row in rows if row.near_duplicate}
+
     def count(self) -> int:
         return self._count(schema.reviewed_neighbors)
 
@@ -166,6 +174,12 @@ class PairTable(TableGroup):
         rows = ({"candidate_id": c, "user": user, "time": time} for c in candidate_ids)
         return self._add_new(schema.resolution_overrides, rows)
 
+    def remove_overrides(self, candidate_ids: Iterable[str]) -> None:
+        """Take candidates off the override list."""
+        t = schema.resolution_overrides
+        for candidate in candidate_ids:
+            self._change(t, sa.delete(t).where(t.c.candidate_id == candidate))
+
     def overrides(self) -> list[str]:
         t = schema.resolution_overrides
         return [row.candidate_id for row in self._rows(sa.select(t).order_by(t.c.candidate_id))]
@@ -178,6 +192,22 @@ class PairTable(TableGroup):
     def replace_resolutions(self, resolutions: Iterable[Resolution]) -> None:
         """Make these the current ones."""
         self._replace(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
+
+    def put_resolutions(self, resolutions: Iterable[Resolution]) -> None:
+        """Set what became of some candidates, leaving the others alone."""
+        self._put(schema.resolutions, (dataclasses.asdict(r) for r in resolutions))
+
+    def remove_resolutions(self, candidate_ids: Iterable[str]) -> None:
+        """Forget candidates that are in no component any more."""
+        t = schema.resolutions
+        for block in chunks(candidate_ids, 400):
+            self._change(t, sa.delete(t).where(t.c.candidate_id.in_(block)))
+
+    def resolutions_of(self, candidate_ids: Iterable[str]) -> dict[str, Resolution]:
+        """What became of those of these candidates that are in a component."""
+        query = sa.select(schema.resolutions)
+        found = self._by_ids(query, schema.resolutions.c.candidate_id, candidate_ids)
+        return {row.candidate_id: Resolution(**row._mapping) for row in found}
 
     def resolutions(self) -> dict[str, Resolution]:
         query = sa.select(schema.resolutions).order_by(schema.resolutions.c.candidate_id)

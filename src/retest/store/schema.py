@@ -317,10 +317,42 @@ decisions = Table(
     _number(),
     Column("time", String, nullable=False),
     Column("user", String, nullable=False),
-    Column("kind", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),
     Column("item", String, nullable=False, index=True),
     Column("before", JSON(none_as_null=True)),
     Column("after", JSON(none_as_null=True)),
+    Index(None, "kind", "item", "no"),  # the latest decision about something is its version
+    Index(None, "user", "no"),
+    Index(None, "time"),
+)
+
+# Images that a reviewer calls problematic: no test set takes them until that is settled.
+image_flags = Table(
+    "image_flags",
+    metadata,
+    Column("image_id", String, primary_key=True),
+    Column("detail", Text, nullable=False),
+    Column("user", String, nullable=False),
+    Column("time", String, nullable=False),
+)
+
+# Who may review: the token itself is nowhere, only its SHA-256 (it has 192 random bits).
+reviewers = Table(
+    "reviewers",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("token_hash", String, unique=True),  # null: may not come in any more
+    Column("since", String, nullable=False),
+    Column("seen", String),
+)
+
+# Counts per class for the review pages; as of the generations noted with the completion review/class_counts.
+class_counts = Table(
+    "class_counts",
+    metadata,
+    Column("wnid", String, primary_key=True),
+    Column("counts", JSON, nullable=False),
 )
 
 warnings = Table(

@@ -24,6 +24,7 @@ from retest.web.options import ServerOptions
 from retest.web.pages import GuardMiddleware, message_page
 from retest.web.participants import Participants
 from retest.web.requester import requester_routes
+from retest.web.review import ReviewOptions, open_desk, review_routes
 from retest.web.tasks import TaskPages
 
 __all__ = ["PARTICIPANTS_FILE", "STATE_FILE", "create_app", "open_participants"]
@@ -38,7 +39,9 @@ def open_participants(study: Study) -> Participants:
     return Participants(study.folder / PARTICIPANTS_FILE)
 
 
-def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float] = time.time) -> Starlette:
+def create_app(
+    study: Study, *, options: ServerOptions, review: ReviewOptions | None = None, now: Callable[[], float] = time.time
+) -> Starlette:
     """Make the application.
 
     Its state lies in two files of the study's folder, ``label-server.db`` (HITs and answers) and ``participants.db`` (who is who).
@@ -46,6 +49,7 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
     Args:
         study: stays open as long as the application runs; whoever opened it closes it.
         options: addresses and secrets.
+        review: how the review pages run; None leaves them out.
         now: the clock, seconds since 1970.
 
     Raises:
@@ -56,9 +60,15 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
     desk = TaskDesk(repository, now=now)
     entry = EntryPages(desk, participants, options=options, settings=study.config.serve, texts=study.config.crowd, now=now)
 
+    desk_of_reviewers = (
+        None if review is None else open_desk(study, options=review, secure=options.public_url.startswith("https:"), now=now)
+    )
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
+        if desk_of_reviewers is not None:
+            await run_in_threadpool(desk_of_reviewers.counting.stop)
         participants.close()
         repository.close()
 
@@ -68,6 +78,7 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
             *entry.routes(),
             *TaskPages(desk, participants, options).routes(),
             *image_routes(study.blobs),
+            *([] if desk_of_reviewers is None else review_routes(desk_of_reviewers)),
             Route("/health", _health(repository), methods=["GET"]),
             Route("/favicon.ico", _no_icon, methods=["GET"]),
         ],
@@ -76,6 +87,7 @@ def create_app(study: Study, *, options: ServerOptions, now: Callable[[], float]
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.state.review_desk = desk_of_reviewers
     return app
 
 

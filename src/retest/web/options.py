@@ -68,7 +68,7 @@ class ServerOptions:
                 item="public_url",
                 remedy="For example https://label.example.org, without a path",
             )
-        if self.requester_keys is None and not (is_loopback(self.host) and is_loopback(parts.hostname)):
+        if self.requester_keys is None and not self.is_local:
             raise UsageError(
                 "others can reach this server, and without keys anybody could publish, approve and delete",
                 item=self.public_url,
@@ -76,6 +76,11 @@ class ServerOptions:
             )
         if self.worker_key is not None and len(self.worker_key) < _MIN_KEY_BYTES:
             raise _short_worker_key(len(self.worker_key))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody but this machine can reach the server."""
+        return is_loopback(self.host) and is_loopback(urlsplit(self.public_url).hostname or "")
 
     @property
     def hostnames(self) -> frozenset[str]:

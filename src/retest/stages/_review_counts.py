@@ -1,0 +1,174 @@
+"""Counts per class for the review pages: stored per class, and brought along by every decision."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from retest.records import Split
+from retest.sampling import CandidateFacts, ineligibility
+from retest.sampling.apportion import largest_remainder
+from retest.stages._common import completion_key, display_variant
+from retest.stages._review_memo import Memo, generations_key
+from retest.store import Tables
+from retest.study import Study
+
+STAGE, ITEM = "review", "class_counts"
+_ATTEMPTS = 3  # a stage that writes meanwhile makes the counts stale again
+_CLASSES_PER_TRANSACTION = 20
+INPUTS = (
+    "candidates",
+    "exclusions",
+    "image_flags",
+    "near_duplicate_pairs",
+    "originals",
+    "resolutions",
+    "review_thresholds",
+    "selection_frequencies",
+    "variants",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCounts:
+    """How far a class has come.
+
+    ``candidates`` were found, ``stored`` of them have an image, ``labelled`` have the answers that sampling asks for, ``excluded``
+    and ``problematic`` are left out by decision, ``near_duplicates`` by resolution, ``usable`` remain. The bins are those of matched
+    sampling: ``found_bins`` counts labelled candidates, ``usable_bins`` those that can be drawn, ``original_bins`` the labelled
+    original images, ``target_bins`` the places of the test set.
+    """
+
+    candidates: int = 0
+    stored: int = 0
+    labelled: int = 0
+    excluded: int = 0
+    problematic: int = 0
+    near_duplicates: int = 0
+    usable: int = 0
+    originals: int = 0
+    originals_labelled: int = 0
+    found_bins: tuple[int, ...] = field(default=())
+    usable_bins: tuple[int, ...] = field(default=())
+    original_bins: tuple[int, ...] = field(default=())
+    target_bins: tuple[int, ...] = field(default=())
+
+    @property
+    def missing_bins(self) -> tuple[int, ...]:
+        """Places of each bin that no usable candidate can fill."""
+        return tuple(max(0, target - usable) for target, usable in zip(self.target_bins, self.usable_bins, strict=True))
+
+    @property
+    def missing(self) -> int:
+        """Places that no usable candidate of their bin can fill."""
+        return sum(self.missing_bins)
+
+
+def from_stored(values: Mapping[str, Any]) -> ClassCounts:
+    """The counts of a row of the table."""
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return ClassCounts(**plain)
+
+
+def counts_key(study: Study, tables: Tables) -> str:
+    """What the counts of all classes depend on."""
+    return completion_key("class-counts-1", study.config.sampling, display_variant(study.config.images), tables.generations.of(*INPUTS))
+
+
+def counts_are_current(study: Study, tables: Tables) -> bool:
+    """Whether nothing has changed since the counts were derived."""
+    return tables.completions.key(STAGE, ITEM) == counts_key(study, tables)
+
+
+def note_counted(study: Study, tables: Tables) -> None:
+    """Note that the counts of all classes are as the tables are now."""
+    tables.completions.put(STAGE, ITEM, counts_key(study, tables))
+
+
+def recount(study: Study, tables: Tables, wnids: Iterable[str]) -> None:
+    """Derive the counts of these classes."""
+    tables.class_counts.put({wnid: asdict(count_class(study, tables, wnid)) for wnid in wnids})
+
+
+def count_class(study: Study, tables: Tables, wnid: str) -> ClassCounts:
+    """Count one class."""
+    parameters = study.config.sampling
+    variant = display_variant(study.config.images)
+    stored = tables.review_candidates.facts_of_class(wnid, variant)
+    marks = tables.review_candidates.marks_of_class(wnid)
+    facts = list(tables.facts.candidates(tuple(parameters.near_duplicate_review_targets), ids=[image.id for image in stored]))
+    labelled = [f for f in facts if f.num_assignments >= parameters.min_num_annotations]
+    usable = [f for f in labelled if _usable(f, study)]
+    originals = tables.review_candidates.originals_of_class(wnid, variant, split=Split.VAL)
+    known = [o.frequency for o in originals if o.num_assignments >= parameters.min_num_annotations_val and o.frequency is not None]
+    edges = parameters.histogram_edges
+    original_bins = histogram(known, edges)
+    return ClassCounts(
+        candidates=len(stored),
+        stored=sum(image.sha256 is not None for image in stored),
+        labelled=len(labelled),
+        excluded=len(marks.exclusions),
+        problematic=len(marks.flags),
+        near_duplicates=len(marks.near_duplicates),
+        usable=len(usable),
+        originals=len(originals),
+        originals_labelled=len(known),
+        found_bins=histogram((f.frequency for f in labelled), edges),
+        usable_bins=histogram((f.frequency for f in usable), edges),
+        original_bins=original_bins,
+        target_bins=tuple(largest_remainder(original_bins, parameters.per_class)) if known else (0,) * (len(edges) + 1),
+    )
+
+
+def _usable(facts: CandidateFacts, study: Study) -> bool:
+    parameters = study.config.sampling
+    reason = ineligibility(
+        facts,
+        min_num_annotations=parameters.min_num_annotations,
+        threshold=None,
+        review_targets=parameters.near_duplicate_review_targets,
+    )
+    return reason is None
+
+
+def histogram(frequencies: Iterable[float], edges: tuple[float, ...]) -> tuple[int, ...]:
+    """How many frequencies fall into each bin; a bin holds its lower edge."""
+    counts = Counter(bisect_right(edges, frequency) for frequency in frequencies)
+    return tuple(counts[index] for index in range(len(edges) + 1))
+
+
+def all_counts(tables: Tables, memo: Memo) -> dict[str, ClassCounts]:
+    """wnid -> its counts as last derived, for every class that was ever counted."""
+    key = generations_key(tables.generations.of("class_counts"))
+    return memo.get("class counts", key, lambda: {wnid: from_stored(values) for wnid, values in tables.class_counts.all().items()})
+
+
+def refresh_counts(study: Study, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Derive the counts of all classes, in short transactions, unless they are current; whether they are at the end.
+
+    Args:
+        study: an open study.
+        stop: asked between classes; True ends the work, which the next call does again.
+    """
+    for _ in range(_ATTEMPTS):
+        with study.database.read() as tables:
+            if counts_are_current(study, tables):
+                return True
+            before = counts_key(study, tables)
+            wnids = [info.wnid for info in tables.classes.all()]
+        for start in range(0, len(wnids), _CLASSES_PER_TRANSACTION):
+            if stop():
+                return False
+            block = wnids[start : start + _CLASSES_PER_TRANSACTION]
+            with study.database.read() as tables:
+                counted = {wnid: asdict(count_class(study, tables, wnid)) for wnid in block}
+            with study.database.write() as tables:
+                tables.class_counts.put(counted)
+        with study.database.write() as tables:
+            if counts_key(study, tables) == before:
+                note_counted(study, tables)
+                return True
+    return False

@@ -1,0 +1,63 @@
+"""What follows from a reviewer's decision at once: the resolution of the components it touches, and the counts of their classes.
+
+The whole study's resolution is derived by the stages (``_duplicates.refresh_resolution``); at a million candidates that takes many
+seconds. A decision changes one component, so that one is resolved here by the same rule. Only the count of good images of a class
+reaches further (it can tip the choice of another component): the stages derive that before anything is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from retest.duplicates import DuplicateCandidate, resolve
+from retest.stages._review_counts import counts_are_current, note_counted, recount
+from retest.store import Tables
+from retest.study import Study
+
+
+def derive(study: Study, tables: Tables) -> Callable[[set[str]], None]:
+    """Note whether the counts are current; what is returned brings resolutions and counts along after decisions about images."""
+    current = counts_are_current(study, tables)
+
+    def bring_along(images: set[str]) -> None:
+        members = component_members(tables, images)
+        if len(members) > len(images) or tables.pairs.touching(images) or tables.pairs.resolutions_of(images):
+            resolve_members(study, tables, members)
+        recount(study, tables, sorted(set(tables.review_candidates.classes_of(members).values())))
+        if current:
+            note_counted(study, tables)
+
+    return bring_along
+
+
+def component_members(tables: Tables, images: Iterable[str]) -> set[str]:
+    """These images and all that are joined to them by near-duplicate pairs or by showing the same photo."""
+    members: set[str] = set()
+    new = set(images)
+    while new:
+        members |= new
+        reached = {image for pair in tables.pairs.touching(new) for image in pair}
+        new = (reached | tables.review_candidates.same_photo(new)) - members
+    return members
+
+
+def resolve_members(study: Study, tables: Tables, members: set[str]) -> None:
+    """Resolve the components that consist of these images.
+
+    Raises:
+        InputError: two members of one component are on the override list.
+    """
+    originals = tables.originals.get(members)
+    classes = set(tables.review_candidates.classes_of(members).values())
+    # Who stays depends on how many good images a class has, so whole classes are looked at.
+    candidates = [DuplicateCandidate(*row) for row in tables.review_candidates.for_resolution(classes)]
+    found = resolve(
+        candidates,
+        tables.pairs.touching(members),
+        is_original=originals.__contains__,
+        overrides=tables.pairs.overrides_among(members),
+        parameters=study.config.resolution,
+    )
+    now = {resolution.candidate_id: resolution for resolution in found if resolution.candidate_id in members}
+    tables.pairs.remove_resolutions(sorted(members - now.keys()))
+    tables.pairs.put_resolutions(now.values())

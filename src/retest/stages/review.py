@@ -1,0 +1,118 @@
+"""Stage: reviewers' decisions (method, sections 6 and 7): decide, take back, look at the history.
+
+Nothing is ever overwritten unseen: see :mod:`retest.stages._review_core` for versions and conflicts. Taking a decision back is a new
+decision that restores the state before; taking that one back restores the decision, so undo and redo are one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from retest.errors import UsageError
+from retest.stages import _review_marks  # noqa: F401 registers its kinds
+from retest.stages._common import Stamp
+from retest.stages._review_core import (
+    MAX_CHANGES,
+    NOT_SAID,
+    Change,
+    Conflict,
+    Decided,
+    DecisionConflictError,
+    Kind,
+    Role,
+    State,
+    kind_of,
+    kinds,
+    reversal,
+    write_changes,
+)
+from retest.stages._review_derived import derive
+from retest.stages._review_marks import EXCLUSION, PAIR, PROBLEMATIC, pair_item, paired_images
+from retest.store import Decision, DecisionFilter
+from retest.study import Study
+
+__all__ = [
+    "EXCLUSION",
+    "MAX_CHANGES",
+    "NOT_SAID",
+    "PAIR",
+    "PROBLEMATIC",
+    "Change",
+    "Conflict",
+    "Decided",
+    "Decision",
+    "DecisionConflictError",
+    "DecisionFilter",
+    "Kind",
+    "Role",
+    "State",
+    "current",
+    "decide",
+    "decisions_of",
+    "history",
+    "kind_of",
+    "kinds",
+    "pair_item",
+    "paired_images",
+    "take_back",
+]
+
+
+def decide(study: Study, changes: Sequence[Change], *, stamp: Stamp) -> list[Decided]:
+    """Write decisions, all of them or none; the results in the order of the changes.
+
+    A change to the state that an item has already is no decision and never a conflict: a repeated request does no harm.
+
+    Raises:
+        DecisionConflictError: somebody else has decided about an item meanwhile.
+        UsageError: no or too many changes, an unknown kind, an item given twice.
+        InputError: not a state of the kind.
+        NotFoundError: no such item.
+    """
+    with study.database.write() as tables:
+        return write_changes(study, tables, changes, stamp=stamp, derive=derive)
+
+
+def take_back(study: Study, numbers: Iterable[int], *, stamp: Stamp) -> list[Decided]:
+    """Return the items of these decisions to their states before, by new decisions; called again with those, it restores them.
+
+    Raises:
+        DecisionConflictError: one of the items was decided about again since.
+        NotFoundError: there is no decision of a number.
+        InputError: a decision of a kind that was not made in the review pages.
+    """
+    with study.database.write() as tables:
+        wanted = list(numbers)
+        changes = reversal(tables.decisions.get(wanted), wanted)
+        return write_changes(study, tables, changes, stamp=stamp, derive=derive)
+
+
+def decisions_of(study: Study, numbers: Iterable[int]) -> Mapping[int, Decision]:
+    """number -> decision, for those of these numbers that exist."""
+    with study.database.read() as tables:
+        return tables.decisions.get(numbers)
+
+
+def current(study: Study, kind: str, items: Sequence[str]) -> list[Decided]:
+    """How items stand, with their versions: what a reviewer must have seen to decide.
+
+    Raises:
+        UsageError: there is no such kind.
+        InputError: not an item of the kind.
+    """
+    found = kind_of(kind)
+    with study.database.read() as tables:
+        states, latest = found.states(study, tables, items), tables.decisions.latest(kind, items)
+    return [Decided(kind, item, states.get(item), latest[item].no if item in latest else 0, None) for item in items]
+
+
+def history(study: Study, wanted: DecisionFilter, *, before: int | None = None, limit: int = 100) -> list[Decision]:
+    """Decisions, the newest first; ``before`` is the last number of the page before.
+
+    Raises:
+        UsageError: ``limit`` is not from 1 to 1000.
+    """
+    if not 1 <= limit <= 1000:
+        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with before")
+    with study.database.read() as tables:
+        return tables.decisions.page(wanted, before=before, limit=limit)

@@ -1,0 +1,91 @@
+"""Who may review a study, and which images reviewers call problematic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from retest.store import schema
+from retest.store.rows import TableGroup
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerRecord:
+    """Somebody who may review, or might once. ``token_hash`` is the SHA-256 of the token, None when it was revoked."""
+
+    name: str
+    role: str
+    since: str
+    seen: str | None = None
+    token_hash: str | None = field(default=None, repr=False)
+
+
+class ReviewerTable(TableGroup):
+    """The reviewers by name."""
+
+    def put(self, name: str, *, role: str, token_hash: str | None, time: str) -> bool:
+        """Add somebody, or give a known one this role and token; whether the name is new."""
+        known = self.get(name)
+        self._put(
+            schema.reviewers,
+            [
+                {
+                    "name": name,
+                    "role": role,
+                    "token_hash": token_hash,
+                    "since": known.since if known else time,
+                    "seen": known.seen if known else None,
+                }
+            ],
+        )
+        return known is None
+
+    def get(self, name: str) -> ReviewerRecord | None:
+        return self._one(schema.reviewers.c.name == name)
+
+    def by_token_hash(self, token_hash: str) -> ReviewerRecord | None:
+        return self._one(schema.reviewers.c.token_hash == token_hash)
+
+    def note_seen(self, name: str, time: str) -> None:
+        t = schema.reviewers
+        self._change(t, sa.update(t).where(t.c.name == name).values(seen=time))
+
+    def all(self) -> list[ReviewerRecord]:
+        """Everybody, by name."""
+        return [_reviewer(row) for row in self._rows(sa.select(schema.reviewers).order_by(schema.reviewers.c.name))]
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> ReviewerRecord | None:
+        row = self._connection.execute(sa.select(schema.reviewers).where(condition)).first()
+        return None if row is None else _reviewer(row)
+
+
+def _reviewer(row: sa.Row[tuple[object, ...]]) -> ReviewerRecord:
+    return ReviewerRecord(**row._mapping)
+
+
+class FlagTable(TableGroup):
+    """Images that somebody calls problematic, with what is wrong: no test set takes them until that is settled."""
+
+    def put(self, details: Mapping[str, str], *, user: str, time: str) -> None:
+        """Flag images: image id -> what is wrong."""
+        rows = ({"image_id": image, "detail": detail, "user": user, "time": time} for image, detail in details.items())
+        self._put(schema.image_flags, rows)
+
+    def remove(self, image_ids: Iterable[str]) -> None:
+        t = schema.image_flags
+        for image in image_ids:
+            self._change(t, sa.delete(t).where(t.c.image_id == image))
+
+    def get(self, image_ids: Iterable[str]) -> dict[str, str]:
+        """image id -> what is wrong, for those of these images that are flagged."""
+        t = schema.image_flags
+        return {row.image_id: row.detail for row in self._by_ids(sa.select(t.c.image_id, t.c.detail), t.c.image_id, image_ids)}
+
+    def ids(self) -> set[str]:
+        """Every flagged image."""
+        return {row.image_id for row in self._rows(sa.select(schema.image_flags.c.image_id))}
+
+    def count(self) -> int:
+        return self._count(schema.image_flags)

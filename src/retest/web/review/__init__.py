@@ -1,0 +1,92 @@
+"""The review pages of a study: a team looks at every image, pair and class, and no decision is lost (``retest serve``).
+
+A module of pages lists its :class:`~retest.web.review.visit.Page` objects as ``PAGES`` and its JSON operations as ``ENDPOINTS``;
+it becomes part of the application by its entry in ``_MODULES``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from types import ModuleType
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from retest.stages.review import Role
+from retest.study import Study
+from retest.web.review import api_decisions, pages_progress
+from retest.web.review.images import review_image_routes
+from retest.web.review.openapi import describe
+from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
+from retest.web.review.session import Limiter, Sessions
+from retest.web.review.signin import local_link, sign_in_routes
+from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route, message, page_route
+
+__all__ = ["KEY_VARIABLE", "PREFIX", "ReviewOptions", "local_link", "open_desk", "openapi_document", "review_routes", "session_key"]
+
+# In the order of the navigation.
+_MODULES: tuple[ModuleType, ...] = (pages_progress, api_decisions)
+
+
+def _pages() -> list[Page]:
+    return [page for module in _MODULES for page in getattr(module, "PAGES", ())]
+
+
+def _endpoints() -> list[Endpoint]:
+    return [endpoint for module in _MODULES for endpoint in getattr(module, "ENDPOINTS", ())]
+
+
+def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callable[[], float] = time.time) -> Desk:
+    """What the review pages share.
+
+    Args:
+        study: stays open as long as the pages are served.
+        options: who may do what.
+        secure: whether people reach the server by https.
+        now: the clock, seconds since 1970.
+    """
+    sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
+    navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)
+    return Desk(study, options, sessions, Limiter(now), now, navigation)
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI description of the JSON interface."""
+    return describe(_endpoints())
+
+
+def review_routes(desk: Desk) -> list[BaseRoute]:
+    """All routes of the review pages, below ``/review``."""
+    document = openapi_document()
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document)
+
+    async def nothing(request: Request) -> Response:
+        return message(desk, "There is no such page", "Please check the link.", status=404)
+
+    return [
+        *sign_in_routes(desk),
+        *(page_route(desk, page) for page in _pages()),
+        *(endpoint_route(desk, endpoint) for endpoint in _endpoints()),
+        Route(f"{PREFIX}/api/openapi.json", openapi, methods=["GET"]),
+        *review_image_routes(desk),
+        Mount(f"{PREFIX}/static", _Static(directory=str(files("retest.web.review") / "static"))),
+        Route(f"{PREFIX}/{{rest:path}}", nothing, methods=["GET"]),
+    ]
+
+
+class _Static(StaticFiles):
+    """Files of the package; an address with the hash of the content may be kept for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        named = scope.get("query_string", b"").startswith(b"v=")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named else "no-cache"
+        return response

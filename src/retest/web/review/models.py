@@ -1,0 +1,113 @@
+"""Records of the JSON interface that several operations share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from retest.stages.review import MAX_CHANGES, Conflict, Decided, Decision
+
+__all__ = ["ChangeBody", "ConflictAnswer", "ConflictItem", "DecideBody", "DecidedAnswer", "DecidedItem", "DecisionItem", "Problem"]
+
+
+class Answer(BaseModel):
+    """Base of what operations return."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Body(BaseModel):
+    """Base of what operations take."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Problem(Answer):
+    """What went wrong, with which item, and the remedy."""
+
+    problem: str
+    item: str | None = None
+    remedy: str = ""
+
+
+class ConflictItem(Answer):
+    """Somebody else has decided meanwhile: what you wished, and how the item stands now."""
+
+    kind: str
+    item: str
+    wished: Any
+    state: Any
+    version: int
+    user: str
+    time: str
+
+    @classmethod
+    def of(cls, conflict: Conflict) -> ConflictItem:
+        c = conflict
+        return cls(kind=c.kind, item=c.item, wished=c.wished, state=c.state, version=c.version, user=c.user, time=c.time)
+
+
+class ConflictAnswer(Problem):
+    """Nothing was written; both sides of every conflict."""
+
+    conflicts: list[ConflictItem]
+
+
+class ChangeBody(Body):
+    """A wish: the item shall have the state ``after``. ``version`` is the latest decision that was seen, ``before`` the state."""
+
+    kind: str = Field(max_length=100)
+    item: str = Field(max_length=2000)
+    after: Any
+    version: int = Field(ge=0, lt=2**53)
+    before: Any = None
+
+
+class DecideBody(Body):
+    """Changes that are written together or not at all."""
+
+    changes: list[ChangeBody] = Field(min_length=1, max_length=MAX_CHANGES)
+
+
+class TakeBackBody(Body):
+    """Numbers of decisions to take back."""
+
+    numbers: list[int] = Field(min_length=1, max_length=MAX_CHANGES)
+
+
+class DecidedItem(Answer):
+    """How an item stands now; ``no`` is the decision that was written, null where nothing had to change."""
+
+    kind: str
+    item: str
+    state: Any
+    version: int
+    no: int | None
+
+    @classmethod
+    def of(cls, decided: Decided) -> DecidedItem:
+        return cls(kind=decided.kind, item=decided.item, state=decided.state, version=decided.version, no=decided.no)
+
+
+class DecidedAnswer(Answer):
+    """How the items stand now, in the order of the request."""
+
+    decided: list[DecidedItem]
+
+
+class DecisionItem(Answer):
+    """An entry of the history."""
+
+    no: int
+    time: str
+    user: str
+    kind: str
+    item: str
+    before: Any
+    after: Any
+
+    @classmethod
+    def of(cls, decision: Decision) -> DecisionItem:
+        d = decision
+        return cls(no=d.no, time=d.time, user=d.user, kind=d.kind, item=d.item, before=d.before, after=d.after)

@@ -1,0 +1,79 @@
+"""Options of the review pages, and the key that signs sessions."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retest.errors import StoreError, UsageError
+
+__all__ = ["KEY_FILE", "KEY_VARIABLE", "ReviewOptions", "session_key"]
+
+KEY_VARIABLE = "RETEST_REVIEW_KEY"
+KEY_FILE = "review.key"
+_MIN_KEY_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewOptions:
+    """How the review pages run.
+
+    Args:
+        key: signs sessions; whoever has it can be anybody.
+        read_only: everybody may look, nobody may decide.
+        local_admin: name under which whoever opens the link that the server prints is an admin; None makes no such link. Only for a
+            server that nobody but this machine can reach.
+        image_cache: folder in which images of a remote blob store are kept, in the layout of ``retest download --local-cache``.
+    """
+
+    key: bytes = field(repr=False)
+    read_only: bool = False
+    local_admin: str | None = None
+    image_cache: Path | None = None
+
+
+def session_key(folder: Path, environment: Mapping[str, str]) -> bytes:
+    """The key from RETEST_REVIEW_KEY, or from the study's file ``review.key``, which is made when it is missing (mode 0600).
+
+    Raises:
+        UsageError: the variable has fewer than 16 bytes.
+        StoreError: the file cannot be read or written.
+    """
+    given = environment.get(KEY_VARIABLE, "").encode()
+    if given:
+        if len(given) < _MIN_KEY_BYTES:
+            raise UsageError(
+                f"has {len(given)} bytes, at least {_MIN_KEY_BYTES} are needed",
+                item=KEY_VARIABLE,
+                remedy="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            )
+        return given
+    path = folder / KEY_FILE
+    try:
+        return _made_or_read(path)
+    except OSError as error:
+        raise StoreError(
+            f"the key of the sessions cannot be kept ({error.strerror or error})", item=str(path), remedy=f"Set {KEY_VARIABLE} instead"
+        ) from error
+
+
+def _made_or_read(path: Path) -> bytes:
+    if not path.exists():
+        # Written aside and linked into place: of two servers that start at once, both read the same whole key.
+        aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_urlsafe(32).encode())
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        finally:
+            aside.unlink()
+    key = path.read_bytes().strip()
+    if len(key) < _MIN_KEY_BYTES:
+        raise OSError(f"it holds only {len(key)} bytes; delete it, and everybody signs in anew")
+    return key

@@ -151,6 +151,8 @@ def run(folder: Path, *, hits: int, assignments: int, annotators: int, at_once: 
         raise SystemExit(f"{len(found)} answers collected, {len(sent)} sent, {hits * assignments} wanted, {len(wrong)} differ")
     times = {kind: quantiles([t for one in crew for t in one.times[kind]]) for kind in ("page", "submit", "next")}
     return {
+        "cores": os.cpu_count(),
+        "load_average": [round(value, 1) for value in os.getloadavg()],
         "hits": hits,
         "assignments": len(found),
         "annotators": annotators,

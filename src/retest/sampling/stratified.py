@@ -120,10 +120,15 @@ def sample_stratified(
         previous: dict[str, list[str]] = {name: [] for name in names}
         place_of: dict[str, str] = {}
         for image in group.usable:
-            listed = [name for name in _strata_of(image, strata) if name in wanted]
-            if listed:
-                place_of[image] = _one_stratum(listed, counts)
-                usable[place_of[image]].append(image)
+            names_of = strata.get(image, ())
+            if isinstance(names_of, str):  # by far the most frequent case, without lists
+                stratum = names_of if names_of in wanted else None
+            else:
+                listed = [name for name in names_of if name in wanted]
+                stratum = _one_stratum(listed, counts) if listed else None
+            if stratum is not None:
+                place_of[image] = stratum
+                usable[stratum].append(image)
         for image in group.carried:
             if image in place_of:
                 previous[place_of[image]].append(image)

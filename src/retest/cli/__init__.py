@@ -39,6 +39,7 @@ _COMMANDS = {
     "fit": ("accuracy", "Fit new accuracy against original accuracy."),
     "plan": ("plan", "What a design can tell, and what it costs."),
     "report": ("report", "Write the HTML report."),
+    "study": ("custody", "Copy, verify, back up and restore a whole study."),
 }
 
 _FUNCTIONS = {"import": "import_"}

@@ -42,6 +42,11 @@ class VariantTable(TableGroup):
             query = query.where(table.c.variant == variant)
         return (_variant(row) for row in self._rows(query))
 
+    def by_blob_key(self) -> Iterator[ImageVariant]:
+        """Every variant in the order of where it lies."""
+        t = schema.variants
+        return (_variant(row) for row in self._rows(sa.select(t).order_by(t.c.blob_key)))
+
     def complete(self, names: Sequence[str], *, among: Iterable[str] | None = None) -> set[str]:
         """Ids of the images (of all, or among some) that have all of these variants."""
         t = schema.variants

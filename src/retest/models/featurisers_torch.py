@@ -239,12 +239,19 @@ def load_state(model: Any, path: Path) -> Any:
 
 
 def without_last_layer(model: Any) -> Any:
-    """The model with its last linear layer left out: what entered it comes out. A model without one gives its outputs."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    if linear and linear[-1].split(".")[0] in {"fc", "classifier", "head", "heads"}:
-        parent, _, last = linear[-1].rpartition(".")
+    """The model with its last linear layer (or 1x1 convolution to classes) left out: what entered it comes out.
+
+    A model without one gives its outputs.
+    """
+    found = [name for name, module in model.named_modules() if _classifies(module)]
+    if found and found[-1].split(".")[0] in {"fc", "classifier", "head", "heads"}:
+        parent, _, last = found[-1].rpartition(".")
         setattr(model.get_submodule(parent), last, torch.nn.Identity())
     return model
+
+
+def _classifies(module: Any) -> bool:
+    return isinstance(module, torch.nn.Linear) or (isinstance(module, torch.nn.Conv2d) and tuple(module.kernel_size) == (1, 1))
 
 
 def state_hash(model: Any) -> str:

@@ -17,9 +17,7 @@ from retest.models.onnx_classifier import open_onnx
 class RunParameters:
     """Where and how models run."""
 
-    device: str = field(
-        default="auto", metadata={"help": "cpu, cuda, cuda:1, or several with commas; auto: a GPU if there is one"}
-    )
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, or several with commas; auto: a GPU if there is one"})
     engine: str = field(default="auto", metadata={"help": "eager, compile, onnx, or auto: onnx on a CPU, eager on a GPU"})
     precision: str = field(default="fp32", metadata={"help": "fp32, or autocast to bf16 or fp16"})
     threads: int = field(default=0, metadata={"help": "processor threads of one ONNX call; 0: all cores"})

@@ -62,6 +62,64 @@ def _same_kind(name: str, value: object) -> object:
     return int(str(value)) if name == "max_images" else value
 
 
+def test_options_replace_the_settings_for_one_run(tmp_path: Path):
+    (tmp_path / "terms.json").write_text(json.dumps({"n01443537": ["koi", "fancy carp"]}))
+    (tmp_path / "some.txt").write_text("# a list\n\nn01443537\n")
+    (tmp_path / "some.json").write_text('["n01443537", "n01440764"]')
+    photos = [
+        *sample_photos("tench", 5),
+        *sample_photos("koi", 5, first_id=8_000_000_000),
+        *sample_photos("fancy carp", 9, first_id=9_000_000_000),
+    ]
+    with FakeFlickr(photos, key="k") as server:
+        study = make_study(
+            tmp_path / "a",
+            source={"kind": "flickr", "location": server.url},
+            search={"max_images": 8, "hand_terms": str(tmp_path / "terms.json")},
+            environment={"FLICKR_API_KEY": "k"},
+        )
+
+        def asked() -> list[dict[str, str]]:
+            lines, server.log[:] = list(server.log), []
+            return [dict(part.split("=", 1) for part in line.split("&")) for line in lines]
+
+        # As study.toml says: hand-selected terms, and 8 results divided over two terms.
+        assert study.json("search", "--wnid", "n01443537")["new_candidates"] == 8
+        assert [question["text"] for question in asked()] == ["koi", "fancy carp"]
+        assert study.rows("SELECT DISTINCT wnid FROM candidates") == ["n01443537"]
+        # Another limit is another search; what is found again is an occurrence.
+        counts = study.json("search", "--wnids", tmp_path / "some.txt", "--max-images", 18)
+        assert (counts["new_candidates"], counts["occurrences"]) == (5 + 9 - 8, 8)
+        assert [question["text"] for question in asked()] == ["koi", "fancy carp"]
+        # Every published option, under the name that the service knows.
+        dates = ("--min-date-taken", "2012-08-01", "--max-date-taken", "2012-08-31", "--min-date-uploaded", "2012-08-02")
+        more = (
+            "--max-date-uploaded",
+            "2012-09-01",
+            "--sort",
+            "interestingness-desc",
+            "--join-compounds",
+            "--license",
+            "cc-by",
+            "--no-safe-search",
+        )
+        study.run("search", "--wnids", tmp_path / "some.json", *dates, *more, "--hand-terms", "")
+        questions = asked()
+        assert [question["text"] for question in questions] == ["tench", "Tincatinca", "goldfish"]
+        assert {(q["min_taken_date"], q["max_taken_date"]) for q in questions} == {("2012-08-01 00:00:00", "2012-08-31 23:59:59")}
+        assert {(q["min_upload_date"], q["max_upload_date"]) for q in questions} == {("1343865600", "1346543999")}
+        assert {(q["sort"], q["license"], q["safe_search"]) for q in questions} == {("interestingness-desc", "4,11", "3")}
+    for arguments, said in (
+        (("--wnid", "n99999999"), "n99999999: is no class of the benchmark"),
+        (("--min-date-taken", "yesterday"), "min_date_taken"),
+        (("--sort", "loudest"), "loudest"),
+        (("--wnid", "n01443537", "--parent-term"), "no parent term"),
+    ):
+        assert said in study.run("search", *arguments, code=2).stderr
+    (tmp_path / "some.json").write_text("[1, 2]")
+    assert "no list of wnids" in study.run("search", "--wnids", tmp_path / "some.json", code=1).stderr
+
+
 def test_nothing_found_is_nothing_to_export_and_leaves_no_file(tmp_path: Path):
     study = make_study(tmp_path / "a", source={"kind": "table", "location": "none.csv"})
     done = study.run("search", "--export", tmp_path / "out.json", code=1)

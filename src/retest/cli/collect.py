@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._search_options import chosen_wnids, search_options, with_search_options
 from retest.sources import FetchingSource
 from retest.sources.download import Downloader
 from retest.stages import check as check_stage
@@ -29,23 +31,43 @@ from retest.study import Study
     type=click.Path(path_type=Path, dir_okay=False),
     help="Do not search: write the candidates found so far to this file, in the form of the published search results.",
 )
-def search(study_folder: Path, as_json: bool, key_file: Path | None, export_file: Path | None) -> None:
+@click.option("--wnid", "wnids", multiple=True, metavar="WNID", help="Search for this class only. May be given several times.")
+@click.option(
+    "--wnids",
+    "wnid_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Search for the classes that this file lists, one wnid per line or a JSON list.",
+)
+@search_options
+def search(
+    study_folder: Path,
+    as_json: bool,
+    key_file: Path | None,
+    export_file: Path | None,
+    wnids: tuple[str, ...],
+    wnid_file: Path | None,
+    **options: Any,
+) -> None:
     """Find candidates in the study's source; stopped and started again it asks for no page twice.
 
     Keys come from the environment (FLICKR_API_KEY and FLICKR_API_SECRET, OPENVERSE_TOKEN, RETEST_CONTACT) and are never stored.
+    Options replace the settings of [search] for this run, and are recorded with every candidate that it finds.
 
     \b
-    Example:
+    Examples:
       retest search --study my-study
+      retest search --study my-study --wnid n01440764 --max-images 200 --parent-term
       retest search --study my-study --export candidates.json
     """
     if export_file is not None:
         _export(study_folder, export_file, as_json=as_json)
         return
-    with opened(study_folder) as study:
+    chosen = chosen_wnids(wnids, wnid_file)
+    with opened(study_folder) as configured:
+        study = with_search_options(configured, options)
         source = collect_stage.study_source(study, environment=os.environ, key_file=key_file)
         try:
-            counts = collect_stage.search(study, source, stamp=stamp_now(), progress=bars)
+            counts = collect_stage.search(study, source, stamp=stamp_now(), wnids=chosen, progress=bars)
         finally:
             source.close()
     if as_json:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retest.errors import StageError, StoreError
+from retest.errors import StageError, StoreError, UsageError
 from retest.records import ClassInfo
 from retest.sources import Page, Query, Source, identify, open_source, photo_ids_by_source, published_record, read_hand_terms
 from retest.stages._common import Progress, Stamp, silent
@@ -43,6 +43,7 @@ def study_source(study: Study, *, environment: Mapping[str, str], key_file: Path
         ConfigError: a location or a key is missing.
     """
     settings = study.config.source
+    hand_terms = study.config.search.hand_terms
     local = settings.kind in {"folder", "table"}
     location = str(study.path(settings.location)) if local and settings.location else settings.location
     return open_source(
@@ -50,23 +51,31 @@ def study_source(study: Study, *, environment: Mapping[str, str], key_file: Path
         location=location,
         parameters=study.config.search,
         environment=environment,
-        hand_terms=read_hand_terms(study.path(settings.hand_terms)) if settings.hand_terms else None,
+        hand_terms=read_hand_terms(study.path(hand_terms)) if hand_terms else None,
         key_file=key_file,
     )
 
 
-def search(study: Study, source: Source, *, stamp: Stamp, progress: Progress = silent) -> SearchCounts:
-    """Walk all queries of all classes that are not finished; new photos become candidates.
+def search(
+    study: Study, source: Source, *, stamp: Stamp, wnids: Collection[str] | None = None, progress: Progress = silent
+) -> SearchCounts:
+    """Walk all queries that are not finished, of all classes or of those in ``wnids``; new photos become candidates.
 
     A finished query is not asked again, except those of local folders, where files may have been added.
 
     Raises:
         StageError: the benchmark has no classes yet.
+        UsageError: one of ``wnids`` is no class of the benchmark.
     """
     with study.database.read() as tables:
         classes = tables.classes.all()
     if not classes:
         raise StageError("the study knows no classes yet", item="benchmark", remedy="Run: retest benchmark --study STUDY")
+    if wnids is not None:
+        unknown = set(wnids) - {info.wnid for info in classes}
+        if unknown:
+            raise UsageError("is no class of the benchmark", item=min(unknown), remedy="Use the wnids of the class list.")
+        classes = [info for info in classes if info.wnid in set(wnids)]
     totals: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     with progress("Search", total=len(classes)) as advance:

@@ -80,7 +80,6 @@ class SourceSettings:
 
     kind: str = field(default="folder", metadata={"help": f"source of candidates: {', '.join(SOURCE_KINDS)}"})
     location: str = field(default="", metadata={"help": "folder with one folder per class, or a CSV/Parquet/JSON table of URLs"})
-    hand_terms: str = field(default="", metadata={"help": "JSON file wnid -> search terms that replace those of the class"})
 
     def __post_init__(self) -> None:
         if self.kind not in SOURCE_KINDS:

@@ -1,10 +1,10 @@
 """Which metric finds which altered copy: recall among the 30 nearest, and the distances behind it.
 
-    python perf/neighbors_recall.py --photos ../shared/photos [--classifier model.onnx] [--markdown FILE]
+    python perf/neighbors_recall.py --photos ../shared/photos \
+        --featuriser squeezenet=torchvision:squeezenet1_1@../shared/classifier/squeezenet1_1_folded_fp16.safetensors
 
-Every photo is a reference. Every photo, altered in one of twelve ways, is a query whose original has to be found. With
-``--classifier`` (and onnxruntime) the outputs of an ONNX model that takes float32 (n, 3, 128, 128), as ``(x - 128) / 128``
-of the central 87.5 % of the image, serve as features. The numbers in docs/near-duplicates.md come from this script.
+Every photo is a reference, stored as a study stores it. Every photo, altered in one of twelve ways and stored as JPEG of
+quality 90, is a query whose original has to be found. The numbers in docs/near-duplicates.md come from this script.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from retest.images import compare_array
+from retest.images import compare_array, make_variants, variant_names
+from retest.models.featurisers import FeaturiserSpec, load_featuriser
 from retest.neighbors import Knn, Part, merge, nearest_dssim, nearest_features, nearest_hashes, nearest_l2, perceptual_hashes
 
 K = 30
@@ -65,41 +66,26 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def stored(image: Image.Image) -> np.ndarray:
-    """The pixels that a study compares: 256 x 256."""
+    """The pixels that a study compares: 256 x 256, through the stored JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return compare_array(buffer.getvalue())
+    made = make_variants(buffer.getvalue(), item="photo")
+    return compare_array(made[variant_names()[2]].data)
 
 
-def classifier_features(model: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def compute(images: np.ndarray) -> np.ndarray:
-        rows = []
-        for pixels in images:
-            off = int((256 - 0.875 * 256) / 2)
-            small = Image.fromarray(pixels[off : 256 - off, off : 256 - off]).resize((128, 128), Image.Resampling.BILINEAR)
-            rows.append((np.asarray(small, np.float32).transpose(2, 0, 1) - 128) / 128)
-        return np.concatenate([session.run(None, {name: row[None]})[0] for row in rows]).astype(np.float32)
-
-    return compute
-
-
-def searches(references: np.ndarray, classifier: Path | None) -> dict[str, Callable[[np.ndarray], Knn]]:
+def searches(references: np.ndarray, featurisers: list[str]) -> dict[str, Callable[[np.ndarray], Knn]]:
     """The metrics, each as a search among the references."""
     hashes = perceptual_hashes(references)
-    found = {
-        "l2": lambda images: nearest_l2(images, references, k=K, threads=2),
-        "dssim": lambda images: nearest_dssim(images, references, k=K, threads=2),
+    found: dict[str, Callable[[np.ndarray], Knn]] = {
+        "l2": lambda images: nearest_l2(images, references, k=K),
+        "dssim": lambda images: nearest_dssim(images, references, k=K),
         "phash": lambda images: nearest_hashes(perceptual_hashes(images), hashes, k=K),
     }
-    if classifier is not None:
-        compute = classifier_features(classifier)
-        features = compute(references)
-        found[classifier.stem] = lambda images: nearest_features(compute(images), features, k=K)
+    for text in featurisers:
+        spec = FeaturiserSpec.parse(text)
+        featuriser = load_featuriser(spec, threads=1)
+        table = featuriser.features(references)
+        found[spec.label] = lambda images, f=featuriser, table=table: nearest_features(f.features(images), table, k=K)
     return found
 
 
@@ -117,18 +103,31 @@ def outcome(knn: Knn) -> tuple[float, float, np.ndarray]:
     return hits.any(axis=1).mean(), hits[:, 0].mean(), distances
 
 
+def threshold_table(copies: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
+    """What each threshold finds, and how many unrelated pairs of photos lie within it as well."""
+    print("\n| metric | threshold | copies found | of those cropped to 80 % or mirrored | photos with an unrelated one within it |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, rows in copies.items():
+        hard = [i for i, alteration in enumerate(ALTERATIONS) if alteration in {"cropped to 80 %", "mirrored"}]
+        easy = [i for i in range(len(rows)) if i not in hard]
+        for share in (0.0, 0.004, 0.02, 0.1, 0.5):
+            threshold = float(np.quantile(others[name], share, method="higher"))
+            found = [(rows[places] <= threshold).mean() for places in (easy, hard)]
+            print(f"| {name} | {threshold:,.5g} | {found[0]:.3f} | {found[1]:.3f} | {(others[name] <= threshold).mean():.3f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=Path("../shared/photos"))
-    parser.add_argument("--classifier", type=Path)
+    parser.add_argument("--featuriser", action="append", default=[])
     options = parser.parse_args()
     photos = [Image.open(file).convert("RGB") for file in sorted(options.photos.glob("*.JPEG"))]
     references = np.stack([stored(photo) for photo in photos])
-    metrics = searches(references, options.classifier)
-    everything = {name: search(references) for name, search in metrics.items()}
-    others = {name: knn.distances[:, 1] for name, knn in everything.items()}
-    print(f"{len(photos)} photos; recall among {K} (recall in first place, median distance of the copy)\n")
-    print("| alteration |", " | ".join(metrics), "| l2 with mirror |\n| --- |", " | ".join("---" for _ in metrics), "| --- |")
+    metrics = searches(references, options.featuriser)
+    others = {name: search(references).distances[:, 1] for name, search in metrics.items()}
+    print(f"{len(photos)} photos; recall among {K} (in first place)\n")
+    print("| alteration |", " | ".join([*metrics, *(f"{name}, mirrored too" for name in metrics)]), "|")
+    print("| --- |", " | ".join("---:" for _ in range(2 * len(metrics))), "|")
     curves: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
     for alteration, change in ALTERATIONS.items():
         queries = np.stack([stored(change(photo)) for photo in photos])
@@ -136,17 +135,12 @@ def main() -> None:
         for name, search in metrics.items():
             recall, first, distances = outcome(search(queries))
             curves[name].append(distances)
-            cells.append(f"{recall:.3f} ({first:.3f}, {np.median(distances):.4g})")
-        recall, first, distances = outcome(with_mirror(metrics["l2"], queries, len(references)))
-        cells.append(f"{recall:.3f} ({first:.3f}, {np.median(distances):.4g})")
+            cells.append(f"{recall:.3f} ({first:.3f})")
+        for search in metrics.values():
+            recall, first, _ = outcome(with_mirror(search, queries, len(references)))
+            cells.append(f"{recall:.3f} ({first:.3f})")
         print(f"| {alteration} |", " | ".join(cells), "|", flush=True)
-    print("\nThreshold curves: share of copies within a threshold, and of other photos' nearest neighbours within it\n")
-    print("| metric | threshold | copies found | photos with another photo within it |\n| --- | --- | --- | --- |")
-    for name, distances in curves.items():
-        copies = np.concatenate(distances)
-        for share in (0.001, 0.01, 0.05, 0.2, 0.5):
-            threshold = float(np.quantile(others[name], share))
-            print(f"| {name} | {threshold:.5g} | {(copies <= threshold).mean():.3f} | {(others[name] <= threshold).mean():.3f} |")
+    threshold_table({name: np.stack(rows) for name, rows in curves.items()}, others)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
+import re
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import stage_studies as tiny
+from click.testing import CliRunner
 from PIL import Image
 
-from retest.errors import InputError, StageError, StoreError, UsageError
+from retest.cli import cli
+from retest.errors import InputError, NotFoundError, StageError, StoreError, UsageError
 from retest.records import NeighborReview
 from retest.stages import duplicates, neighbors
 from retest.study import Study
@@ -216,3 +220,123 @@ def test_resolution_follows_new_pairs_and_does_nothing_without(complete: Study):
     assert caught.value.remedy
     with complete.database.read() as tables:  # the last good resolution stays
         assert set(tables.pairs.resolutions()) == set(cats[:3])
+
+
+# -------------------------------------------------------------------------------------------------- decisions by command
+
+
+def decisions(study: Study) -> list[duplicates.PastDecision]:
+    return duplicates.history(study)
+
+
+def test_deciding_about_what_waits_empties_the_queue_and_reopening_fills_it_again(ready: Study):
+    neighbors.find_neighbors(ready)
+    study = dataclasses.replace(ready, config=dataclasses.replace(ready.config, review=tiny.ReviewParameters(targets={"l2": 1e12})))
+    item = duplicates.queue(study).items[0]
+    candidate, references = item.candidate_id, [n.reference for n in item.neighbors]
+    made = duplicates.decide(study, candidate, metric="l2", near_duplicates=references[:1], stamp=tiny.STAMP)
+    assert made.references == tuple(references)
+    assert pairs(study) == [(candidate, references[0])]
+    assert candidate not in {i.candidate_id for i in duplicates.queue(study).items}
+    assert [r.candidate_id for r in duplicates.resolve_duplicates(study)][:1] != []
+    later = dataclasses.replace(tiny.STAMP, user="somebody else", time="2026-02-01T10:00:00+00:00")
+    assert duplicates.reopen(study, candidate, stamp=later) == {"l2": len(references)}
+    assert pairs(study) == []
+    assert duplicates.queue(study).items[0] == item
+    assert candidate not in {r.candidate_id for r in duplicates.resolve_duplicates(study) if r.near_duplicate}
+    first, second = decisions(study)
+    assert (first.kind, first.reviewer, first.time) == ("near_duplicate_review", tiny.STAMP.user, tiny.STAMP.time)
+    assert (second.kind, second.reviewer, second.time) == ("near_duplicate_reopened", later.user, later.time)
+    assert references[0] in first.text
+    assert references[0] in second.text
+    duplicates.decide(study, candidate, metric="l2", stamp=later)
+    assert [entry.text for entry in decisions(study)][2] == f"{len(references)} looked at, 0 near-duplicates"
+
+
+def test_reopening_one_metric_keeps_what_another_says(study: Study):
+    tiny.find_candidates(study)
+    candidate = min(c.id for c in tiny.candidates_of(study).values())
+    for metric in ("l2", "dssim"):
+        review = NeighborReview(candidate, metric, ("val/cat/00.png",), ("val/cat/00.png",), "someone", tiny.STAMP.time)
+        duplicates.record_reviews(study, [review], stamp=tiny.STAMP)
+    assert duplicates.reopen(study, candidate, metrics=["l2"], stamp=tiny.STAMP) == {"l2": 1}
+    assert pairs(study) == [(candidate, "val/cat/00.png")]
+    assert duplicates.reopen(study, candidate, stamp=tiny.STAMP) == {"dssim": 1}
+    assert pairs(study) == []
+    with pytest.raises(NotFoundError, match="nothing was reviewed"):
+        duplicates.reopen(study, candidate, stamp=tiny.STAMP)
+
+
+def test_decisions_that_make_no_sense(ready: Study):
+    neighbors.find_neighbors(ready)
+    candidate = min(c.id for c in tiny.candidates_of(ready).values())
+    with pytest.raises(NotFoundError, match="has no neighbours in dssim"):
+        duplicates.decide(ready, candidate, metric="dssim", stamp=tiny.STAMP)
+    with pytest.raises(UsageError, match="nothing waits for review in l2"):
+        duplicates.decide(ready, candidate, metric="l2", stamp=tiny.STAMP)
+    with pytest.raises(UsageError, match="stranger: is not among the neighbours"):
+        duplicates.decide(ready, candidate, metric="l2", near_duplicates=["stranger"], stamp=tiny.STAMP)
+    assert decisions(ready) == []
+
+
+def test_overrides_by_command(complete: Study):
+    cats = sorted(c.id for photo, c in tiny.candidates_of(complete).items() if photo.startswith("cat/"))
+    with complete.database.write() as tables:
+        tables.pairs.add([(cats[0], cats[1]), (cats[1], cats[2])], user="someone", time=tiny.STAMP.time)
+
+    def kept() -> list[str]:
+        return [r.candidate_id for r in duplicates.resolve_duplicates(complete) if not r.near_duplicate]
+
+    (by_rule,) = kept()
+    chosen = next(cat for cat in cats[:3] if cat != by_rule)
+    assert duplicates.set_override(complete, [chosen], listed=True, stamp=tiny.STAMP) == 1
+    assert kept() == [chosen]
+    assert duplicates.set_override(complete, [chosen], listed=True, stamp=tiny.STAMP) == 0
+    with pytest.raises(InputError, match="override"):
+        duplicates.set_override(complete, [by_rule], listed=True, stamp=tiny.STAMP)
+    with pytest.raises(NotFoundError, match="nobody: no candidate has this id"):
+        duplicates.set_override(complete, ["nobody"], listed=True, stamp=tiny.STAMP)
+    assert kept() == [chosen]
+    assert duplicates.set_override(complete, [chosen], listed=False, stamp=tiny.STAMP) == 1
+    assert kept() == [by_rule]
+    texts = [entry.text for entry in decisions(complete) if entry.kind == "near_duplicate_override"]
+    assert texts == ["stays against the rule", "follows the rule again"]
+
+
+def test_a_target_without_neighbours_is_named(ready: Study):
+    neighbors.find_neighbors(ready)
+    assert duplicates.queue(ready).missing_metrics == ()
+    targets = tiny.ReviewParameters(targets={"l2": 1000.0, "fc7": 1.0})
+    study = dataclasses.replace(ready, config=dataclasses.replace(ready.config, review=targets))
+    assert duplicates.queue(study).missing_metrics == ("fc7",)
+    (note,) = neighbors.review_notes(study)
+    assert "fc7" in note
+    assert "retest neighbors --metric fc7" in note
+    other = dataclasses.replace(ready, config=dataclasses.replace(ready.config, review=tiny.ReviewParameters(targets={})))
+    assert "l2 are shown to reviewers once" in neighbors.review_notes(other)[0]
+
+
+def test_the_commands_of_decisions(ready: Study):
+    neighbors.find_neighbors(ready)
+    settings = ready.folder / "study.toml"
+    settings.write_text(re.sub(r"targets = .*", 'targets = { "l2" = 1e12 }', settings.read_text()))
+    where = ["--study", str(ready.folder)]
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli, ["duplicates", *arguments, *where], standalone_mode=False)
+        assert (type(done.exception) in (type(None), SystemExit)) == (code == 0), done.output
+        return done.output
+
+    waiting = json.loads(run("queue", "--json"))["queue"][0]
+    candidate, near = waiting["candidate"], waiting["neighbors"][0]["reference"]
+    assert f"{candidate}: 4 neighbours looked at in l2, 1 near-duplicates" in run(
+        "decide", candidate, "--metric", "l2", "--near", near, "--reviewer", "Ada"
+    )
+    assert "1 of 1 candidates put on the override list" in run("override", candidate)
+    assert "4 neighbours in l2 wait again" in run("reopen", candidate, "--reviewer", "Grace")
+    told = json.loads(run("history", "--json", "--candidate", candidate))
+    assert [(entry["reviewer"], entry["kind"]) for entry in told if entry["kind"] != "near_duplicate_override"] == [
+        ("Ada", "near_duplicate_review"),
+        ("Grace", "near_duplicate_reopened"),
+    ]
+    assert "asked again" in run("history")

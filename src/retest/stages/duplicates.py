@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from retest.duplicates import (
     DuplicateStats,
@@ -11,6 +12,7 @@ from retest.duplicates import (
     duplicate_stats,
     review_queue,
 )
+from retest.errors import NotFoundError, UsageError
 from retest.records import NeighborReview, Resolution
 from retest.stages._common import Stamp
 from retest.stages._duplicates import (
@@ -21,16 +23,25 @@ from retest.stages._duplicates import (
     refresh_resolution,
     reviewed_by_candidate,
 )
+from retest.store import Tables
 from retest.study import Study
+
+REVIEW, REOPENED, OVERRIDE = "near_duplicate_review", "near_duplicate_reopened", "near_duplicate_override"
+"""Kinds of decisions in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits for a reviewer, and how many candidates are sufficiently reviewed already."""
+    """What waits for a reviewer, and how many candidates have nothing left to review.
+
+    ``missing_metrics`` are metrics with a review target for which no neighbours are stored: until they are, no candidate counts as
+    sufficiently reviewed, however short the queue is.
+    """
 
     items: tuple[ReviewItem, ...]
     candidates: int
     reviewed_candidates: int
+    missing_metrics: tuple[str, ...] = ()
 
 
 def queue(study: Study, *, thresholds: Mapping[str, float] | None = None) -> Queue:
@@ -41,10 +52,11 @@ def queue(study: Study, *, thresholds: Mapping[str, float] | None = None) -> Que
         excluded = set(tables.exclusions.all())
         photos = {row[0]: (row[2], row[3]) for row in tables.candidates.identities()}
         reviewed = reviewed_by_candidate(tables, list(parameters.targets))
+        missing = tuple(metric for metric in parameters.targets if metric not in set(tables.neighbors.metrics()))
     shown = {image: found for image, found in lists.items() if image not in excluded}
     items = tuple(review_queue(shown, parameters=parameters, reviewed=reviewed, excluded=excluded, photos=photos, thresholds=thresholds))
     waiting = {item.candidate_id for item in items}
-    return Queue(items, len(shown), len(shown) - len(waiting))
+    return Queue(items, len(shown), len(shown) - len(waiting), missing)
 
 
 def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: Stamp) -> int:
@@ -65,13 +77,151 @@ def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: St
             tables.decisions.add(
                 time=review.time or stamp.time,
                 user=review.reviewer or stamp.user,
-                kind="near_duplicate_review",
+                kind=REVIEW,
                 item=f"{candidate}/{review.metric}",
                 before=withdrawn,
                 after={"references": list(review.references), "near_duplicates": sorted(marked)},
             )
             count += 1
     return count
+
+
+def decide(
+    study: Study,
+    candidate_id: str,
+    *,
+    metric: str,
+    near_duplicates: Collection[str] = (),
+    references: Sequence[str] | None = None,
+    stamp: Stamp,
+) -> NeighborReview:
+    """Record that a reviewer has looked at neighbours of a candidate, and which of them are near-duplicates.
+
+    Args:
+        study: an open study.
+        candidate_id: the candidate.
+        metric: the metric in which the neighbours were shown.
+        near_duplicates: those that show the same; none by default.
+        references: what was looked at; by default everything that waits in the queue for this candidate and metric.
+        stamp: who decides, and when.
+
+    Raises:
+        NotFoundError: the candidate has no neighbours in this metric.
+        UsageError: nothing waits, or an id is not among the candidate's neighbours.
+    """
+    with study.database.read() as tables:
+        stored = tables.neighbors.get([candidate_id], metric).get(candidate_id)
+    if stored is None:
+        raise NotFoundError(
+            f"has no neighbours in {metric}", item=candidate_id, remedy="Check the id; neighbours come from: retest neighbors"
+        )
+    if references is None:
+        waiting = {(item.candidate_id, item.metric): item for item in queue(study).items}
+        item = waiting.get((candidate_id, metric))
+        references = [neighbor.reference for neighbor in item.neighbors] if item else []
+    looked_at = list(dict.fromkeys([*references, *near_duplicates]))
+    strangers = sorted(set(looked_at) - {neighbor.reference for neighbor in stored})
+    if strangers:
+        raise UsageError(
+            f"is not among the neighbours of {candidate_id} in {metric}", item=strangers[0], remedy="See: retest duplicates queue"
+        )
+    if not looked_at:
+        raise UsageError(f"nothing waits for review in {metric}", item=candidate_id, remedy="Name what was looked at with --reviewed")
+    review = NeighborReview(candidate_id, metric, tuple(looked_at), tuple(sorted(set(near_duplicates))), stamp.user, stamp.time)
+    record_reviews(study, [review], stamp=stamp)
+    return review
+
+
+def reopen(study: Study, candidate_id: str, *, metrics: Sequence[str] | None = None, stamp: Stamp) -> dict[str, int]:
+    """Ask again: forget the current decisions about a candidate's neighbours, in some metrics or in all. The history keeps them.
+
+    Pairs that were marked in no other metric are withdrawn.
+
+    Returns:
+        metric -> number of neighbours that wait again.
+
+    Raises:
+        NotFoundError: nothing was reviewed.
+    """
+    counts: dict[str, int] = {}
+    with study.database.write() as tables:
+        known = {review.metric for review in tables.reviews.all(candidate_id=candidate_id)}
+        for metric in sorted(known) if metrics is None else metrics:
+            references, marked = tables.reviews.remove(candidate_id, metric)
+            if not references:
+                continue
+            withdrawn = sorted((tables.pairs.of(candidate_id) & marked) - tables.reviews.marked(candidate_id))
+            tables.pairs.remove((candidate_id, reference) for reference in withdrawn)
+            before = {"references": sorted(references), "near_duplicates": sorted(marked)}
+            _note(tables, stamp, REOPENED, f"{candidate_id}/{metric}", before, None)
+            counts[metric] = len(references)
+    if not counts:
+        where = "" if metrics is None else f" in {', '.join(metrics)}"
+        raise NotFoundError(f"nothing was reviewed{where}", item=candidate_id, remedy="See: retest duplicates history")
+    return counts
+
+
+def set_override(study: Study, candidate_ids: Sequence[str], *, listed: bool, stamp: Stamp) -> int:
+    """Put candidates on the override list (they stay against the rule), or take them off it; how many that changed.
+
+    Raises:
+        NotFoundError: no candidate has such an id.
+        InputError: two members of one component would be on the list; nothing is changed.
+    """
+    changed = 0
+    with study.database.write() as tables:
+        known = {row[0] for row in tables.candidates.identities()} | {image for pair in tables.pairs.all() for image in pair}
+        current = set(tables.pairs.overrides())
+        for candidate in candidate_ids:
+            if candidate not in known:
+                raise NotFoundError("no candidate has this id", item=candidate, remedy="See: retest duplicates resolve --json")
+            if (candidate in current) is listed:
+                continue
+            if listed:
+                tables.pairs.add_overrides([candidate], user=stamp.user, time=stamp.time)
+            else:
+                tables.pairs.remove_overrides([candidate])
+            _note(tables, stamp, OVERRIDE, candidate, not listed, listed)
+            changed += 1
+        refresh_resolution(study, tables)
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """One entry of the history: who said what about which candidate, when. ``metric`` is empty for overrides."""
+
+    time: str
+    reviewer: str
+    kind: str
+    candidate: str
+    metric: str
+    text: str
+
+
+def history(study: Study, *, candidate_id: str | None = None) -> list[PastDecision]:
+    """Every decision about near-duplicates (of one candidate), oldest first; nothing is ever taken out of it."""
+    with study.database.read() as tables:
+        rows = [row for kind in (REVIEW, REOPENED, OVERRIDE) for row in tables.decisions.all(kind=kind)]
+    found = []
+    for row in sorted(rows, key=lambda row: row["no"]):
+        candidate, _, metric = row["item"].partition("/") if row["kind"] != OVERRIDE else (row["item"], "", "")
+        if candidate_id in (None, candidate):
+            found.append(PastDecision(row["time"], row["user"], row["kind"], candidate, metric, _in_words(row)))
+    return found
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    if row["kind"] == OVERRIDE:
+        return "stays against the rule" if row["after"] else "follows the rule again"
+    said = row["after"] or row["before"]
+    marked = said["near_duplicates"]
+    text = f"{len(said['references'])} looked at, {len(marked)} near-duplicates" + (f": {', '.join(marked)}" if marked else "")
+    return f"asked again ({text})" if row["kind"] == REOPENED else text
+
+
+def _note(tables: Tables, stamp: Stamp, kind: str, item: str, before: Any, after: Any) -> None:
+    tables.decisions.add(time=stamp.time, user=stamp.user, kind=kind, item=item, before=before, after=after)
 
 
 def resolve_duplicates(study: Study) -> list[Resolution]:

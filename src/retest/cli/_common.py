@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import getpass
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -86,25 +87,47 @@ def stamp_now() -> Stamp:
 
 @contextmanager
 def bars(label: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; silent when it is no terminal, except for a line at the end."""
+    """A progress bar on standard error; where that is no terminal, a line per minute and one at the end.
+
+    The time that remains follows from the mean speed so far (of the last hour), not from that of the last seconds: work comes in pieces.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        done = 0
-
-        def count(number: int) -> None:
-            nonlocal done
-            done += number
-
-        yield count
-        click.echo(f"{label}: {done}" + ("" if total is None else f" of {total}"), err=True)
+        lines = ProgressLines(label, total)
+        yield lines.advance
+        click.echo(f"{label}: {lines.done}" + ("" if total is None else f" of {total}"), err=True)
         return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
         task = progress.add_task(label, total=total)
         yield lambda number: progress.advance(task, number)
+
+
+class ProgressLines:
+    """Progress for a log file: at most one line per minute, with the time that remains at the mean speed so far."""
+
+    def __init__(self, label: str, total: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = 0
+        self._label, self._total, self._clock = label, total, clock
+        self._start = self._said = clock()
+
+    def advance(self, number: int) -> None:
+        """So many more are done."""
+        self.done += number
+        now = self._clock()
+        if now - self._said < 60 or not self.done:
+            return
+        self._said = now
+        left = "" if self._total is None else f" of {self._total}, {_in_minutes((self._total / self.done - 1) * (now - self._start))} left"
+        click.echo(f"{self._label}: {self.done}{left}", err=True)
+
+
+def _in_minutes(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from contextlib import closing
 
@@ -11,6 +12,7 @@ import pytest
 from transfer_content import content, hit_order
 
 from retest.errors import InputError
+from retest.models import read_predictions
 from retest.stages import layout
 from retest.stages._common import Stamp
 from retest.stages.imagenetv2 import import_repository
@@ -136,6 +138,34 @@ def test_importing_again_adds_nothing(round_trip):
     counts = imported(folder / "one", tree)
     assert set(counts.added.values()) == {0}
     assert_same(before, content(folder / "one"))
+
+
+def test_predictions_can_come_later_than_the_revisions_that_they_belong_to(round_trip, tmp_path):
+    """Any part of the repository can be imported, in any number of steps."""
+    folder, tree, counts, _ = round_trip
+    shutil.copytree(tree, tmp_path / "first", ignore=shutil.ignore_patterns("predictions"))
+    shutil.copytree(tree / "data/predictions", tmp_path / "later/data/predictions")
+    imported(tmp_path / "parts", tmp_path / "first")
+    assert not [name for name in content(tmp_path / "parts") if name.startswith("predictions of")]
+    assert imported(tmp_path / "parts", tmp_path / "later").added["predictions"] == counts.added["predictions"]
+    whole, parts = content(folder / "one"), content(tmp_path / "parts")
+    names = [name for name in whole if name.startswith("predictions of")]
+    assert len(names) == counts.added["predictions"] > 1
+    assert_same({name: whole[name] for name in names}, {name: parts[name] for name in names})
+
+
+def test_predictions_follow_the_files_revision_where_the_study_has_another(round_trip, tmp_path, layout_tree):
+    _, tree, _, _ = round_trip
+    shutil.copytree(tree, tmp_path / "changed", ignore=shutil.ignore_patterns("predictions"))
+    path = tmp_path / "changed/data/datasets/imagenetv2-c-9.json"
+    revision = json.loads(path.read_text())
+    path.write_text(json.dumps({**revision, "image_filenames": revision["image_filenames"][::-1]}))
+    imported(tmp_path / "parts", tmp_path / "changed")
+    imported(tmp_path / "parts", tree)
+    stored = read_predictions(tmp_path / "parts/predictions/imagenetv2-c-9/good.parquet")
+    assert [[image, layout_tree.WNIDS[label]] for image, label in zip(stored.image_ids, stored.labels, strict=True)] == revision[
+        "image_filenames"
+    ]
 
 
 def test_an_archive_gives_the_same_study(round_trip, layout_tree, tmp_path):

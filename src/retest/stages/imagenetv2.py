@@ -30,6 +30,8 @@ T = TypeVar("T")
 WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
 _ASSIGNMENTS_PER_HIT = 10
 _BATCH = 20_000
+_REVISION_BATCH = 100_000
+"""Images of revisions per transaction: their index is written in a scattered order, which many small transactions repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class _Import:
 
     def __init__(self, study: Study, data: PublishedData, stamp: Stamp) -> None:
         self._study, self._data, self._stamp = study, data, stamp
-        self._revisions: dict[str, Revision] = {}
+        self._differing: dict[str, Revision] = {}
+        self._last: Revision | None = None
         self._unknown_hit_exclusions: dict[str, str] = {}
 
     def everything(self) -> dict[str, int]:
@@ -153,14 +156,25 @@ class _Import:
 
     def _all_revisions(self) -> int:
         added = 0
-        for revision in self._data.revisions():
-            self._revisions[revision.name] = revision
+        for batch in _batches(self._data.revisions(), weight=lambda revision: len(revision.images), limit=_REVISION_BATCH):
             with self._study.database.write() as tables:
-                try:
-                    added += tables.revisions.add(revision)
-                except ConflictError as error:
-                    tables.warnings.add("import", [("revision_differs", f"datasets/{revision.name}.json", revision.name, error.problem)])
+                for revision in batch:
+                    try:
+                        added += tables.revisions.add(revision)
+                    except ConflictError as error:
+                        self._differing[revision.name] = revision
+                        where = f"datasets/{revision.name}.json"
+                        tables.warnings.add("import", [("revision_differs", where, revision.name, error.problem)])
         return added
+
+    def _revision(self, name: str) -> Revision | None:
+        """The images that the rows of published predictions belong to; None when neither the files nor the study have them."""
+        if name in self._differing:
+            return self._differing[name]
+        if self._last is None or self._last.name != name:
+            with self._study.database.read() as tables:
+                self._last = tables.revisions.get(name) if name in tables.revisions.names() else None
+        return self._last
 
     def _class_reviews(self) -> int:
         with self._study.database.write() as tables:
@@ -172,7 +186,12 @@ class _Import:
             known = {(entry.dataset, entry.model): entry.fingerprint for entry in tables.predictions.all()}
         added = 0
         for raw in self._data.predictions():
-            revision = self._revisions.get(raw.dataset)
+            if cids and int(raw.top.max(initial=0)) > max(cids.values()):  # where the files hold no class list, the study's decides
+                problem = f"holds class indices up to {raw.top.max()}; left out"
+                with self._study.database.write() as tables:
+                    tables.warnings.add("import", [("class_index_out_of_range", raw.file, None, problem)])
+                continue
+            revision = self._revision(raw.dataset)
             if revision is not None and len(revision.images) == len(raw.top):
                 key = completion_key("published", raw.dataset, raw.model, sha256(raw.top.tobytes()).hexdigest(), revision.images[:1])
                 if known.get((raw.dataset, raw.model)) != key:
@@ -240,13 +259,16 @@ def _either(first: Iterable[T], otherwise: Iterable[T]) -> Iterator[T]:
         yield from otherwise
 
 
-def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
+def _batches(rows: Iterable[T], *, weight: Callable[[T], int] = lambda _row: 1, limit: int = _BATCH) -> Iterator[list[T]]:
+    """Rows in lists whose weights add up to ``limit`` or a little more: one transaction each."""
     batch: list[T] = []
+    filled = 0
     for row in rows:
         batch.append(row)
-        if len(batch) == _BATCH:
+        filled += weight(row)
+        if filled >= limit:
             yield batch
-            batch = []
+            batch, filled = [], 0
     if batch:
         yield batch
 

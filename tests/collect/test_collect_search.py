@@ -104,6 +104,8 @@ def test_options_replace_the_settings_for_one_run(tmp_path: Path):
             "--no-safe-search",
         )
         study.run("search", "--wnids", tmp_path / "some.json", *dates, *more, "--hand-terms", "")
+        # A term that gets no share of max_images is not passed over in silence.
+        assert "leaves no results for this term (2 pages)" in study.run("search", "--wnid", "n01443537", "--max-images", 1).stderr
         questions = asked()
         assert [question["text"] for question in questions] == ["tench", "Tincatinca", "goldfish"]
         assert {(q["min_taken_date"], q["max_taken_date"]) for q in questions} == {("2012-08-01 00:00:00", "2012-08-31 23:59:59")}

@@ -76,6 +76,8 @@ def search(
     click.echo(f"{counts.new_candidates} new candidates, {counts.occurrences} further occurrences, from {counts.queries} queries")
     for reason, number in sorted(counts.skipped.items()):
         click.echo(f"  left out: {number} ({reason})")
+    for note, number in counts.notes.items():
+        click.echo(f"Note: {note} ({number} {'page' if number == 1 else 'pages'})", err=True)
     if counts.empty_classes:
         shown = ", ".join(counts.empty_classes[:10])
         click.echo(f"Warning: {len(counts.empty_classes)} classes have no candidate: {shown}", err=True)

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ from retest.study import Study
 
 @dataclass(frozen=True, slots=True)
 class SearchCounts:
-    """What one run did. ``empty_classes`` have no candidate at all; ``skipped`` counts results left out, by reason."""
+    """What one run did. ``empty_classes`` have no candidate at all; ``skipped`` counts results left out, by reason.
+
+    ``notes`` are what the source wants the user to know, each with the number of pages that said so.
+    """
 
     queries: int
     pages: int
@@ -34,6 +37,7 @@ class SearchCounts:
     occurrences: int
     skipped: Mapping[str, int]
     empty_classes: tuple[str, ...]
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 def study_source(study: Study, *, environment: Mapping[str, str], key_file: Path | None = None) -> Source:
@@ -78,14 +82,17 @@ def search(
         classes = [info for info in classes if info.wnid in set(wnids)]
     totals: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     with progress("Search", total=len(classes)) as advance:
         for info in classes:
             for query in source.queries(info):
-                _walk(study, source, query, stamp, totals, skipped)
+                for page in _walk(study, source, query, stamp, totals):
+                    skipped.update(page.skipped)
+                    notes.update(page.notes)
             advance(1)
     with study.database.read() as tables:
-        found = tables.candidates.count_by_class()
-    return SearchCounts(totals["queries"], totals["pages"], totals["new"], totals["occurrences"], dict(skipped), _without(classes, found))
+        empty = _without(classes, tables.candidates.count_by_class())
+    return SearchCounts(totals["queries"], totals["pages"], totals["new"], totals["occurrences"], dict(skipped), empty, dict(notes))
 
 
 def export_candidates(study: Study, path: Path) -> int:
@@ -134,7 +141,8 @@ def _without(classes: list[ClassInfo], found: Mapping[str, int]) -> tuple[str, .
     return tuple(info.wnid for info in classes if not found.get(info.wnid))
 
 
-def _walk(study: Study, source: Source, query: Query, stamp: Stamp, totals: Counter[str], skipped: Counter[str]) -> None:
+def _walk(study: Study, source: Source, query: Query, stamp: Stamp, totals: Counter[str]) -> Iterator[Page]:
+    """Ask for the pages of a query that are not stored yet, and store each before it is handed on."""
     with study.database.read() as tables:
         state = tables.searches.get(query.key, query.wnid)
     if state.finished and query.local:
@@ -144,7 +152,7 @@ def _walk(study: Study, source: Source, query: Query, stamp: Stamp, totals: Coun
         page = source.page(query, state.cursor)
         state = _store_page(study, query, state, page, stamp, totals)
         totals["pages"] += 1
-        skipped.update(page.skipped)
+        yield page
 
 
 def _store_page(study: Study, query: Query, state: SearchState, page: Page, stamp: Stamp, totals: Counter[str]) -> SearchState:

@@ -27,7 +27,7 @@ _COMMANDS = {
     "check": ("collect", "Check that every image is stored and published."),
     "label": ("label", "Plan, preview, submit and collect labelling tasks (HITs)."),
     "serve": ("serve", "Serve the labelling pages, the review pages and the requester protocol."),
-    "people": ("people", "Say who may review: tokens with roles."),
+    "people": ("people", "Say who may review: tokens with roles; forget an annotator."),
     "neighbors": ("neighbors", "Find the nearest neighbours of every candidate."),
     "neighbors-of": ("neighbors", "Find nearest neighbours between two folders of images."),
     "duplicates": ("duplicates", "Review queue, resolution and statistics of near-duplicates."),
@@ -40,6 +40,7 @@ _COMMANDS = {
     "plan": ("plan", "What a design can tell, and what it costs."),
     "report": ("report", "Write the HTML report."),
     "study": ("custody", "Copy, verify, back up and restore a whole study."),
+    "take-down": ("takedown", "Take an image down: later test sets go without it."),
 }
 
 _FUNCTIONS = {"import": "import_"}

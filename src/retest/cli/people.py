@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from retest.cli._common import json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._people_forget import forget
 
 _ROLES = ("annotator", "reviewer", "admin")
 
 
 @click.group()
 def people() -> None:
-    """Say who may review the study: named tokens with roles.
+    """Say who may review the study: named tokens with roles; forget an annotator on request.
 
     An annotator may look and annotate predictions, a reviewer may decide everything, an admin may also give tokens to others.
 
@@ -84,3 +85,6 @@ def list_(study_folder: Path, as_json: bool) -> None:
         ["name", "role", "may review", "since", "last sign-in"],
         [[r["name"], r["role"], "yes" if r["active"] else "no", r["since"], r["last_sign_in"] or "never"] for r in rows],
     )
+
+
+people.add_command(forget)

@@ -12,6 +12,9 @@ from retest.records import Candidate, ClassInfo, DuplicateOccurrence, Exclusion,
 from retest.store import schema
 from retest.store.rows import TableGroup
 
+TAKEN_DOWN = "taken_down"
+"""Reason of an exclusion on request of somebody who has rights in the image."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchState:
@@ -155,6 +158,12 @@ class CandidateTable(TableGroup):
         query = sa.select(table.c.photo_id, table.c.wnid, table.c.id).where(table.c.source == source)
         return [(row.photo_id, row.wnid, row.id) for row in self._by_ids(query, table.c.photo_id, photo_ids)]
 
+    def at_address(self, url: str) -> list[Candidate]:
+        """Candidates with this address of their image or of its page, by id."""
+        t = schema.candidates
+        query = sa.select(t).where((t.c.url == url) | (t.c.source_page == url)).order_by(t.c.id)
+        return [_candidate(row) for row in self._rows(query)]
+
     def identities(self) -> Iterator[tuple[str, str, str, str, str | None]]:
         """(id, wnid, source, photo id, search key) of every candidate by id, without the rest of the record."""
         t = schema.candidates
@@ -218,9 +227,15 @@ class ExclusionTable(TableGroup):
         """Exclude candidates; the first reason of a candidate stays."""
         return self._add_new(schema.exclusions, (dataclasses.asdict(e) for e in exclusions))
 
+    def take_down(self, exclusions: Iterable[Exclusion]) -> int:
+        """Exclude candidates for good, whatever else they are excluded for; return for how many this is new."""
+        return self._put(schema.exclusions, ({**dataclasses.asdict(e), "reason": TAKEN_DOWN} for e in exclusions))
+
     def remove(self, candidate_ids: Iterable[str]) -> None:
+        """Let candidates be used again, except those that were taken down: that promise is kept."""
+        t = schema.exclusions
         for candidate_id in candidate_ids:
-            self._change(schema.exclusions, sa.delete(schema.exclusions).where(schema.exclusions.c.candidate_id == candidate_id))
+            self._change(t, sa.delete(t).where(t.c.candidate_id == candidate_id, t.c.reason != TAKEN_DOWN))
 
     def all(self) -> dict[str, Exclusion]:
         query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)

@@ -12,6 +12,7 @@ from retest.records import Assignment, AssignmentStatus, Hit, SelectionFrequency
 from retest.store import schema
 from retest.store.rows import TableGroup, chunks
 
+_FORGOTTEN = "forgotten_workers"
 _ROLES = {"label": "images_to_label", "positive": "images_pos_control", "negative": "images_neg_control"}
 
 
@@ -173,8 +174,12 @@ class AssignmentTable(TableGroup):
     """Raw answers: added once, never rewritten; only their status moves."""
 
     def add(self, assignments: Iterable[Assignment], *, contents: Mapping[str, str] | None = None) -> int:
-        """Add answers that are new by their id; ``contents`` holds what the back end delivered, by id."""
+        """Add answers that are new by their id; ``contents`` holds what the back end delivered, by id.
+
+        Answers of those who asked to be forgotten with their answers do not come back.
+        """
         contents = contents or {}
+        forgotten = {worker for worker, what in self.forgotten().items() if what == "answers"}
         rows = (
             {
                 "content": contents.get(a.id),
@@ -187,12 +192,40 @@ class AssignmentTable(TableGroup):
                 "submit_time": a.submit_time,
             }
             for a in assignments
+            if a.worker not in forgotten
         )
         return self._add_new(schema.assignments, rows)
 
     def add_workers(self, ids: Mapping[str, str]) -> None:
-        """Remember whose hash is whose: worker -> the back end's own id."""
-        self._add_new(schema.workers, ({"worker": worker, "worker_id": raw} for worker, raw in ids.items()))
+        """Remember whose hash is whose: worker -> the back end's own id; not of those who asked to be forgotten."""
+        forgotten = self.forgotten()
+        self._add_new(schema.workers, ({"worker": worker, "worker_id": raw} for worker, raw in ids.items() if worker not in forgotten))
+
+    def raw_ids(self, who: str) -> dict[str, str]:
+        """worker -> raw id of those whose hash or raw id is ``who``."""
+        t = schema.workers
+        query = sa.select(t).where((t.c.worker == who) | (t.c.worker_id == who)).order_by(t.c.worker)
+        return {row.worker: row.worker_id for row in self._rows(query)}
+
+    def forgotten(self) -> dict[str, str]:
+        """worker -> "ids" or "answers": who asked to be forgotten, and what of them."""
+        t = schema.settings
+        value = self._connection.execute(sa.select(t.c.value).where(t.c.key == _FORGOTTEN)).scalar_one_or_none()
+        return dict(value or {})
+
+    def forget(self, worker: str, *, answers: bool) -> int:
+        """Remove whose hash this is, with ``answers`` also all answers, overwriting what was there; return how many answers.
+
+        Neither comes back when answers are collected again.
+        """
+        if self._connection.dialect.name == "sqlite":
+            self._connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        known = self.forgotten()
+        if known.get(worker) != "answers":
+            self._put(schema.settings, [{"key": _FORGOTTEN, "value": {**known, worker: "answers" if answers else "ids"}}])
+        self._change(schema.workers, sa.delete(schema.workers).where(schema.workers.c.worker == worker))
+        t = schema.assignments
+        return self._change(t, sa.delete(t).where(t.c.worker == worker)) if answers else 0
 
     def set_status(self, assignment_id: str, status: AssignmentStatus) -> None:
         table = schema.assignments

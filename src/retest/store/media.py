@@ -114,6 +114,11 @@ class OpaqueNameTable(TableGroup):
         table = schema.opaque_names
         return {row.image_id: row.name for row in self._rows(sa.select(table).where(table.c.key_version == key_version))}
 
+    def of_images(self, image_ids: Iterable[str]) -> list[str]:
+        """Every name of these images, of all key versions, sorted."""
+        table = schema.opaque_names
+        return sorted(row.name for row in self._by_ids(sa.select(table.c.name), table.c.image_id, image_ids))
+
     def image_of(self, name: str) -> str | None:
         """The image behind an opaque name, or None."""
         query = sa.select(schema.opaque_names.c.image_id).where(schema.opaque_names.c.name == name)

@@ -115,6 +115,22 @@ class Participants:
         if not changed:
             raise NotFoundError("nobody of this name is invited", item=name, remedy="See the names with: retest label invite --list")
 
+    def find(self, who: str) -> list[str]:
+        """Worker ids of those with this name, Prolific id or worker id."""
+        with self._lock, self._failures():
+            rows = self._db.execute("SELECT worker_id FROM participants WHERE name = ?1 OR worker_id = ?1 ORDER BY 1", (who.strip(),))
+            return [row[0] for row in rows]
+
+    def forget(self, worker_id: str) -> bool:
+        """Remove a person, overwriting what was there; links stop working. Whether somebody was there."""
+        with self._lock, self._failures():
+            self._db.execute("PRAGMA secure_delete = ON")
+            with self._writing() as db:
+                removed = db.execute("DELETE FROM participants WHERE worker_id = ?", (worker_id,)).rowcount
+                db.execute("DELETE FROM answered WHERE worker_id = ?", (worker_id,))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return bool(removed)
+
     def by_token(self, token: str) -> Participant | None:
         """Who was invited with this token; None for a wrong or replaced one."""
         return self._one("token_hash = ? AND active = 1", _hash(token))

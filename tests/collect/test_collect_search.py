@@ -104,6 +104,15 @@ def test_options_replace_the_settings_for_one_run(tmp_path: Path):
             "--no-safe-search",
         )
         study.run("search", "--wnids", tmp_path / "some.json", *dates, *more, "--hand-terms", "")
+        assert asked()
+        # Parents from WordNet's own file, where a synset lies at the offset that its wnid says.
+        with (tmp_path / "data.noun").open("wb") as file:
+            file.seek(1440764)
+            file.write(b"01440764 05 n 02 tench 0 Tinca_tinca 0 001 @ 01439121 n 0000 | a fish  \n")
+            file.seek(1439121)
+            file.write(b"01439121 05 n 02 cyprinid 0 cyprinid_fish 0 000 | fishes  \n")
+        study.run("search", "--wnid", "n01440764", "--parent-term", "--wordnet", tmp_path / "data.noun")
+        assert [question["text"] for question in asked()] == ["tench cyprinid", "Tinca tinca cyprinid"]
         # A term that gets no share of max_images is not passed over in silence.
         assert "leaves no results for this term (2 pages)" in study.run("search", "--wnid", "n01443537", "--max-images", 1).stderr
         questions = asked()

@@ -43,8 +43,9 @@ def with_search_options(study: Study, options: Mapping[str, Any]) -> Study:
         ConfigError: a value is out of range.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    if given.get("hand_terms"):
-        given["hand_terms"] = str(Path(given["hand_terms"]).absolute())
+    for name in ("hand_terms", "wordnet"):
+        if given.get(name):
+            given[name] = str(Path(given[name]).absolute())
     search = dataclasses.replace(study.config.search, **given)
     return dataclasses.replace(study, config=dataclasses.replace(study.config, search=search))
 

@@ -11,6 +11,7 @@ from retest.sources.opening import SOURCE_KINDS, open_source, read_hand_terms
 from retest.sources.published import published_record
 from retest.sources.search import SearchParameters, class_queries, class_terms
 from retest.sources.table import TableSource
+from retest.sources.wordnet import with_parents
 
 __all__ = [
     "SOURCE_KINDS",
@@ -32,4 +33,5 @@ __all__ = [
     "published_record",
     "read_hand_terms",
     "second_candidate_id",
+    "with_parents",
 ]

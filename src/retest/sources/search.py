@@ -45,6 +45,9 @@ class SearchParameters:
     max_date_uploaded: str = field(default="2013-07-11", metadata={"help": "latest date uploaded, UTC, inclusive; empty: any"})
     sort: str = field(default="date-posted-asc", metadata={"help": f"order of the results: {', '.join(SORT_ORDERS)}"})
     parent_term: bool = field(default=False, metadata={"help": "append the first parent-class term to every query"})
+    wordnet: str = field(
+        default="", metadata={"help": "WordNet 3.0's file data.noun: parents of the classes whose class list names none (ImageNet)"}
+    )
     join_compounds: bool = field(default=False, metadata={"help": 'join compound words: "great white shark" -> "greatwhiteshark"'})
     hand_terms: str = field(
         default="", metadata={"help": "JSON file wnid -> [terms]; a class listed there is searched with these terms only"}
@@ -110,7 +113,9 @@ def class_terms(
     if parameters.parent_term:
         if not info.parent_terms:
             raise ConfigError(
-                "the class has no parent term", item=info.wnid, remedy="Add one to the class list, or switch parent_term off."
+                "the class has no parent term",
+                item=info.wnid,
+                remedy="Add parent_terms to the class list, name WordNet's data.noun in [search] wordnet, or switch parent_term off.",
             )
         terms = [f"{term} {info.parent_terms[0]}" for term in terms]
     if parameters.join_compounds:

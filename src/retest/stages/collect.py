@@ -18,7 +18,17 @@ from typing import Any
 
 from retest.errors import StageError, StoreError, UsageError
 from retest.records import ClassInfo
-from retest.sources import Page, Query, Source, identify, open_source, photo_ids_by_source, published_record, read_hand_terms
+from retest.sources import (
+    Page,
+    Query,
+    Source,
+    identify,
+    open_source,
+    photo_ids_by_source,
+    published_record,
+    read_hand_terms,
+    with_parents,
+)
 from retest.stages._common import Progress, Stamp, silent
 from retest.store import SearchState, Tables
 from retest.study import Study
@@ -70,6 +80,7 @@ def search(
     Raises:
         StageError: the benchmark has no classes yet.
         UsageError: one of ``wnids`` is no class of the benchmark.
+        InputError: the file of WordNet that ``[search]`` names is none.
     """
     with study.database.read() as tables:
         classes = tables.classes.all()
@@ -80,6 +91,9 @@ def search(
         if unknown:
             raise UsageError("is no class of the benchmark", item=min(unknown), remedy="Use the wnids of the class list.")
         classes = [info for info in classes if info.wnid in set(wnids)]
+    parameters = study.config.search
+    if parameters.parent_term and parameters.wordnet:
+        classes = with_parents(classes, study.path(parameters.wordnet))
     totals: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     notes: Counter[str] = Counter()

@@ -104,7 +104,13 @@ def test_options_replace_the_settings_for_one_run(tmp_path: Path):
             "--no-safe-search",
         )
         study.run("search", "--wnids", tmp_path / "some.json", *dates, *more, "--hand-terms", "")
-        assert asked()
+        # A term that gets no share of max_images is not passed over in silence.
+        assert "leaves no results for this term (2 pages)" in study.run("search", "--wnid", "n01443537", "--max-images", 1).stderr
+        questions = asked()
+        assert [question["text"] for question in questions] == ["tench", "Tincatinca", "goldfish"]
+        assert {(q["min_taken_date"], q["max_taken_date"]) for q in questions} == {("2012-08-01 00:00:00", "2012-08-31 23:59:59")}
+        assert {(q["min_upload_date"], q["max_upload_date"]) for q in questions} == {("1343865600", "1346543999")}
+        assert {(q["sort"], q["license"], q["safe_search"]) for q in questions} == {("interestingness-desc", "4,11", "3")}
         # Parents from WordNet's own file, where a synset lies at the offset that its wnid says.
         with (tmp_path / "data.noun").open("wb") as file:
             file.seek(1440764)
@@ -113,13 +119,6 @@ def test_options_replace_the_settings_for_one_run(tmp_path: Path):
             file.write(b"01439121 05 n 02 cyprinid 0 cyprinid_fish 0 000 | fishes  \n")
         study.run("search", "--wnid", "n01440764", "--parent-term", "--wordnet", tmp_path / "data.noun")
         assert [question["text"] for question in asked()] == ["tench cyprinid", "Tinca tinca cyprinid"]
-        # A term that gets no share of max_images is not passed over in silence.
-        assert "leaves no results for this term (2 pages)" in study.run("search", "--wnid", "n01443537", "--max-images", 1).stderr
-        questions = asked()
-        assert [question["text"] for question in questions] == ["tench", "Tincatinca", "goldfish"]
-        assert {(q["min_taken_date"], q["max_taken_date"]) for q in questions} == {("2012-08-01 00:00:00", "2012-08-31 23:59:59")}
-        assert {(q["min_upload_date"], q["max_upload_date"]) for q in questions} == {("1343865600", "1346543999")}
-        assert {(q["sort"], q["license"], q["safe_search"]) for q in questions} == {("interestingness-desc", "4,11", "3")}
     for arguments, said in (
         (("--wnid", "n99999999"), "n99999999: is no class of the benchmark"),
         (("--min-date-taken", "yesterday"), "min_date_taken"),

@@ -8,6 +8,7 @@ from retest.analysis.agreement import Consensus, ModelAgreement, MultiLabelAccur
 from retest.analysis.comparison import Comparison, ComparisonRow, compare_test_sets, newcombe_difference
 from retest.analysis.correctness import Correctness, correctness_table
 from retest.analysis.curves import AccuracyCurve
+from retest.analysis.disagreement import Disagreement, DisputedImage, disagreement_table
 from retest.analysis.fits import FitBand, LinearFit, fit_accuracies, mean_band, prediction_band
 from retest.analysis.frequency import (
     FREQUENCY_EDGES,
@@ -71,6 +72,8 @@ __all__ = [
     "ComparisonRow",
     "Consensus",
     "Correctness",
+    "Disagreement",
+    "DisputedImage",
     "EffectiveRobustness",
     "Estimate",
     "EstimatorCheck",
@@ -113,6 +116,7 @@ __all__ = [
     "consensus",
     "correctness_table",
     "decompose_gap",
+    "disagreement_table",
     "drop_power",
     "effective_robustness",
     "estimate_difference",

@@ -36,6 +36,8 @@ _COMMANDS = {
     "export": ("export", "Export a test set in one of several forms, or the study in the published layout."),
     "evaluate": ("evaluate", "Run classifiers on test sets."),
     "accuracy": ("accuracy", "Accuracy table with intervals and ranks."),
+    "disagreements": ("models", "Images that all models miss, and images on which they disagree most."),
+    "models": ("models", "Find models that can be evaluated by name."),
     "fit": ("accuracy", "Fit new accuracy against original accuracy."),
     "plan": ("plan", "What a design can tell, and what it costs."),
     "report": ("report", "Write the HTML report."),

@@ -95,7 +95,7 @@ class EagerEngine:
     def values(self, batch: NDArray[Any]) -> Any:
         """What the module sees of a preprocessed batch: a tensor on its device."""
         torch, transform = self._torch, self._transform
-        values = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
+        values = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(self._device)
         if isinstance(transform, Preprocessing):
             values = values.permute(0, 3, 1, 2)  # channels last already, as 8-bit images are
             values = (values.flip(1) if transform.bgr else values).float()

@@ -1,36 +1,60 @@
-"""Stage: run classifiers on the original validation images and on revisions; predictions as Parquet files (method, section 9)."""
+"""Stage: run classifiers on test sets, of a study or not; predictions as Parquet files (method, section 9)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from urllib.parse import quote
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.analysis import AccuracyRow, accuracy_rows
-from retest.errors import NotFoundError, StageError
+from retest.errors import InputError, NotFoundError, StageError
 from retest.images import ImageParameters, load_rgb, variant_names
 from retest.models import (
     Classifier,
     EvaluateParameters,
+    Evaluation,
     EvaluationImage,
-    evaluate,
-    image_list_hash,
+    EvaluationProgress,
+    EvaluationSet,
+    evaluate_sets,
     read_predictions,
-    run_key,
-    write_predictions,
+    set_run_key,
 )
-from retest.models.evaluate import EvaluationProgress
 from retest.records import ImageVariant, Predictions, Split
-from retest.stages._common import Progress, silent
-from retest.store import BlobStore, PredictionSet
-from retest.study import Study
+from retest.stages._common import Progress, Stamp, silent
+from retest.stages._evaluation_labels import check_classes, label_order_notes
+from retest.stages._evaluation_machine import Machine, decoders, one_thread_each
+from retest.stages._evaluation_results import FolderResults, Results, StudyResults
+from retest.stages._evaluation_sets import KNOWN, ClassList, Places, TestSet, find_set
+from retest.store import BlobStore
+from retest.study import Study, executor_slots
+
+__all__ = [
+    "KNOWN",
+    "ORIGINAL",
+    "EvaluationCounts",
+    "EvaluationReport",
+    "FolderResults",
+    "Machine",
+    "Places",
+    "Results",
+    "StudyResults",
+    "TestSet",
+    "accuracy",
+    "dataset_images",
+    "evaluate_models",
+    "find_sets",
+    "run_evaluation",
+    "stored_predictions",
+]
 
 ORIGINAL = "original"
 """Name of the data set of all original validation images."""
+
+_MOST_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +66,56 @@ class EvaluationCounts:
     models: int
     computed: int
     excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What one run did: per data set; images of all sets together and distinct ones among them; models that failed; notes."""
+
+    counts: tuple[EvaluationCounts, ...]
+    images: int
+    distinct: int
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    predictions: tuple[Predictions, ...] = field(repr=False, default=())
+
+
+# ------------------------------------------------------------------------------------------------------- test sets
+
+
+def find_sets(
+    names: Sequence[str], *, study: Study | None = None, places: Places | None = None, progress: Progress = silent
+) -> list[TestSet]:
+    """Test sets by name: of the study where it has them (``original``, revisions), else released sets, benchmarks and folders.
+
+    Raises:
+        NotFoundError, UsageError, InputError, StageError: a set is not there, or not what it should be.
+    """
+    found = []
+    for name in names:
+        if study is not None and _is_of_study(study, name):
+            found.append(_study_set(study, name))
+        else:
+            found.append(find_set(name, places or Places(), progress=progress))
+    return found
+
+
+def _is_of_study(study: Study, name: str) -> bool:
+    if name == ORIGINAL:
+        return True
+    with study.database.read() as tables:
+        return name in tables.revisions.names() or not ("=" in name or name in KNOWN or Path(name).is_dir())
+
+
+def _study_set(study: Study, name: str) -> TestSet:
+    with study.database.read() as tables:
+        infos = sorted(tables.classes.all(), key=lambda info: info.cid)
+    complete = [info.cid for info in infos] == list(range(len(infos)))
+    names = tuple((info.wnid, *info.synset) for info in infos) if complete else ()
+    # A study may hold a part of a benchmark's classes: the models know more of them then.
+    return TestSet(
+        EvaluationSet(name, dataset_images(study, name)), ClassList(names, complete=False) if len(names) >= 1000 else ClassList()
+    )
 
 
 def dataset_images(study: Study, dataset: str) -> list[EvaluationImage]:
@@ -69,8 +143,7 @@ def dataset_images(study: Study, dataset: str) -> list[EvaluationImage]:
         if image not in stored:
             raise NotFoundError("the image is not stored", item=image, remedy="Run: retest download --study STUDY")
         load = _Load(study.blobs, stored[image], study.config.images)
-        # Another label is another question: it is part of what results are keyed by.
-        images.append(EvaluationImage(image, cids[wnid], load, f"{stored[image].sha256}:{cids[wnid]}"))
+        images.append(EvaluationImage(image, cids[wnid], load, stored[image].sha256))
     return images
 
 
@@ -84,6 +157,9 @@ class _Load:
         return load_rgb(self.blobs.get(self.variant.blob_key), item=self.variant.image_id, parameters=self.parameters)
 
 
+# ---------------------------------------------------------------------------------------------------------- running
+
+
 def evaluate_models(
     study: Study,
     datasets: Sequence[str],
@@ -92,59 +168,114 @@ def evaluate_models(
     parameters: EvaluateParameters | None = None,
     progress: Progress = silent,
 ) -> list[EvaluationCounts]:
-    """Predict every data set with every classifier; what an equal earlier run has stored is not computed again."""
-    settings = parameters or EvaluateParameters()
-    return [_evaluate_one(study, dataset, classifiers, settings, progress) for dataset in datasets]
+    """Predict data sets of a study with every classifier; what an equal earlier run has stored is not computed again.
+
+    Raises:
+        InputError: a classifier fails, or its classes are others than the test set's.
+    """
+    sets = [_study_set(study, name) for name in datasets]
+    machine = Machine(workers=study.config.study.workers, lanes=1)
+    report = run_evaluation(sets, classifiers, StudyResults(study), parameters=parameters, machine=machine, progress=progress)
+    if report.failures:
+        raise InputError(report.failures[0], remedy="The other models are done; run again after mending it")
+    return list(report.counts)
 
 
-def _evaluate_one(
-    study: Study, dataset: str, classifiers: Sequence[Classifier], settings: EvaluateParameters, progress: Progress
+def run_evaluation(
+    sets: Sequence[TestSet],
+    classifiers: Sequence[Classifier],
+    results: Results,
+    *,
+    parameters: EvaluateParameters | None = None,
+    machine: Machine | None = None,
+    stamp: Stamp | None = None,
+    progress: Progress = silent,
+) -> EvaluationReport:
+    """Predict every test set with every classifier in one pass; what an equal earlier run has stored is not computed again.
+
+    Raises:
+        InputError: the classes of a model are others than a test set's; nothing has run then.
+        StoreError: results cannot be written.
+    """
+    settings, machine = parameters or EvaluateParameters(), machine or Machine()
+    check_classes(sets, classifiers)
+    keys = {(s.images.name, c.name): set_run_key(s.images, c, k=settings.top_k) for s in sets for c in classifiers}
+    kept = {pair: record for pair, key in keys.items() if (record := results.stored(*pair, key)) is not None}
+    missing = keys.keys() - kept.keys()
+    waiting = [c for c in classifiers if any((s.images.name, c.name) in missing for s in sets)]
+    failures: tuple[str, ...] = ()
+    notes = [note for one in sets for note in one.notes]
+    excluded: dict[str, list[str]] = {}
+    if waiting:
+        found = _run(sets, waiting, results.parts, list(kept.values()), settings, machine, progress)
+        for predictions in found.predictions:
+            pair = (predictions.dataset, predictions.model)
+            if pair not in kept or predictions.image_ids != kept[pair].image_ids:
+                kept[pair] = predictions = _stamped(predictions, stamp)
+                results.store(predictions, keys[pair])
+        for image in found.excluded:
+            excluded.setdefault(image.dataset, []).append(f"{image.id}: {image.problem}")
+        failures = tuple(failure.problem for failure in found.failures)
+        notes += found.notes
+    counts = tuple(_counts(one, classifiers, missing, excluded) for one in sets)
+    records = tuple(kept[pair] for pair in keys if pair in kept)
+    distinct = len({image.version or (s.images.name, image.id) for s in sets for image in s.images.images})
+    total = sum(len(s.images.images) for s in sets)
+    return EvaluationReport(counts, total, distinct, failures, (*notes, *label_order_notes(records)), records)
+
+
+def _counts(
+    one: TestSet, classifiers: Sequence[Classifier], missing: Collection[tuple[str, str]], excluded: Mapping[str, list[str]]
 ) -> EvaluationCounts:
-    images = dataset_images(study, dataset)
-    digest = image_list_hash((image.id, image.version) for image in images)
-    keys = {c.name: run_key(c, dataset=dataset, images_sha256=digest, k=_kept(c, settings)) for c in classifiers}
-    with study.database.read() as tables:
-        known = {entry.model: entry for entry in tables.predictions.all() if entry.dataset == dataset}
-    waiting = [c for c in classifiers if not _is_done(study, known.get(c.name), keys[c.name])]
-    if not waiting:
-        return EvaluationCounts(dataset, len(images), len(classifiers), 0, ())
-    parts = study.folder / "cache" / "evaluate"
+    name = one.images.name
+    computed = sum((name, classifier.name) in missing for classifier in classifiers)
+    return EvaluationCounts(name, len(one.images.images), len(classifiers), computed, tuple(excluded.get(name, ())))
+
+
+def _stamped(predictions: Predictions, stamp: Stamp | None) -> Predictions:
+    if stamp is None:
+        return predictions
+    return replace(predictions, provenance={**predictions.provenance, "date": stamp.time})
+
+
+def _run(
+    sets: Sequence[TestSet], classifiers: Sequence[Classifier], parts: Path, finished: Sequence[Predictions], settings: EvaluateParameters,
+    machine: Machine, progress: Progress,
+) -> Evaluation:  # fmt: skip
     parts.mkdir(parents=True, exist_ok=True)
-    with progress(f"Evaluate on {dataset}", total=len(images)) as advance, ThreadPoolExecutor(study.config.study.workers) as pool:
-        result = evaluate(images, waiting, dataset=dataset, part_dir=parts, parameters=settings, executor=pool, progress=_Advance(advance))
-    for predictions in result.predictions:
-        _store(study, predictions, keys[predictions.model])
-    return EvaluationCounts(dataset, len(images), len(classifiers), len(waiting), tuple(f"{e.id}: {e.problem}" for e in result.excluded))
-
-
-def _kept(classifier: Classifier, settings: EvaluateParameters) -> int:
-    return min(settings.top_k or classifier.num_classes, classifier.num_classes)
+    images = len({image.version or (s.images.name, image.id) for s in sets for image in s.images.images})
+    label = f"Evaluate {len(classifiers)} models" if len(classifiers) > 1 else f"Evaluate {classifiers[0].name}"
+    with (
+        progress(label, total=images * len(classifiers)) as advance,
+        decoders(sets, classifiers, images, machine) as decoding,
+        one_thread_each(machine),
+    ):
+        return evaluate_sets(
+            [one.images for one in sets],
+            classifiers,
+            part_dir=parts,
+            parameters=settings,
+            executor=decoding,
+            lanes=machine.lanes,
+            workers=machine.cluster,
+            workers_count=executor_slots(machine.cluster, otherwise=machine.workers),
+            recipes=machine.recipes,
+            progress=_Advance(advance, len(classifiers)),
+            finished=finished,
+            keep_going=True,
+        )
 
 
 class _Advance:
-    """Turns the evaluation's totals into steps of a progress bar."""
+    """Turns the evaluation's totals into steps of a progress bar over (image, model) pairs."""
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance, self._seen = advance, 0
+    def __init__(self, advance: Callable[[int], None], models: int) -> None:
+        self._advance, self._models, self._seen = advance, models, 0
 
     def __call__(self, state: EvaluationProgress) -> None:
-        done = state.images_done + state.images_excluded
+        done = state.images_done * self._models
         self._advance(done - self._seen)
         self._seen = done
-
-
-def _is_done(study: Study, entry: PredictionSet | None, key: str) -> bool:
-    return entry is not None and entry.fingerprint == key and (study.folder / entry.blob_key).is_file()
-
-
-def _store(study: Study, predictions: Predictions, key: str) -> None:
-    relative = f"predictions/{quote(predictions.dataset, safe='')}/{quote(predictions.model, safe='')}.parquet"
-    path = study.folder / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(path, predictions)
-    entry = PredictionSet(predictions.dataset, predictions.model, relative, len(predictions.image_ids), key, predictions.notes)
-    with study.database.write() as tables:
-        tables.predictions.put(entry)
 
 
 def stored_predictions(study: Study, dataset: str | None = None) -> list[Predictions]:

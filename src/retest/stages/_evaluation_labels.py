@@ -1,0 +1,72 @@
+"""Labels before and after a run: do models and test sets mean the same by a class index?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retest.errors import InputError
+from retest.models import Classifier
+from retest.records import Predictions
+from retest.stages._evaluation_sets import ClassList, TestSet, plain
+
+_REMEDY = "Give the classes in the models' order with --classes FILE, or use a model of this benchmark"
+_SMALLEST = 50
+
+
+def check_classes(sets: Sequence[TestSet], classifiers: Sequence[Classifier]) -> None:
+    """Compare the class lists of test sets and models, before anything runs.
+
+    Raises:
+        InputError: a model has another number of classes than a complete list, or states names in another order; names the first
+            class that differs.
+    """
+    for one in sets:
+        for classifier in classifiers:
+            _check(one, classifier)
+
+
+def _check(one: TestSet, classifier: Classifier) -> None:
+    classes, item = one.classes, f"model {classifier.name} on {one.images.name}"
+    if classes.complete and classifier.num_classes != len(classes.names):
+        problem = f"the model has {classifier.num_classes:,} classes, the test set {len(classes.names):,}"
+        raise InputError(problem, item=item, remedy=_REMEDY)
+    names = getattr(classifier, "class_names", None)
+    if not names or not classes.names:
+        return
+    if len(names) != len(classes.names):
+        raise InputError(f"the model names {len(names):,} classes, the test set {len(classes.names):,}", item=item, remedy=_REMEDY)
+    wrong = _first_difference(tuple(names), classes)
+    if wrong is not None:
+        problem = f"class {wrong} is {names[wrong]!r} in the model and {classes.names[wrong][0]!r} in the test set"
+        raise InputError(f"{problem}: their classes are in different orders", item=item, remedy=_REMEDY)
+
+
+def _first_difference(names: tuple[str, ...], classes: ClassList) -> int | None:
+    """The first class whose name in the model belongs to another class of the set; names that no class has say nothing."""
+    index = classes.index()
+    for cid, name in enumerate(names):
+        other = index.get(plain(name))
+        if other is not None and other != cid:
+            return cid
+    return None
+
+
+def label_order_notes(predictions: Sequence[Predictions]) -> list[str]:
+    """What accuracies near chance tell: labels in the order of folder names sorted as text, or in some other wrong order."""
+    notes = []
+    for record in predictions:
+        known = record.labels >= 0
+        labels, first = record.labels[known], record.top[known, 0]
+        classes = int(max(labels.max(initial=0), first.max(initial=0))) + 1
+        if len(labels) < _SMALLEST or classes < 10 or float(np.mean(first == labels)) > 4 / classes:
+            continue
+        where = f"{record.dataset} / {record.model}: top-1 is {float(np.mean(first == labels)):.2%}, about what guessing gives"
+        as_text = np.array(sorted(range(classes), key=str), dtype=np.int64)
+        back = np.argsort(as_text)
+        if max(float(np.mean(as_text[labels] == first)), float(np.mean(back[labels] == first))) > 0.2:
+            notes.append(f"{where}. The class indices have been sorted as text (0, 1, 10, 100 ...) somewhere: one side's order is wrong")
+        else:
+            notes.append(f"{where}. Model and test set may mean different classes by the same index, or its weights are not trained")
+    return notes

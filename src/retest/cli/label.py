@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from retest.cli import _label_judge, _label_manage
+from retest.cli import _label_judge, _label_manage, _two_pass
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
 from retest.cli._label_crowd import CrowdChoice, crowd_options, image_url_of, opened_crowd
 from retest.labeling import PlanEstimate, assignments_for_width
@@ -43,6 +43,7 @@ def plan(study_folder: Path, as_json: bool, originals: bool, dry_run: bool, targ
         asked = study if target is None else _with_target(study, target)
         made = stage.plan(asked, stamp=stamp_now(), originals=originals, store=not dry_run and target is None)
         number = asked.config.labeling.assignments_per_hit
+        waiting = sum(row.state == "planned" for row in label_crowd.list_hits(study))
     if as_json:
         extra = {} if target is None else {"target": target, "assignments_per_hit": number}
         print_json({"added": made.added, "estimate": made.estimate, "skipped": made.skipped, "hits": [h.uuid for h in made.hits], **extra})
@@ -51,6 +52,8 @@ def plan(study_folder: Path, as_json: bool, originals: bool, dry_run: bool, targ
     for code, count in sorted(made.skipped.items()):
         if code != "selected":
             click.echo(f"  not planned: {count} ({code})")
+    if waiting:
+        click.echo(f"{waiting} HITs wait to be published: retest label submit (a look first: retest label preview)")
     if target is not None:
         click.echo(f"For +- {target:g}: {number} annotators per HIT. Nothing is stored; set [labeling] assignments_per_hit = {number}")
 
@@ -181,6 +184,9 @@ def _print_histogram(histogram: Mapping[int, int], as_json: bool, figures: dict[
     if as_json:
         print_json({"hits_by_valid_answers": histogram, **figures})
         return
+    if not any(histogram.values()):
+        click.echo("No HIT is published yet. Publish the planned ones with: retest label submit")
+        return
     top = max(histogram.values(), default=0)
     rows = [(number, hits, "█" * round(30 * hits / top) if top else "") for number, hits in histogram.items()]
     print_table("", ["valid answers", "HITs", ""], rows)
@@ -261,5 +267,5 @@ def invite(study_folder: Path, as_json: bool, name: str | None, revoke: str | No
     click.echo(link)
 
 
-for _command in (*_label_manage.COMMANDS, *_label_judge.COMMANDS):
+for _command in (*_label_manage.COMMANDS, *_label_judge.COMMANDS, _two_pass.two_pass):
     label.add_command(_command)

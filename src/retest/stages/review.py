@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from retest.errors import UsageError
-from retest.stages import _review_marks  # noqa: F401 registers its kinds
+from retest.stages import _review_marks, _review_pairs  # noqa: F401 register their kinds
 from retest.stages._common import Stamp
 from retest.stages._review_core import (
     MAX_CHANGES,
@@ -50,8 +50,10 @@ __all__ = [
     "decide",
     "decisions_of",
     "history",
+    "history_choices",
     "kind_of",
     "kinds",
+    "latest_numbers",
     "pair_item",
     "paired_images",
     "take_back",
@@ -116,3 +118,20 @@ def history(study: Study, wanted: DecisionFilter, *, before: int | None = None, 
         raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with before")
     with study.database.read() as tables:
         return tables.decisions.page(wanted, before=before, limit=limit)
+
+
+def history_choices(study: Study) -> tuple[list[str], list[str]]:
+    """Everybody who decided something, and every kind of decision in the history."""
+    with study.database.read() as tables:
+        return tables.decisions.users(), tables.decisions.kinds()
+
+
+def latest_numbers(study: Study, decisions: Iterable[Decision]) -> dict[tuple[str, str], int]:
+    """(kind, item) -> number of its latest decision, for the items of these decisions: only that one can be taken back."""
+    items: dict[str, list[str]] = {}
+    for decision in decisions:
+        items.setdefault(decision.kind, []).append(decision.item)
+    with study.database.read() as tables:
+        return {
+            (kind, item): d.no for kind, listed in items.items() for item, d in tables.decisions.latest(kind, dict.fromkeys(listed)).items()
+        }

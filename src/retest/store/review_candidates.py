@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -91,6 +91,11 @@ class ReviewCandidateTable(TableGroup):
                 counts[image] = counts.get(image, 0) + number
         return counts
 
+    def frequencies_of(self, image_id: str) -> list[tuple[str, int, int]]:
+        """(wnid, times selected, assignments) of an image, by class."""
+        query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments).where(_F.c.image_id == image_id).order_by(_F.c.wnid)
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(query)]
+
     def of_revision(self, revision: str, wnid: str) -> set[str]:
         """The images of a class in a revision."""
         t = schema.revision_images
@@ -122,7 +127,8 @@ class ReviewCandidateTable(TableGroup):
         found = found.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
         left_out = sa.or_(e.c.candidate_id.is_not(None), flag.c.image_id.is_not(None))
         query: sa.Select[Any] = sa.select(_C.c.id, _C.c.wnid, _C.c.source, _C.c.photo_id, _F.c.num_selected, _F.c.num_assignments, left_out)
-        for row in self._by_ids(query.select_from(found), _C.c.wnid, wnids):
+        for found_row in self._by_ids(query.select_from(found), _C.c.wnid, wnids):
+            row = cast("Sequence[Any]", found_row)
             yield row[0], row[1], row[2], row[3], row[4] / row[5] if row[5] else None, bool(row[6])
 
 

@@ -20,26 +20,27 @@ from starlette.types import Scope
 
 from retest.stages.review import Role
 from retest.study import Study
-from retest.web.review import api_decisions, pages_progress
+from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
 from retest.web.review.images import review_image_routes
+from retest.web.review.judging import JUDGING
 from retest.web.review.openapi import describe
 from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions
 from retest.web.review.signin import local_link, sign_in_routes
-from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route, message, page_route
+from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route, message, page_route, static_build
 
 __all__ = ["KEY_VARIABLE", "PREFIX", "ReviewOptions", "local_link", "open_desk", "openapi_document", "review_routes", "session_key"]
 
 # In the order of the navigation.
-_MODULES: tuple[ModuleType, ...] = (pages_progress, api_decisions)
+_MODULES: tuple[ModuleType, ...] = (pages_progress, pages_classes, pages_browser, pages_audit, pages_people, api_decisions)
 
 
 def _pages() -> list[Page]:
-    return [page for module in _MODULES for page in getattr(module, "PAGES", ())]
+    return [page for module in (*_MODULES, *JUDGING) for page in getattr(module, "PAGES", ())]
 
 
 def _endpoints() -> list[Endpoint]:
-    return [endpoint for module in _MODULES for endpoint in getattr(module, "ENDPOINTS", ())]
+    return [endpoint for module in (*_MODULES, *JUDGING) for endpoint in getattr(module, "ENDPOINTS", ())]
 
 
 def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callable[[], float] = time.time) -> Desk:
@@ -77,16 +78,16 @@ def review_routes(desk: Desk) -> list[BaseRoute]:
         *(endpoint_route(desk, endpoint) for endpoint in _endpoints()),
         Route(f"{PREFIX}/api/openapi.json", openapi, methods=["GET"]),
         *review_image_routes(desk),
-        Mount(f"{PREFIX}/static", _Static(directory=str(files("retest.web.review") / "static"))),
+        Mount(f"{PREFIX}/static/{{build}}", _Static(directory=str(files("retest.web.review") / "static"))),
         Route(f"{PREFIX}/{{rest:path}}", nothing, methods=["GET"]),
     ]
 
 
 class _Static(StaticFiles):
-    """Files of the package; an address with the hash of the content may be kept for ever."""
+    """Files of the package; an address of the current build may be kept for ever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        named = scope.get("query_string", b"").startswith(b"v=")
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named else "no-cache"
+        current = scope["path_params"].get("build") == static_build()
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if current else "no-cache"
         return response

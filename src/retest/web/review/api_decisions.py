@@ -12,9 +12,9 @@ from retest.stages.review import NOT_SAID, Change, DecisionFilter, Role
 from retest.web.review.models import Answer, DecideBody, DecidedAnswer, DecidedItem, DecisionItem, TakeBackBody
 from retest.web.review.visit import Endpoint, Query, RefusedError, Visit
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "SOME_DATE"]
 
-_SOME_DATE = r"^\d{4}-\d{2}-\d{2}([T ][0-9:.+Z-]{0,32})?$"
+SOME_DATE = r"^\d{4}-\d{2}-\d{2}([T ][0-9:.+Z-]{0,32})?$"
 
 
 class ItemsQuery(Query):
@@ -30,8 +30,8 @@ class HistoryQuery(Query):
     user: str | None = Field(None, description="who decided")
     kind: str | None = Field(None, description="kind of decision")
     item: str | None = Field(None, description="what was decided about")
-    since: str | None = Field(None, pattern=_SOME_DATE, description="ISO-8601 time from which on")
-    until: str | None = Field(None, pattern=_SOME_DATE, description="ISO-8601 time before which")
+    since: str | None = Field(None, pattern=SOME_DATE, description="ISO-8601 time from which on")
+    until: str | None = Field(None, pattern=SOME_DATE, description="ISO-8601 time before which")
     before: int | None = Field(None, ge=1, lt=2**53, description="number of the last decision of the page before")
     limit: int = Field(100, ge=1, le=1000, description="most decisions of a page")
 

@@ -49,6 +49,7 @@ __all__ = [
     "message",
     "page_route",
     "render",
+    "static_build",
     "static_url",
 ]
 
@@ -174,7 +175,7 @@ def page_route(desk: Desk, page: Page) -> Route:
                 items = await form_fields(request)
                 _check_change(visit, dict(items).get("csrf"))
             values = _values(page.query, items, ignore="csrf")
-            if not visit.may(page.role):
+            if not who.may(page.role):
                 raise RefusedError(403, "You may not do this", remedy=f"It needs the role {page.role}")
             response: Response = await run_in_threadpool(page.handler, visit, page.query.model_validate(values))
         except RefusedError as refusal:
@@ -308,7 +309,13 @@ def render(desk: Desk, template: str, *, status: int = 200, visit: Visit | None 
     """Render a template for somebody, or for nobody yet."""
     name = desk.study.config.study.name
     html = _environment().get_template(template).render(visit=visit, desk=desk, partial=partial, study_name=name, **values)
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store", "Vary": "HX-Request, Cookie"}
+    headers = {
+        "Content-Security-Policy": _POLICY,
+        "Cache-Control": "no-store",
+        "Vary": "HX-Request, Cookie",
+        # With no-referrer, browsers send "Origin: null" with a form, and nothing could be told of where it comes from.
+        "Referrer-Policy": "same-origin",
+    }
     return HTMLResponse(html, status, headers)
 
 
@@ -338,10 +345,17 @@ def _percent(value: float | None) -> str:
 
 
 @cache
+def static_build() -> str:
+    """A name for the content of all static files: part of their addresses, so that browsers may keep them for ever."""
+    digest = sha256()
+    for path in sorted((files("retest.web.review") / "static").iterdir(), key=lambda path: path.name):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def static_url(name: str) -> str:
-    """Address of a file of ``static/``; it changes with the content, so browsers may keep the file for ever."""
-    digest = sha256((files("retest.web.review") / "static" / name).read_bytes()).hexdigest()[:12]
-    return f"{PREFIX}/static/{name}?v={digest}"
+    """Address of a file of ``static/``. Modules import each other by relative names, which stay in the same build."""
+    return f"{PREFIX}/static/{static_build()}/{name}"
 
 
 def image_url(image_id: str, sha256_hex: str | None, *, variant: str = "display") -> str:

@@ -1,0 +1,157 @@
+"""Stage: the classes of a study for reviewers: searched, sorted, with counts per stage and the bins of matched sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retest.errors import NotFoundError, UsageError
+from retest.records import ClassInfo
+from retest.sampling.strategies import bin_names
+from retest.stages._review_counts import ClassCounts, all_counts, counts_are_current, from_stored, refresh_counts
+from retest.stages._review_memo import Memo, generations_key
+from retest.store import Tables
+from retest.study import Study
+
+__all__ = ["ONLY", "SORTS", "ClassCounts", "ClassPage", "ClassRow", "bins", "class_row", "list_classes", "refresh_counts"]
+
+_COUNTED = ("candidates", "stored", "labelled", "usable", "missing", "excluded", "problematic", "near_duplicates")
+SORTS = ("wnid", "name", *_COUNTED)
+ONLY = ("all", "missing", "complete", "problematic", "unlabelled")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A class and its counts."""
+
+    info: ClassInfo
+    counts: ClassCounts
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPage:
+    """A page of classes. ``total`` counts all that were asked for, ``next`` is the wnid to go on after (None: the end)."""
+
+    rows: tuple[ClassRow, ...]
+    total: int
+    next: str | None
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    info: ClassInfo
+    text: str
+
+
+def bins(study: Study) -> list[str]:
+    """Names of the bins of selection frequency, ascending."""
+    return bin_names(study.config.sampling.histogram_edges)
+
+
+def list_classes(
+    study: Study,
+    memo: Memo,
+    *,
+    search: str = "",
+    sort: str = "wnid",
+    descending: bool = False,
+    only: str = "all",
+    after: str | None = None,
+    limit: int = 100,
+) -> ClassPage:
+    """Classes whose wnid, synonyms, parents or gloss hold every word of ``search``.
+
+    Args:
+        study: an open study.
+        memo: where names and counts are kept as long as they do not change.
+        search: words; upper and lower case are the same.
+        sort: one of :data:`SORTS`; equals follow by wnid.
+        descending: the largest first.
+        only: one of :data:`ONLY`.
+        after: wnid of the last class of the page before.
+        limit: classes of a page, 1 to 1000.
+
+    Raises:
+        UsageError: an unknown sort or choice, or a limit out of range.
+        NotFoundError: there is no class ``after``.
+    """
+    if sort not in SORTS or only not in ONLY or not 1 <= limit <= 1000:
+        raise UsageError("unknown sort, choice or limit", remedy=f"Sort by {', '.join(SORTS)}; choose {', '.join(ONLY)}; limit 1 to 1000")
+    with study.database.read() as tables:
+        known = _known(tables, memo)
+        counts = all_counts(tables, memo)
+        current = counts_are_current(study, tables)
+    words = search.casefold().split()
+    chosen = _ONLY[only]
+    empty = _no_counts(study)
+    rows = [
+        row
+        for one in known.values()
+        if all(word in one.text for word in words) and chosen((row := ClassRow(one.info, counts.get(one.info.wnid, empty))).counts)
+    ]
+    # Two sorts: equals stay in the order of the wnid whatever the direction.
+    rows.sort(key=lambda row: row.info.wnid)
+    rows.sort(key=lambda row: _value(row, sort), reverse=descending)
+    start = 0
+    if after is not None:
+        if after not in known:
+            raise NotFoundError("there is no such class", item=after, remedy="Start again at the first page")
+        last = ClassRow(known[after].info, counts.get(after, empty))
+        start = next((i for i, row in enumerate(rows) if _is_behind(row, last, sort, descending)), len(rows))
+    page = rows[start : start + limit]
+    following = page[-1].info.wnid if start + limit < len(rows) else None
+    return ClassPage(tuple(page), len(rows), following, current)
+
+
+def class_row(study: Study, memo: Memo, wnid: str) -> ClassRow:
+    """One class.
+
+    Raises:
+        NotFoundError: the study has no such class.
+    """
+    with study.database.read() as tables:
+        known = _known(tables, memo)
+        stored = tables.class_counts.get(wnid)
+    if wnid not in known:
+        raise NotFoundError("the study has no such class", item=wnid, remedy="Search it under Classes")
+    return ClassRow(known[wnid].info, _no_counts(study) if stored is None else from_stored(stored))
+
+
+def _known(tables: Tables, memo: Memo) -> dict[str, _Known]:
+    key = generations_key(tables.generations.of("classes"))
+    return memo.get("classes", key, lambda: {info.wnid: _Known(info, _text(info)) for info in tables.classes.all()})
+
+
+def _text(info: ClassInfo) -> str:
+    return " ".join((info.wnid, *info.synset, *info.parent_terms, info.gloss)).replace("_", " ").casefold()
+
+
+def _no_counts(study: Study) -> ClassCounts:
+    none = (0,) * len(bins(study))
+    return ClassCounts(found_bins=none, usable_bins=none, original_bins=none, target_bins=none)
+
+
+def _value(row: ClassRow, sort: str) -> int | str:
+    if sort == "wnid":
+        return row.info.wnid
+    if sort == "name":
+        return row.info.name.casefold()
+    value: int = getattr(row.counts, sort)
+    return value
+
+
+def _is_behind(row: ClassRow, last: ClassRow, sort: str, descending: bool) -> bool:
+    here, there = _value(row, sort), _value(last, sort)
+    if here == there:
+        return row.info.wnid > last.info.wnid
+    return bool(here < there) if descending else bool(here > there)  # type: ignore[operator]
+
+
+_ONLY: dict[str, Callable[[ClassCounts], bool]] = {
+    "all": lambda counts: True,
+    "missing": lambda counts: counts.missing > 0 or not any(counts.target_bins),
+    "complete": lambda counts: counts.missing == 0 and any(counts.target_bins),
+    "problematic": lambda counts: counts.problematic > 0,
+    "unlabelled": lambda counts: counts.labelled < counts.candidates,
+}

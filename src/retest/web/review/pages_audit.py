@@ -1,0 +1,77 @@
+"""The audit log: every decision, who, when, before and after; filtered, and taken back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import Field
+from starlette.responses import Response
+
+from retest.stages import review
+from retest.stages.review import Decision, DecisionFilter, Role
+from retest.web.review.api_decisions import SOME_DATE
+from retest.web.review.visit import PREFIX, Page, Query, Visit
+
+__all__ = ["PAGES"]
+
+_EMPTY_OR_DATE = rf"^$|{SOME_DATE}"
+
+
+class AuditQuery(Query):
+    """Which decisions; empty texts ask for all."""
+
+    user: str = ""
+    kind: str = ""
+    item: str = ""
+    since: str = Field("", pattern=_EMPTY_OR_DATE)
+    until: str = Field("", pattern=_EMPTY_OR_DATE)
+    before: int | None = Field(None, ge=1, lt=2**53)
+
+
+def _audit(visit: Visit, query: AuditQuery) -> Response:
+    wanted = DecisionFilter(**{name: getattr(query, name) or None for name in ("user", "kind", "item", "since", "until")})
+    found = review.history(visit.study, wanted, before=query.before, limit=_LIMIT)
+    latest = review.latest_numbers(visit.study, found)
+    users, kinds = review.history_choices(visit.study)
+    registered = {kind.name: kind for kind in review.kinds()}
+
+    def may_take_back(decision: Decision) -> bool:
+        kind = registered.get(decision.kind)
+        return kind is not None and visit.may(kind.role) and latest.get((decision.kind, decision.item)) == decision.no
+
+    def address(**changes: Any) -> str:
+        values = query.model_dump(exclude_defaults=True) | changes
+        return f"{PREFIX}/audit?{urlencode({name: value for name, value in values.items() if value not in (None, '')})}"
+
+    return visit.render(
+        "audit.html",
+        query=query,
+        found=found,
+        users=users,
+        kinds=kinds,
+        labels={name: kind.label for name, kind in registered.items()},
+        may_take_back=may_take_back,
+        in_words=_in_words,
+        address=address,
+        may_any=visit.may(Role.ANNOTATOR),
+        following=address(before=found[-1].no) if len(found) == _LIMIT else None,
+        first=None if query.before is None else address(before=None),
+    )
+
+
+_LIMIT = 100
+
+
+def _in_words(state: Any) -> str:
+    if state is None:
+        return "–"
+    if state is True:
+        return "yes"
+    if isinstance(state, dict) and all(isinstance(value, (str, int, bool)) for value in state.values()):
+        return ", ".join(f"{name}: {value}" for name, value in state.items() if value != "") or "yes"
+    return json.dumps(state, ensure_ascii=False)[:300]
+
+
+PAGES = (Page(path="/audit", handler=_audit, query=AuditQuery, nav="Audit log"),)

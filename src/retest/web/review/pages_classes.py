@@ -1,0 +1,155 @@
+"""The table of classes: search, counts per stage, frequencies against the target, what is missing per bin."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import Field
+from starlette.responses import Response
+
+from retest.stages import review_classes
+from retest.stages.review_classes import ClassCounts, ClassRow
+from retest.web.review.models import Answer
+from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit
+
+__all__ = ["ENDPOINTS", "PAGES", "histogram"]
+
+_COLUMNS = (
+    ("candidates", "Candidates"),
+    ("stored", "Stored"),
+    ("labelled", "Labelled"),
+    ("excluded", "Excluded"),
+    ("problematic", "Problematic"),
+    ("near_duplicates", "Near-dupl."),
+    ("usable", "Usable"),
+    ("missing", "Missing"),
+)
+_Sort = Literal["wnid", "name", "candidates", "stored", "labelled", "usable", "missing", "excluded", "problematic", "near_duplicates"]
+_Only = Literal["all", "missing", "complete", "problematic", "unlabelled"]
+
+
+class ClassesQuery(Query):
+    """Which classes, in which order."""
+
+    q: str = Field("", max_length=200, description="words of wnid, synonyms, parents or gloss")
+    sort: _Sort = "wnid"
+    descending: bool = False
+    only: _Only = Field("all", description="missing: those in which some bin lacks images")
+    after: str | None = Field(None, description="wnid of the last class of the page before")
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class ClassItem(Answer):
+    """A class with its counts; lists are per bin of selection frequency, ascending."""
+
+    wnid: str
+    cid: int
+    synset: list[str]
+    gloss: str
+    candidates: int
+    stored: int
+    labelled: int
+    excluded: int
+    problematic: int
+    near_duplicates: int
+    usable: int
+    originals: int
+    originals_labelled: int
+    missing: int
+    found_bins: list[int]
+    usable_bins: list[int]
+    original_bins: list[int]
+    target_bins: list[int]
+    missing_bins: list[int]
+
+    @classmethod
+    def of(cls, row: ClassRow) -> ClassItem:
+        c = row.counts
+        names = [name for name in cls.model_fields if hasattr(c, name)]
+        values: dict[str, Any] = {name: list(v) if isinstance(v := getattr(c, name), tuple) else v for name in names}
+        return cls(wnid=row.info.wnid, cid=row.info.cid, synset=list(row.info.synset), gloss=row.info.gloss, **values)
+
+
+class ClassesAnswer(Answer):
+    """A page of classes; ``current`` is false while counts are being brought up to date."""
+
+    bins: list[str]
+    classes: list[ClassItem]
+    total: int
+    next: str | None
+    current: bool
+
+
+def _found(visit: Visit, query: ClassesQuery) -> review_classes.ClassPage:
+    found = review_classes.list_classes(
+        visit.study,
+        visit.desk.memo,
+        search=query.q,
+        sort=query.sort,
+        descending=query.descending,
+        only=query.only,
+        after=query.after,
+        limit=query.limit,
+    )
+    if not found.current:
+        visit.desk.counting.start(lambda stop: review_classes.refresh_counts(visit.study, stop=stop))
+    return found
+
+
+def _page(visit: Visit, query: ClassesQuery) -> Response:
+    def address(**changes: Any) -> str:
+        values = query.model_dump(exclude_defaults=True) | changes
+        return f"{PREFIX}/classes?{urlencode({name: value for name, value in values.items() if value is not None})}"
+
+    columns = [
+        (name, title, address(sort=name, descending=not (query.sort == name and query.descending), after=None)) for name, title in _COLUMNS
+    ]
+    found = _found(visit, query)
+    return visit.render(
+        "classes.html",
+        query=query,
+        found=found,
+        columns=columns,
+        bins=review_classes.bins(visit.study),
+        by_wnid=address(sort="wnid", descending=not (query.sort == "wnid" and query.descending) and query.sort == "wnid", after=None),
+        following=None if found.next is None else address(after=found.next),
+        first=None if query.after is None else address(after=None),
+        histogram=histogram,
+    )
+
+
+def histogram(counts: ClassCounts, *, width: int = 110, height: int = 40) -> list[dict[str, float | int]]:
+    """Boxes of a histogram per bin: ``found``, ``usable`` and ``target`` as heights, with their numbers."""
+    most = max([1, *counts.found_bins, *counts.target_bins])
+    step = width / max(1, len(counts.found_bins))
+    return [
+        {
+            "x": round(index * step + 1, 2),
+            "width": round(step - 2, 2),
+            "found": found,
+            "usable": usable,
+            "target": target,
+            "found_height": round(height * found / most, 2),
+            "usable_height": round(height * usable / most, 2),
+            "target_y": round(height - height * target / most, 2),
+        }
+        for index, (found, usable, target) in enumerate(zip(counts.found_bins, counts.usable_bins, counts.target_bins, strict=True))
+    ]
+
+
+def _list(visit: Visit, query: ClassesQuery, body: None) -> ClassesAnswer:
+    found = _found(visit, query)
+    return ClassesAnswer(
+        bins=review_classes.bins(visit.study),
+        classes=[ClassItem.of(row) for row in found.rows],
+        total=found.total,
+        next=found.next,
+        current=found.current,
+    )
+
+
+PAGES = (Page(path="/classes", handler=_page, query=ClassesQuery, nav="Classes"),)
+ENDPOINTS = (
+    Endpoint(method="GET", path="/classes", handler=_list, summary="Classes with their counts", answer=ClassesAnswer, query=ClassesQuery),
+)

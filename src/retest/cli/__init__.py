@@ -31,6 +31,7 @@ _COMMANDS = {
     "neighbors": ("neighbors", "Find the nearest neighbours of every candidate."),
     "neighbors-of": ("neighbors", "Find nearest neighbours between two folders of images."),
     "duplicates": ("duplicates", "Review queue, resolution and statistics of near-duplicates."),
+    "strata": ("strata", "Find the sub-categories that stratified sampling matches."),
     "sample": ("sample", "Sample a new test set."),
     "revision": ("revision", "List, show, compare, review, check and import test sets."),
     "export": ("export", "Export a test set in one of several forms, or the study in the published layout."),

@@ -46,7 +46,8 @@ def plan(study_folder: Path, as_json: bool, originals: bool, dry_run: bool, targ
         waiting = sum(row.state == "planned" for row in label_crowd.list_hits(study))
     if as_json:
         extra = {} if target is None else {"target": target, "assignments_per_hit": number}
-        print_json({"added": made.added, "estimate": made.estimate, "skipped": made.skipped, "hits": [h.uuid for h in made.hits], **extra})
+        figures = {"added": made.added, "estimate": made.estimate, "skipped": made.skipped, "hits": [h.uuid for h in made.hits]}
+        print_json({**figures, "waiting": waiting, **extra})
         return
     _print_estimate(made.estimate)
     for code, count in sorted(made.skipped.items()):

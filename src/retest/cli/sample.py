@@ -11,8 +11,11 @@ import click
 
 from retest.cli._common import json_option, opened, print_json, stamp_now, study_option
 from retest.cli._sampling_files import read_reference, read_strata, read_thresholds
+from retest.labeling.two_pass import ACCEPTED_FREQUENCY
 from retest.sampling import CIFAR101_V4, CIFAR101_V6, SampleResult, SamplingParameters, StratifiedParameters
 from retest.stages import sample as stage
+from retest.stages.two_pass import has_judgements
+from retest.study import Study
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -65,7 +68,7 @@ def sample(study_folder: Path, strategy: str, as_json: bool, name: str | None, d
             strategy,
             name=name or "(dry run)",
             parameters=_parameters(study.config.sampling, options),
-            stratification=_stratification(strategy, options),
+            stratification=_accepted_only(study, _stratification(strategy, options)),
             stamp=stamp_now(),
             starting_from=options["starting_from"],
             allow_invalid=options["allow_invalid"],
@@ -100,6 +103,14 @@ def _stratification(strategy: str, options: dict[str, Any]) -> stage.Stratificat
     settings = dataclasses.replace(_PRESETS[options["preset"]] if options["preset"] else StratifiedParameters(), **given)
     strata = None if options["strata"] is None else read_strata(options["strata"])
     return stage.Stratification(read_reference(options["reference"]), strata, settings)
+
+
+def _accepted_only(study: Study, stratification: stage.Stratification | None) -> stage.Stratification | None:
+    """Where candidates were labelled in two passes and no threshold is asked for: only what these accepted."""
+    if stratification is None or stratification.parameters.threshold is not None or not has_judgements(study):
+        return stratification
+    click.echo(f"Only candidates that the two passes accepted (--stratum-threshold {ACCEPTED_FREQUENCY:g})", err=True)
+    return dataclasses.replace(stratification, parameters=dataclasses.replace(stratification.parameters, threshold=ACCEPTED_FREQUENCY))
 
 
 def _print_sample(done: stage.Sampled, *, as_json: bool, dry_run: bool) -> None:

@@ -12,6 +12,7 @@ from retest.cli._common import bars, json_option, opened, print_json, print_tabl
 from retest.duplicates import PUBLISHED_TARGETS, ReviewParameters
 from retest.neighbors import NeighborParameters
 from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
+from retest.study.kinds import KINDS, settings_like
 
 
 @click.command()
@@ -22,12 +23,16 @@ from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySe
 @click.option("--class-info", type=click.Path(path_type=Path), help="Classes in the published class_info.json form.")
 @click.option("--similar-classes", type=click.Path(path_type=Path), help="JSON wnid -> similar wnids, the first being itself.")
 @click.option("--pool", type=click.Path(path_type=Path), help="Folder of candidate images, one folder per class.")
-def init(study: Path, name: str, pool: Path | None, **paths: Path | None) -> None:
+@click.option(
+    "--like", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="The published study whose settings to begin with."
+)
+def init(study: Path, name: str, pool: Path | None, like: str, **paths: Path | None) -> None:
     """Make a study folder: study.toml, study.db, blobs/.
 
     \b
-    Example:
+    Examples:
       retest init my-study --val data/val --train data/train --pool data/pool
+      retest init my-study --like cifar10.1 --val data/val --train data/train --pool data/pool
     """
     given: dict[str, Any] = {key: str(path.resolve()) for key, path in paths.items() if path is not None}
     config = StudyConfig(
@@ -37,7 +42,7 @@ def init(study: Path, name: str, pool: Path | None, **paths: Path | None) -> Non
         # A review target without neighbours in its metric would leave every candidate unreviewed for ever.
         review=ReviewParameters(targets={metric: PUBLISHED_TARGETS[metric] for metric in NeighborParameters().metrics}),
     )
-    create_study(study, config).close()
+    create_study(study, settings_like(like, config)).close()
     click.echo(f"Study {study}: edit {study / 'study.toml'}, then run: retest benchmark --study {study}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._import_cifar import cifar101
 from retest.study import CONFIG_FILE, BenchmarkSettings, StudyConfig, StudySettings, create_study
 
 
@@ -49,3 +50,6 @@ def imagenetv2(path: Path, study_folder: Path, as_json: bool, verbose: bool) -> 
         click.echo(f"Warning: {number} x {kind}", err=True)
     for warning in warnings:
         click.echo(f"  {warning['kind']}: {warning['file'] or ''} {warning['item'] or ''}: {warning['message']}", err=True)
+
+
+import_.add_command(cifar101)

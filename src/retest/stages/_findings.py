@@ -231,7 +231,8 @@ def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | Non
         for place, bin_ in enumerate(per_model[0]):
             mean = None if bin_.n == 0 else float(np.mean([bins[place].accuracy for bins in per_model]))
             rows.append((inputs.label(name), f"{bin_.low_edge:g} to {bin_.high_edge:g}", bin_.n, mean))
-        weighted.append((inputs.label(name), float(correct.mean()), _reweighted(inputs, table, frequencies)))
+        if inputs.original in inputs.counts:  # else there is nothing to weight by
+            weighted.append((inputs.label(name), float(correct.mean()), _reweighted(inputs, table, frequencies)))
     if not rows:
         return []
     bins = ExtraTable(
@@ -248,7 +249,7 @@ def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | Non
         Section.FREQUENCIES,
         "Mean over models. Observed frequencies are taken at face value here.",
     )
-    return [bins, again]
+    return [bins, again] if weighted else [bins]
 
 
 def _reweighted(inputs: FindingInputs, table: Correctness, frequencies: NDArray[np.float64]) -> float | None:

@@ -45,8 +45,8 @@ from retest.stages._report_parts import duplicate_examples, histograms, sample_i
 from retest.store import Tables
 from retest.study import Study, write_atomic
 
-ORIGINALS = ("original", "imagenet-validation-original")
-"""Names of data sets that hold the benchmark's own images: a study's, and the published one."""
+ORIGINALS = ("original", "imagenet-validation-original", "cifar10")
+"""Names of data sets that hold the benchmark's own images: a study's, and the published ones."""
 _TITLES = {
     "sample_above_threshold": ("Threshold", "Random candidates among those that most annotators selected."),
     "sample_wnid_histogram": ("MatchedFrequency", "Candidates drawn so that selection frequencies match the original's, class by class."),

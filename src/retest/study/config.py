@@ -23,6 +23,7 @@ from retest.duplicates import ResolutionParameters, ReviewParameters
 from retest.errors import ConfigError
 from retest.images import ImageParameters
 from retest.labeling import CostParameters, HitParameters
+from retest.labeling.two_pass import TwoPassParameters
 from retest.neighbors import NeighborParameters
 from retest.sampling import SamplingParameters
 from retest.sources import SOURCE_KINDS, SearchParameters
@@ -102,6 +103,7 @@ class StudyConfig:
     images: ImageParameters = field(default_factory=ImageParameters)
     labeling: HitParameters = field(default_factory=HitParameters)
     cost: CostParameters = field(default_factory=CostParameters)
+    two_pass: TwoPassParameters = field(default_factory=TwoPassParameters)
     crowd: CrowdParameters = field(default_factory=CrowdParameters)
     serve: ServeSettings = field(default_factory=ServeSettings)
     neighbors: NeighborParameters = field(default_factory=NeighborParameters)

@@ -1,0 +1,81 @@
+"""Stage: leave out candidates that are closer to an original image than a distance, without a reviewer (method, section 8).
+
+CIFAR-10.1 dropped every candidate whose nearest CIFAR-10 image lay within an l2 distance of 1000 of its 32x32 pixels. ImageNetV2
+asked reviewers instead; this stage is for studies of small images where a distance decides. Every exclusion says which original
+image it was and how far away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retest.errors import StageError, UsageError
+from retest.records import Exclusion, Neighbor
+from retest.stages._common import Stamp, compare_variant
+from retest.stages._duplicates import original_ids
+from retest.study import Study
+
+REASON = "near_original"
+
+
+@dataclass(frozen=True, slots=True)
+class NearOriginals:
+    """Candidates looked at, those within the distance, and those newly excluded now."""
+
+    candidates: int
+    within: int
+    added: int
+
+
+def exclude_near_originals(study: Study, *, metric: str, distance: float, stamp: Stamp, store: bool = True) -> NearOriginals:
+    """Exclude every candidate with an original image at ``distance`` or nearer.
+
+    Args:
+        study: a study whose neighbours are known.
+        metric: the metric of the stored neighbours.
+        distance: as the neighbour search reports it: squared for l2 and for features.
+        stamp: who excludes, and when.
+        store: False only counts.
+
+    Raises:
+        UsageError: the distance is negative or no number.
+        StageError: there are no neighbours in this metric, or a candidate's list ends before the distance without an original
+            image, so that its nearest original is unknown.
+    """
+    if not distance >= 0:
+        raise UsageError(f"must be a number of at least 0, not {distance!r}", item="distance", remedy="CIFAR-10.1: 1e6, the square of 1000")
+    with study.database.read() as tables:
+        originals = original_ids(tables)
+        lists = list(tables.neighbors.all(metric))
+        stored = sum(1 for _ in tables.variants.all(compare_variant(study.config.images)))
+    if not lists:
+        raise StageError("there are no neighbours in this metric", item=metric, remedy=f"Run: retest neighbors --metric {metric}")
+    # A list that is shorter than the longest one, or holds every image, ends because there is nothing more.
+    longest = max(len(neighbors) for _, neighbors in lists)
+    most = longest if longest < stored else stored + 1
+    found = [(image, near) for image, neighbors in lists if (near := _nearest(image, neighbors, originals, distance, most)) is not None]
+    added = 0
+    if store:
+        with study.database.write() as tables:
+            added = tables.exclusions.add(
+                Exclusion(image, REASON, f"{metric} distance {near.distance:g} to {near.reference}", stamp.user, stamp.time)
+                for image, near in found
+            )
+    return NearOriginals(len(lists), len(found), added)
+
+
+def _nearest(image: str, neighbors: Sequence[Neighbor], originals: set[str], distance: float, most: int) -> Neighbor | None:
+    """The nearest original image if it lies within the distance; ``neighbors`` are ascending, at most ``most`` unless complete."""
+    for neighbor in neighbors:
+        if neighbor.distance > distance:
+            return None
+        if neighbor.reference in originals:
+            return neighbor
+    if len(neighbors) == most:
+        raise StageError(
+            f"its {most} nearest neighbours, up to distance {neighbors[-1].distance:g}, hold no original image",
+            item=image,
+            remedy="Raise k in [neighbors] of study.toml, search again, and repeat",
+        )
+    return None

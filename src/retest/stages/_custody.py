@@ -14,7 +14,11 @@ from retest.study.folder import open_parts
 
 __all__ = ["finish_study", "open_new_study", "put_blob", "read_side_file", "side_files", "with_absolute_paths", "write_side_file"]
 
-_PATHS = {"benchmark": ("train", "val", "test", "class_info", "similar_classes"), "source": ("location",), "search": ("hand_terms", "wordnet")}
+_PATHS = {
+    "benchmark": ("train", "val", "test", "class_info", "similar_classes"),
+    "source": ("location",),
+    "search": ("hand_terms", "wordnet"),
+}
 _SQLITE_MARK = b"SQLite format 3\x00"
 
 

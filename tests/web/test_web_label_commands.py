@@ -139,7 +139,14 @@ def test_what_a_closed_hit_lacks_is_planned_anew(study, options):
     assert figures("label", "plan", "--study", study)["added"] == 0
     uuid = figures("label", "list", "--study", study)[0]["uuid"]
     assert figures("label", "expire", uuid, *options)["done"] == 1
-    assert figures("label", "plan", "--study", study)["added"] == 1
+    assert figures("label", "plan", "--study", study)["waiting"] == 1
+    assert "1 HIT waits to be published: retest label submit" in retest("label", "plan", "--study", study).stdout
+    assert len(figures("label", "list", "--study", study, "--state", "planned")) == 1
+
+
+def test_progress_before_anything_is_published_says_what_to_do(study, options):
+    assert "retest label submit" in retest("label", "progress", *options).stdout
+    assert figures("label", "progress", *options)["hits"] == 0
 
 
 def test_what_hits_lack_whose_lifetime_is_over_is_planned_anew(study, server, options):

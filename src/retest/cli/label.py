@@ -54,9 +54,8 @@ def plan(study_folder: Path, as_json: bool, originals: bool, dry_run: bool, targ
         if code != "selected":
             click.echo(f"  not planned: {count} ({code})")
     if waiting:
-        click.echo(
-            f"{waiting} {'HIT waits' if waiting == 1 else 'HITs wait'} to be published: retest label submit (a look first: retest label preview)"
-        )
+        number_waiting = "1 HIT waits" if waiting == 1 else f"{waiting} HITs wait"
+        click.echo(f"{number_waiting} to be published: retest label submit (a look first: retest label preview)")
     if target is not None:
         click.echo(f"For +- {target:g}: {number} annotators per HIT. Nothing is stored; set [labeling] assignments_per_hit = {number}")
 

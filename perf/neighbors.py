@@ -1,7 +1,9 @@
 """Speed and memory of ``retest.neighbors`` beside other software, in one process and one run.
 
-    python perf/neighbors.py l2 dssim features threads growth memory compile \
-        --photos ../shared/photos --scratch /tmp/neighbors --references 10000
+    python perf/neighbors.py images --more-references 50000      # once; takes a quarter of an hour
+    python perf/neighbors.py l2 dssim features threads memory compile --references 10000
+    python perf/neighbors.py growth --references 10000 --more-references 50000
+    python perf/neighbors.py gpu                                 # where torch sees a CUDA device
 
 Peers are used if they are installed (``pip install faiss-cpu scikit-image scikit-learn`` into an environment of your
 own that also holds retest); a missing one is left out. Everything runs on one thread unless a row says otherwise. The
@@ -44,6 +46,11 @@ K = 30
 def image_file(scratch: Path, photos: Path, count: int, seed: int = 1) -> np.ndarray:
     """The first ``count`` images, memory-mapped; made on first use."""
     path = scratch / f"images-{count}-{seed}.npy"
+    larger = [file for file in scratch.glob(f"images-*-{seed}.npy") if int(file.name.split("-")[1]) > count]
+    if not path.exists() and larger:
+        part = path.with_suffix(".part.npy")
+        np.save(part, np.load(larger[0], mmap_mode="r")[:count])
+        part.rename(path)
     if not path.exists():
         scratch.mkdir(parents=True, exist_ok=True)
         sources = [Image.open(file).convert("RGB") for file in sorted(photos.rglob("*.JPEG")) + sorted(photos.rglob("*.jpg"))]
@@ -197,7 +204,7 @@ def dssim(options: argparse.Namespace) -> None:
 def features(options: argparse.Namespace) -> None:
     """Feature search beside faiss (float32 order) and scikit-learn (float64)."""
     references = fc7_like(options.references)
-    queries = references[:: options.references // 1000][:1000].copy()
+    queries = references[:: max(1, options.references // 1000)][:1000].copy()
     pairs = len(queries) * len(references)
     print(f"{search_features(queries, references, k=K)[1] / len(queries):.1f} float64 distances per query")
     race = Race(options.rounds)
@@ -266,6 +273,42 @@ def memory(options: argparse.Namespace) -> None:
     print(f"largest resident memory / raw pixels at {options.references} references: {float(answer.stdout):.3f}")
 
 
+def images(options: argparse.Namespace) -> None:
+    """Make the images of the other benchmarks, so that these can be run by themselves; smaller sets are the first of the largest."""
+    image_file(options.scratch, options.photos, options.more_references)
+    image_file(options.scratch, options.photos, options.references)
+
+
+def gpu(options: argparse.Namespace) -> None:
+    """The search on a CUDA device, which gives the same bytes, beside one thread of the processor."""
+    if not installed("torch"):
+        return
+    import torch
+
+    from retest.neighbors import NeighborParameters
+    from retest.stages._torch_search import nearest
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print("device:", torch.cuda.get_device_name() if device == "cuda" else "cpu: no CUDA device, figures mean nothing")
+    references = image_file(options.scratch, options.photos, options.references)
+    queries, table = np.array(references[: options.queries]), fc7_like(options.references)
+    few = references[: options.dssim_references]
+    sets = {
+        "l2": (queries, references, lambda a, b: nearest_l2(a, b, k=K)),
+        "dssim": (queries[:64], few, lambda a, b: nearest_dssim(a, b, k=K)),
+        "features": (table[:2048], table, lambda a, b: nearest_features(a, b, k=K)),
+    }
+    for metric, (a, b, plain) in sets.items():
+        options_of = {"parameters": NeighborParameters(k=K), "subset": None, "threads": 1, "progress": None}
+        race = Race(options.rounds)
+        race.add(f"{metric} on {device}", lambda a=a, b=b, m=metric, o=options_of: nearest(m, a, b, device=device, **o), len(a) * len(b))
+        race.add(f"{metric}, one thread", lambda a=a, b=b, plain=plain: plain(a, b), len(a) * len(b))
+        race.run()
+        race.table(f"{metric} on {device}")
+        one, other = nearest(metric, a, b, device=device, **options_of), plain(a, b)
+        print("same result:", bool((one.indices == other.indices).all() and (one.distances == other.distances).all()))
+
+
 def compile_time(options: argparse.Namespace) -> None:
     """Processor and elapsed time of the first small search with an empty and with a filled cache of compiled kernels."""
     code = (
@@ -287,6 +330,7 @@ def compile_time(options: argparse.Namespace) -> None:
 
 
 BENCHMARKS = {
+    "images": images,
     "l2": l2,
     "dssim": dssim,
     "features": features,
@@ -294,13 +338,14 @@ BENCHMARKS = {
     "growth": growth,
     "memory": memory,
     "compile": compile_time,
+    "gpu": gpu,
 }
 
 
 def versions() -> Iterator[str]:
     """Name and version of everything that takes part."""
     yield f"Python {platform.python_version()}"
-    for package in ("retest", "numpy", "numba", "llvmlite", "faiss-cpu", "scikit-image", "scikit-learn"):
+    for package in ("retest", "numpy", "numba", "llvmlite", "faiss-cpu", "scikit-image", "scikit-learn", "torch"):
         try:
             yield f"{package} {importlib.metadata.version(package)}"
         except importlib.metadata.PackageNotFoundError:
@@ -309,7 +354,7 @@ def versions() -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], help="which to run; all by default")
+    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], help="which to run; by default all but images and gpu")
     parser.add_argument("--photos", type=Path, default=Path("../shared/photos"), help="folder of photos (JPEG)")
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/neighbors"), help="folder for generated images")
     parser.add_argument("--references", type=int, default=10_000)
@@ -322,7 +367,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print("; ".join(versions()), "·", platform.machine(), "·", os.cpu_count(), "processors · load", os.getloadavg()[0])
-    for name in options.benchmarks or BENCHMARKS:
+    for name in options.benchmarks or [name for name in BENCHMARKS if name not in {"images", "gpu"}]:
         print(f"\n## {name}", flush=True)
         BENCHMARKS[name](options)
 

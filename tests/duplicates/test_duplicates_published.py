@@ -86,6 +86,15 @@ def test_published_decisions_give_the_components_and_counts_that_scipy_gives(stu
     assert overrides <= kept
 
 
+def test_published_decisions_give_the_known_figures(study):
+    """Of the part of the repository that is here, at commit b14e00d; SciPy gives the same components (the test above)."""
+    candidates, pairs, overrides = study
+    found = find_components(candidates, pairs, is_original=is_original)
+    result = resolve(candidates, pairs, is_original=is_original, overrides=overrides)
+    stats = duplicate_stats(found, result, is_original=is_original)
+    assert (stats.components, stats.components_with_original, stats.candidates, stats.marked) == (4634, 106, 18220, 13692)
+
+
 def test_published_decisions_resolve_the_same_in_any_order(study):
     candidates, pairs, overrides = study
     expected = resolve(candidates, pairs, is_original=is_original, overrides=overrides)

@@ -340,3 +340,20 @@ def test_the_commands_of_decisions(ready: Study):
         ("Grace", "near_duplicate_reopened"),
     ]
     assert "asked again" in run("history")
+
+
+@pytest.mark.long
+def test_the_published_repository_imported_gives_the_known_figures(tmp_path: Path):
+    data = Path(__file__).resolve().parents[3] / "shared" / "imagenetv2"
+    if not data.is_dir():
+        pytest.skip("the published data is not beside the checkout")
+    run = CliRunner().invoke
+    study = str(tmp_path / "study")
+    assert run(cli, ["import", "imagenetv2", str(data), "--study", study]).exit_code == 0
+    found = json.loads(run(cli, ["duplicates", "stats", "--study", study, "--json"]).stdout)
+    figures = {"components": 4634, "components_with_original": 106, "candidates": 18220}
+    assert {name: found[name] for name in figures} == figures
+    resolved = json.loads(run(cli, ["duplicates", "resolve", "--study", study, "--json"]).stdout)["candidates"]
+    assert len(resolved) == 18220
+    assert sum(row["near_duplicate"] for row in resolved) == found["marked"]
+    assert all(row["reason"] for row in resolved)

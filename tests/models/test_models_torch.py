@@ -287,7 +287,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
 
 def test_weights_that_do_not_fit_or_are_damaged_are_named(tmp_path):
     path = saved(tmp_path, "other.safetensors", {"conv.weight": torch.zeros(3)})
-    with pytest.raises(InputError, match="do not fit timm:test_vit: they lack 'blocks.0"):
+    with pytest.raises(InputError, match="do not fit timm:test_vit: they lack 'blocks"):
         open_classifier(f"timm:test_vit={path}")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.safetensors: is no safetensors file"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,11 +102,17 @@ def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progr
     with ExitStack() as stack:
         pool = executor or stack.enter_context(ThreadPoolExecutor(workers))
         writers = stack.enter_context(ThreadPoolExecutor(_WRITERS))
+        saver = stack.enter_context(ThreadPoolExecutor(1))
         made = in_order_decoded(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
         advance = stack.enter_context(progress("Store images", total=total))
+        # One batch is written while the next is fetched and decoded: a commit that waits for the disk keeps nobody waiting.
+        saving: Future[int] | None = None
         for batch in _batches(made):
-            _save(study, batch, parameters, stamp, totals, later, writers)
-            advance(len(batch))
+            if saving is not None:
+                advance(saving.result())
+            saving = saver.submit(_save, study, batch, parameters, stamp, totals, later, writers)
+        if saving is not None:
+            advance(saving.result())
     return ImageCounts(totals["stored"], totals["failed"], present, dict(later))
 
 
@@ -197,7 +203,7 @@ def _save(
     totals: Counter[str],
     later: Counter[str],
     writers: Executor,
-) -> None:
+) -> int:
     good = [(item.image_id, item.content) for item in batch if isinstance(item.content, VariantSet)]
     records = list(writers.map(lambda pair: _store_blobs(study, pair[0], pair[1], parameters), good))
     failures = [(item, item.content) for item in batch if isinstance(item.content, Failure)]
@@ -210,6 +216,7 @@ def _save(
                 _record_failure(tables, item, failure, stamp)
                 totals["failed"] += 1
     totals["stored"] += len(good)
+    return len(batch)
 
 
 def _store_blobs(study: Study, image_id: str, made: VariantSet, parameters: ImageParameters) -> list[ImageVariant]:

@@ -217,7 +217,7 @@ def _in_words(row: Mapping[str, Any]) -> str:
     said = row["after"] or row["before"]
     marked = said["near_duplicates"]
     text = f"{len(said['references'])} looked at, {len(marked)} near-duplicates" + (f": {', '.join(marked)}" if marked else "")
-    return f"asked again ({text})" if row["kind"] == REOPENED else text
+    return f"asked again ({text})" if row["kind"] == REOPENED or row["after"] is None else text
 
 
 def _note(tables: Tables, stamp: Stamp, kind: str, item: str, before: Any, after: Any) -> None:

@@ -7,7 +7,21 @@ from contextlib import closing, contextmanager
 
 from sqlalchemy.engine import Connection
 
-from retest.store import catalog, engine, facts, labels, ledger, media, nearness, outcomes, review_candidates, review_people
+from retest.store import (
+    catalog,
+    engine,
+    facts,
+    labels,
+    ledger,
+    media,
+    nearness,
+    outcomes,
+    review_candidates,
+    review_hits,
+    review_pairs,
+    review_people,
+    review_predictions,
+)
 
 
 class Tables:
@@ -38,6 +52,9 @@ class Tables:
         self.review_candidates = review_candidates.ReviewCandidateTable(connection)
         self.class_counts = review_candidates.ClassCountTable(connection)
         self.flags = review_people.FlagTable(connection)
+        self.pair_queue = review_pairs.PairQueueTable(connection)
+        self.judgements = review_predictions.JudgementTable(connection)
+        self.review_hits = review_hits.ReviewHitTable(connection)
         self.warnings = ledger.WarningTable(connection)
         self.settings = ledger.SettingTable(connection)
         self.generations = ledger.GenerationTable(connection)

@@ -355,6 +355,30 @@ class_counts = Table(
     Column("counts", JSON, nullable=False),
 )
 
+# Where near-duplicate review goes on: per candidate and metric the nearest neighbour that waits; as of the completion review/pair_queue.
+pair_queue = Table(
+    "pair_queue",
+    metadata,
+    Column("metric", String, primary_key=True),
+    Column("candidate_id", String, primary_key=True),
+    Column("nearest", Float, nullable=False),
+    Column("waiting", Integer, nullable=False),  # neighbours that wait up to the review target
+    Index(None, "metric", "nearest", "candidate_id"),
+    sqlite_with_rowid=False,
+)
+
+# What people say of a label that models predict for an image: correct | wrong | unclear | dont_know.
+label_judgements = Table(
+    "label_judgements",
+    metadata,
+    Column("image_id", String, primary_key=True),
+    Column("wnid", String, primary_key=True),
+    Column("verdict", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("time", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 warnings = Table(
     "warnings",
     metadata,

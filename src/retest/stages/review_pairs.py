@@ -1,0 +1,388 @@
+"""Stage: near-duplicate review for the web (method, section 6): the queue by metric and threshold, candidates beside their neighbours,
+how much is left, and components with what became of each member.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from retest.errors import NotFoundError, UsageError
+from retest.records import Neighbor
+from retest.stages._review_core import State
+from retest.stages._review_derived import component_members
+from retest.stages._review_images import ImageView, view_images
+from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_pairs import (
+    MANY_LISTS,
+    MAX_FACTOR,
+    OVERRIDE,
+    REVIEW,
+    queue_is_current,
+    refresh_queue,
+    review_item,
+    waiting_neighbors,
+)
+from retest.store import Tables
+from retest.study import Study
+
+__all__ = [
+    "MAX_FACTOR",
+    "OVERRIDE",
+    "REVIEW",
+    "CandidatePairs",
+    "ComponentPage",
+    "ComponentView",
+    "ImageView",
+    "Known",
+    "Member",
+    "NeighborView",
+    "PairQueue",
+    "QueueProgress",
+    "candidate_pairs",
+    "component",
+    "list_components",
+    "next_candidates",
+    "queue_progress",
+    "refresh_queue",
+    "review_item",
+    "review_metrics",
+]
+
+MOST = 100
+MOST_MEMBERS = 500
+_STEPS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
+_MOST_PASSES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was said of the same two images before: in another metric, or with the other one as the candidate."""
+
+    metric: str
+    near_duplicate: bool
+    reviewer: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborView:
+    """A neighbour of a candidate. ``waits``: a reviewer must see it; ``marked``: decided for this metric, None while it is not;
+    ``paired``: the two are a near-duplicate pair by any decision.
+    """
+
+    image: ImageView
+    distance: float
+    waits: bool
+    marked: bool | None
+    paired: bool
+    known: tuple[Known, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePairs:
+    """A candidate beside its neighbours in a metric; ``state`` and ``version`` are those of the decision about them."""
+
+    candidate: ImageView
+    metric: str
+    neighbors: tuple[NeighborView, ...]
+    state: State
+    version: int
+    name: str
+    """The class in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairQueue:
+    """A page of the queue; ``next`` goes on behind it (None: the end)."""
+
+    items: tuple[CandidatePairs, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueProgress:
+    """How much is left in a metric: candidates within ``threshold``, neighbours within the target, and candidates at other thresholds.
+
+    ``current`` is False while the queue is being derived; numbers grow until it is.
+    """
+
+    metric: str
+    target: float
+    threshold: float
+    candidates: int
+    left: int
+    waiting: int
+    steps: tuple[tuple[float, int], ...]
+    current: bool
+    computed: bool
+    """Whether any neighbours are stored in this metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a component. ``near_duplicate`` and ``reason`` are its resolution (None and "" for original images)."""
+
+    image: ImageView
+    near_duplicate: bool | None
+    reason: str
+    overridden: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentView:
+    """Images that are near-duplicates of one another. ``pairs`` are the decided ones; ``same_photo`` joins without a decision."""
+
+    name: str
+    members: tuple[Member, ...]
+    pairs: tuple[tuple[str, str], ...]
+    same_photo: tuple[tuple[str, str], ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentPage:
+    """Components by name: (name, candidates, near-duplicates among them)."""
+
+    rows: tuple[tuple[str, int, int], ...]
+    next: str | None
+
+
+def review_metrics(study: Study) -> dict[str, float]:
+    """metric -> review target."""
+    return dict(study.config.review.targets)
+
+
+def next_candidates(
+    study: Study,
+    memo: Memo,
+    metric: str,
+    *,
+    threshold: float | None = None,
+    wnid: str | None = None,
+    after: str | None = None,
+    limit: int = 10,
+) -> PairQueue:
+    """Candidates that wait in a metric, the one with the nearest neighbour first; those that are decided are skipped.
+
+    Raises:
+        UsageError: an unknown metric, a threshold out of range, a limit that is not 1 to 100, or ``after`` is no place in the queue.
+    """
+    limit_of = _threshold(study, metric, threshold)
+    if not 1 <= limit <= MOST:
+        raise UsageError(f"must be 1 to {MOST}, is {limit}", item="limit", remedy="Ask for the next page with after")
+    place = _place(after)
+    items: list[CandidatePairs] = []
+    with study.database.read() as tables:
+        for _ in range(_MOST_PASSES):
+            rows = tables.pair_queue.page(metric, threshold=limit_of, after=place, wnid=wnid, limit=limit - len(items))
+            items += _views(study, tables, memo, metric, [row.candidate_id for row in rows], limit_of)
+            if rows:
+                place = (rows[-1].nearest, rows[-1].candidate_id)
+            # A row whose neighbours were excluded meanwhile has nothing to show; the next ones take its place.
+            if not rows or len(items) >= limit:
+                break
+    more = bool(rows) and place is not None
+    return PairQueue(tuple(items), f"{place[0]!r}~{place[1]}" if more and place else None)
+
+
+def candidate_pairs(study: Study, memo: Memo, candidate_id: str, metric: str, *, threshold: float | None = None) -> CandidatePairs:
+    """One candidate with its neighbours up to the threshold, those included that are decided.
+
+    Raises:
+        NotFoundError: it has no neighbours in this metric.
+    """
+    limit = _threshold(study, metric, threshold)
+    with study.database.read() as tables:
+        found = _views(study, tables, memo, metric, [candidate_id], limit, everything=True)
+    if not found:
+        raise NotFoundError(f"has no neighbours in {metric}", item=candidate_id, remedy="Neighbours come from: retest neighbors")
+    return found[0]
+
+
+def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | None = None, moment: Hashable = None) -> QueueProgress:
+    """How much is left, and how another threshold would change it.
+
+    Args:
+        study: an open study.
+        memo: where counts are kept.
+        metric: one of the metrics with a review target.
+        threshold: the chosen one; the target by default.
+        moment: in a study of many candidates counts are made anew only when this changes (such as every ten seconds).
+
+    Raises:
+        UsageError: an unknown metric, or a threshold out of range.
+    """
+    chosen = _threshold(study, metric, threshold)
+    target = study.config.review.targets[metric]
+    steps = sorted({*(factor * target for factor in _STEPS), chosen})
+    with study.database.read() as tables:
+        lists = memo.get("neighbor lists", generations_key(tables.generations.of("neighbors")), tables.neighbors.counts)
+        generations = generations_key(tables.generations.of("pair_queue", "exclusions"))
+        key = (moment, study.config.review.targets[metric]) if lists.get(metric, 0) > MANY_LISTS else generations
+        counts, waiting = memo.get(
+            ("pairs left", metric, chosen), key, lambda: (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
+        )
+        current = queue_is_current(study, tables)
+    return QueueProgress(
+        metric=metric,
+        target=target,
+        threshold=chosen,
+        candidates=lists.get(metric, 0),
+        left=counts[steps.index(chosen)],
+        waiting=waiting,
+        steps=tuple(zip(steps, counts, strict=True)),
+        current=current,
+        computed=metric in lists,
+    )
+
+
+def list_components(study: Study, *, after: str = "", limit: int = 100) -> ComponentPage:
+    """Components as last resolved, by name.
+
+    Raises:
+        UsageError: the limit is not 1 to 500.
+    """
+    if not 1 <= limit <= MOST_MEMBERS:
+        raise UsageError(f"must be 1 to {MOST_MEMBERS}, is {limit}", item="limit", remedy="Ask for the next page with after")
+    with study.database.read() as tables:
+        rows = tables.pair_queue.components(after=after, limit=limit + 1)
+    return ComponentPage(tuple(rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None)
+
+
+def component(study: Study, image_id: str) -> ComponentView:
+    """The component of an image: who is in it by which pairs, who stays and why.
+
+    Raises:
+        NotFoundError: the image is in no component.
+    """
+    with study.database.read() as tables:
+        members = component_members(tables, [image_id])
+        if len(members) < 2:
+            raise NotFoundError("is in no component of near-duplicates", item=image_id, remedy="See the list of components")
+        shown = sorted(members)[:MOST_MEMBERS]
+        views = view_images(study, tables, shown)
+        resolutions = tables.pairs.resolutions_of(shown)
+        listed = tables.pairs.overrides_among(shown)
+        latest = tables.decisions.latest(OVERRIDE, shown)
+        pairs = sorted({(first, second) if first < second else (second, first) for first, second in tables.pairs.touching(shown)})
+        photos = tables.candidates.photos(shown)
+    return ComponentView(
+        name=min(members),
+        members=tuple(
+            Member(
+                views[image],
+                resolutions[image].near_duplicate if image in resolutions else None,
+                resolutions[image].reason if image in resolutions else "",
+                image in listed,
+                latest[image].no if image in latest else 0,
+            )
+            for image in shown
+        ),
+        pairs=tuple(pair for pair in pairs if pair[0] != pair[1]),
+        same_photo=_same_photos(photos),
+        size=len(members),
+    )
+
+
+def _same_photos(photos: dict[str, tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    first: dict[tuple[str, str], str] = {}
+    found = []
+    for image in sorted(photos):
+        if photos[image][1]:
+            other = first.setdefault(photos[image], image)
+            if other != image:
+                found.append((other, image))
+    return tuple(found)
+
+
+def _threshold(study: Study, metric: str, threshold: float | None) -> float:
+    targets = study.config.review.targets
+    if metric not in targets:
+        raise UsageError(f"{metric!r} has no review target", item="metric", remedy=f"Metrics: {', '.join(targets) or 'none'}")
+    if threshold is None:
+        return targets[metric]
+    if not (math.isfinite(threshold) and 0 <= threshold <= targets[metric] * MAX_FACTOR):
+        raise UsageError(
+            f"must be from 0 to {targets[metric] * MAX_FACTOR:g}, is {threshold:g}",
+            item="threshold",
+            remedy=f"Choose at most {MAX_FACTOR:g} times the review target",
+        )
+    return threshold
+
+
+def _place(after: str | None) -> tuple[float, str] | None:
+    if after is None:
+        return None
+    distance, tilde, candidate = after.partition("~")
+    try:
+        place = float(distance), candidate
+    except ValueError:
+        place = math.nan, candidate
+    if not tilde or not math.isfinite(place[0]):
+        raise UsageError("is no place in the queue", item="after", remedy="Start again at the first page")
+    return place
+
+
+def _views(
+    study: Study, tables: Tables, memo: Memo, metric: str, candidates: Sequence[str], threshold: float, *, everything: bool = False
+) -> list[CandidatePairs]:
+    lists = tables.neighbors.get(candidates, metric)
+    waiting = waiting_neighbors(study, tables, metric, lists, threshold)
+    shown: dict[str, list[Neighbor]] = {}
+    for candidate in candidates:
+        if everything and candidate in lists:
+            near = lists[candidate][: study.config.review.num_neighbors]
+            shown[candidate] = [n for n in near if n.distance <= threshold and n.reference != candidate]
+        elif waiting.get(candidate):
+            shown[candidate] = list(waiting[candidate])
+    ids = {*shown, *(n.reference for found in shown.values() for n in found)}
+    views = view_images(study, tables, sorted(ids))
+    known = _known(tables, shown)
+    reviewed = tables.pair_queue.reviewed(metric, sorted(shown))
+    paired = {frozenset(pair) for pair in tables.pairs.touching(sorted(shown))}
+    latest = tables.decisions.latest(REVIEW, [review_item(candidate, metric) for candidate in shown])
+    names = _names(tables, memo)
+    found = []
+    for candidate, neighbors in shown.items():
+        done = reviewed.get(candidate, {})
+        waits = {n.reference for n in waiting.get(candidate, ())}
+        item = review_item(candidate, metric)
+        state = {"references": sorted(done), "near_duplicates": sorted(r for r, near in done.items() if near)} if done else None
+        found.append(
+            CandidatePairs(
+                candidate=views[candidate],
+                metric=metric,
+                neighbors=tuple(
+                    NeighborView(
+                        views[n.reference],
+                        n.distance,
+                        n.reference in waits,
+                        done.get(n.reference),
+                        frozenset((candidate, n.reference)) in paired,
+                        tuple(k for m, k in known.get(frozenset((candidate, n.reference)), ()) if m != (candidate, metric)),
+                    )
+                    for n in neighbors
+                ),
+                state=state,
+                version=latest[item].no if item in latest else 0,
+                name=names.get(views[candidate].wnid or "", views[candidate].wnid or ""),
+            )
+        )
+    return found
+
+
+def _known(tables: Tables, shown: dict[str, list[Neighbor]]) -> dict[frozenset[str], list[tuple[tuple[str, str], Known]]]:
+    """Pair of images -> what was said of it, with the candidate and the metric of each."""
+    references = {n.reference for found in shown.values() for n in found}
+    found: dict[frozenset[str], list[tuple[tuple[str, str], Known]]] = {}
+    for candidate, metric, reference, near, reviewer, time in tables.pair_queue.decided_elsewhere(shown, references):
+        found.setdefault(frozenset((candidate, reference)), []).append(((candidate, metric), Known(metric, near, reviewer, time)))
+    return found
+
+
+def _names(tables: Tables, memo: Memo) -> dict[str, str]:
+    key = generations_key(tables.generations.of("classes"))
+    return memo.get("class names", key, lambda: {info.wnid: info.name for info in tables.classes.all()})

@@ -1,0 +1,11 @@
+"""The pages on which reviewers judge: near-duplicate pairs, revisions, predictions, HITs."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from retest.web.review import pages_pairs
+
+__all__ = ["JUDGING"]
+
+JUDGING: tuple[ModuleType, ...] = (pages_pairs,)

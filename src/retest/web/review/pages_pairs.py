@@ -1,0 +1,337 @@
+"""Near-duplicate review: the queue per metric and threshold, pairs to decide, components with who stays and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from retest.stages import review_pairs as stage
+from retest.stages.review_pairs import CandidatePairs, ImageView, NeighborView, QueueProgress
+from retest.web.review.models import Answer
+from retest.web.review.visit import Endpoint, Page, Query, Visit, image_url
+
+__all__ = ["ENDPOINTS", "PAGES"]
+
+_RECOUNT_S = 10
+
+
+class PairsQuery(Query):
+    """Which part of the queue."""
+
+    metric: str | None = Field(None, description="metric of the distances; the first one with a review target by default")
+    threshold: float | None = Field(None, ge=0, allow_inf_nan=False, description="distance up to which neighbours are shown")
+    wnid: str | None = Field(None, description="only candidates of this class")
+    candidate: str | None = Field(None, description="begin with this candidate, decided or not")
+
+
+class QueueQuery(Query):
+    """A page of the queue, the nearest pairs first."""
+
+    metric: str = Field(description="metric of the distances")
+    threshold: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="distance up to which neighbours count; the target by default"
+    )
+    wnid: str | None = Field(None, description="only candidates of this class")
+    after: str | None = Field(None, description="next of the page before")
+    limit: int = Field(10, ge=1, le=100, description="most candidates of a page")
+
+
+class CandidateQuery(Query):
+    """One candidate in one metric."""
+
+    candidate: str = Field(description="id of the candidate")
+    metric: str = Field(description="metric of the distances")
+    threshold: float | None = Field(None, ge=0, allow_inf_nan=False, description="distance up to which neighbours are given")
+
+
+class ProgressQuery(Query):
+    """How much is left."""
+
+    metric: str = Field(description="metric of the distances")
+    threshold: float | None = Field(None, ge=0, allow_inf_nan=False, description="the chosen distance; the target by default")
+
+
+class ComponentQuery(Query):
+    """The component of an image."""
+
+    image: str = Field(description="id of any member")
+
+
+class ComponentsQuery(Query):
+    """A page of components."""
+
+    after: str = Field("", description="next of the page before")
+    limit: int = Field(100, ge=1, le=500, description="most components of a page")
+
+
+class ImageItem(Answer):
+    """An image: what it is, of which class, how often annotators selected it. ``url`` is that of a placeholder where none is stored."""
+
+    id: str
+    kind: str
+    wnid: str | None
+    stored: bool
+    url: str
+    full_url: str
+    frequency: float | None
+    num_assignments: int
+    excluded: str | None
+
+    @classmethod
+    def of(cls, view: ImageView) -> ImageItem:
+        return cls(
+            id=view.id,
+            kind=view.kind,
+            wnid=view.wnid,
+            stored=view.sha256 is not None,
+            url=image_url(view.id, view.sha256),
+            full_url=image_url(view.id, view.sha256, variant="full"),
+            frequency=view.frequency,
+            num_assignments=view.num_assignments,
+            excluded=view.excluded,
+        )
+
+
+class KnownItem(Answer):
+    """What was said of the same two images in another metric or with the other one as the candidate."""
+
+    metric: str
+    near_duplicate: bool
+    reviewer: str
+    time: str
+
+
+class NeighborItem(Answer):
+    """A neighbour: ``waits`` for a decision, or is ``marked`` true or false in this metric; ``paired`` by any decision."""
+
+    image: ImageItem
+    distance: float
+    waits: bool
+    marked: bool | None
+    paired: bool
+    known: list[KnownItem]
+
+    @classmethod
+    def of(cls, view: NeighborView) -> NeighborItem:
+        known = [KnownItem(**asdict(one)) for one in view.known]
+        return cls(
+            image=ImageItem.of(view.image),
+            distance=view.distance,
+            waits=view.waits,
+            marked=view.marked,
+            paired=view.paired,
+            known=known,
+        )
+
+
+class PairsItem(Answer):
+    """A candidate beside its neighbours. Decide with kind near_duplicate_review about ``item``."""
+
+    item: str
+    candidate: ImageItem
+    class_name: str
+    metric: str
+    neighbors: list[NeighborItem]
+    state: Any
+    version: int
+
+    @classmethod
+    def of(cls, found: CandidatePairs) -> PairsItem:
+        return cls(
+            item=stage.review_item(found.candidate.id, found.metric),
+            candidate=ImageItem.of(found.candidate),
+            class_name=found.name,
+            metric=found.metric,
+            neighbors=[NeighborItem.of(one) for one in found.neighbors],
+            state=found.state,
+            version=found.version,
+        )
+
+
+class QueueAnswer(Answer):
+    """Candidates that wait; ``next`` is the ``after`` of the next page, null at the end."""
+
+    items: list[PairsItem]
+    next: str | None
+
+
+class StepItem(Answer):
+    """How many candidates wait at a threshold."""
+
+    threshold: float
+    left: int
+
+
+class ProgressAnswer(Answer):
+    """How much is left: candidates within the threshold, neighbours within the target, and candidates at other thresholds."""
+
+    metric: str
+    target: float
+    threshold: float
+    candidates: int
+    left: int
+    waiting: int
+    steps: list[StepItem]
+    current: bool
+    computed: bool
+
+
+class MemberItem(Answer):
+    """A member of a component with what became of it."""
+
+    image: ImageItem
+    near_duplicate: bool | None
+    reason: str
+    overridden: bool
+    version: int
+
+
+class ComponentAnswer(Answer):
+    """A component: its members (at most 500), the decided pairs, and images that are joined because they show the same photo."""
+
+    name: str
+    size: int
+    members: list[MemberItem]
+    pairs: list[tuple[str, str]]
+    same_photo: list[tuple[str, str]]
+
+
+class ComponentRow(Answer):
+    """A component in the list."""
+
+    name: str
+    candidates: int
+    near_duplicates: int
+
+
+class ComponentsAnswer(Answer):
+    """Components by name; ``next`` is the ``after`` of the next page, null at the end."""
+
+    components: list[ComponentRow]
+    next: str | None
+
+
+def _progress(visit: Visit, metric: str, threshold: float | None) -> QueueProgress:
+    moment = int(visit.desk.now() // _RECOUNT_S)
+    found = stage.queue_progress(visit.study, visit.desk.memo, metric, threshold=threshold, moment=moment)
+    if not found.current:
+        visit.desk.counting.start(lambda stop: stage.refresh_queue(visit.study, stop=stop))
+    return found
+
+
+def _pairs_page(visit: Visit, query: PairsQuery) -> Response:
+    metrics = stage.review_metrics(visit.study)
+    metric = query.metric or next(iter(metrics), "")
+    if not metrics:
+        return visit.render("pairs.html", metrics=metrics, metric="", query=query, progress=None, widest=0.0)
+    progress = _progress(visit, metric, query.threshold)
+    widest = max(left for _, left in progress.steps) or 1
+    return visit.render("pairs.html", metrics=metrics, metric=metric, query=query, progress=progress, widest=widest)
+
+
+def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
+    found = stage.next_candidates(
+        visit.study,
+        visit.desk.memo,
+        query.metric,
+        threshold=query.threshold,
+        wnid=query.wnid,
+        after=query.after,
+        limit=query.limit,
+    )
+    return QueueAnswer(items=[PairsItem.of(one) for one in found.items], next=found.next)
+
+
+def _candidate(visit: Visit, query: CandidateQuery, body: None) -> PairsItem:
+    return PairsItem.of(stage.candidate_pairs(visit.study, visit.desk.memo, query.candidate, query.metric, threshold=query.threshold))
+
+
+def _left(visit: Visit, query: ProgressQuery, body: None) -> ProgressAnswer:
+    found = _progress(visit, query.metric, query.threshold)
+    return ProgressAnswer(**asdict(found) | {"steps": [StepItem(threshold=t, left=n) for t, n in found.steps]})
+
+
+def _component_page(visit: Visit, query: ComponentQuery) -> Response:
+    found = stage.component(visit.study, query.image)
+    return visit.render("component.html", component=found, layout=_layout(found))
+
+
+def _layout(found: stage.ComponentView) -> dict[str, tuple[float, float]]:
+    """Where members stand in the drawing, in a circle of radius 1."""
+    from math import cos, pi, sin
+
+    count = len(found.members)
+    angles = {member.image.id: 2 * pi * place / count - pi / 2 for place, member in enumerate(found.members)}
+    return {image: (round(cos(angle), 4), round(sin(angle), 4)) for image, angle in angles.items()}
+
+
+def _component(visit: Visit, query: ComponentQuery, body: None) -> ComponentAnswer:
+    found = stage.component(visit.study, query.image)
+    return ComponentAnswer(
+        name=found.name,
+        size=found.size,
+        members=[
+            MemberItem(
+                image=ImageItem.of(one.image),
+                near_duplicate=one.near_duplicate,
+                reason=one.reason,
+                overridden=one.overridden,
+                version=one.version,
+            )
+            for one in found.members
+        ],
+        pairs=list(found.pairs),
+        same_photo=list(found.same_photo),
+    )
+
+
+def _components_page(visit: Visit, query: ComponentsQuery) -> Response:
+    return visit.render("components.html", page=stage.list_components(visit.study, after=query.after, limit=query.limit), query=query)
+
+
+def _components(visit: Visit, query: ComponentsQuery, body: None) -> ComponentsAnswer:
+    found = stage.list_components(visit.study, after=query.after, limit=query.limit)
+    rows = [ComponentRow(name=name, candidates=candidates, near_duplicates=near) for name, candidates, near in found.rows]
+    return ComponentsAnswer(components=rows, next=found.next)
+
+
+PAGES = (
+    Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-duplicates"),
+    Page(path="/components", handler=_components_page, query=ComponentsQuery),
+    Page(path="/component", handler=_component_page, query=ComponentQuery),
+)
+ENDPOINTS = (
+    Endpoint(
+        method="GET", path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"
+    ),
+    Endpoint(
+        method="GET",
+        path="/pairs/candidate",
+        handler=_candidate,
+        query=CandidateQuery,
+        answer=PairsItem,
+        summary="One candidate beside its neighbours",
+    ),
+    Endpoint(
+        method="GET",
+        path="/pairs/progress",
+        handler=_left,
+        query=ProgressQuery,
+        answer=ProgressAnswer,
+        summary="How much is left, at this and at other thresholds",
+    ),
+    Endpoint(
+        method="GET", path="/components", handler=_components, query=ComponentsQuery, answer=ComponentsAnswer, summary="Components by name"
+    ),
+    Endpoint(
+        method="GET",
+        path="/components/component",
+        handler=_component,
+        query=ComponentQuery,
+        answer=ComponentAnswer,
+        summary="A component: who is in it, who stays and why",
+    ),
+)

@@ -1,0 +1,215 @@
+"""The pages on which reviewers judge, in headless Chromium: with the keyboard, undone, without barriers, whatever is in the texts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from review_server import STAMP, ReviewServer
+from test_web_review_pairs import give_neighbors
+
+from retest.records import Neighbor
+from retest.stages import review
+from retest.stages._review_pairs import refresh_queue
+from retest.stages.review import Change
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+SAVED = "() => document.body.dataset.saved === 'yes'"
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+class Person:
+    """Somebody at a browser, signed in; ``problems`` are what the browser complained of."""
+
+    def __init__(self, chromium, server, name="Rex", **options) -> None:
+        self.server = server
+        self.context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        self.page.on("request", lambda r: None if r.url.startswith((server.url, "data:")) else self.problems.append(r.url))
+        self.page.goto(f"{server.url}/review/sign-in")
+        self.page.fill("#token", server.tokens[name])
+        self.page.click("button.primary")
+        self.page.wait_for_url(f"{server.url}/review")
+
+    def open(self, path, ready):
+        self.page.goto(f"{self.server.url}/review{path}")
+        self.page.wait_for_selector(ready)
+        return self.page
+
+    def saved(self) -> None:
+        self.page.wait_for_function(SAVED)
+
+    def barriers(self) -> list[object]:
+        """Serious and critical findings of axe-core."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        found = axe.run(self.page).response["violations"]
+        return [(v["id"], [n["html"][:150] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
+
+    def shoot(self, name: str) -> None:
+        """A picture of the page, where somebody asked for pictures."""
+        if "RETEST_SCREENSHOTS" in os.environ:
+            self.page.screenshot(path=Path(os.environ["RETEST_SCREENSHOTS"]) / f"review-{name}.png")
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture
+def rex(chromium, server):
+    person = Person(chromium, server)
+    yield person
+    assert person.problems == []
+    person.close()
+
+
+# Near-duplicates
+
+
+def reviews_of(server, candidate):
+    with server.study.database.read() as tables:
+        return tables.reviews.all(candidate_id=candidate), set(tables.pairs.all())
+
+
+def test_a_pair_is_reviewed_with_the_keyboard_undone_and_done_again(rex, server):
+    ids = give_neighbors(server)
+    page = rex.open("/pairs?metric=l2", ".strip li")
+    assert page.inner_text("#left") == str(len(ids))
+    assert ids[0] in page.inner_text(".stage .one figcaption")
+    assert page.eval_on_selector_all(".strip li", "list => list.length") == 3
+    page.keyboard.press("ArrowRight")
+    assert "Neighbour 2 of 3" in page.inner_text(".stage .two figcaption")
+    page.keyboard.press("d")
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.stage .two img')).mixBlendMode") == "difference"
+    page.keyboard.press("f")
+    page.wait_for_selector(".stage.other[data-view=flicker]")
+    page.wait_for_selector(".stage[data-view=flicker]:not(.other)")
+    page.keyboard.press("s")
+    page.keyboard.press("1")
+    assert "near-duplicate" in page.inner_text(".strip li:first-child .notes")
+    page.keyboard.press("Enter")
+    rex.saved()
+    found, pairs = reviews_of(server, ids[0])
+    assert [(r.reviewer, len(r.references), r.near_duplicates) for r in found] == [("Rex", 3, (ids[1],))]
+    assert pairs == {(ids[0], ids[1])}
+    assert ids[1] in page.inner_text(".stage .one figcaption")
+    page.wait_for_function("() => document.getElementById('left').textContent === '12'")
+    page.keyboard.press("Enter")  # none of the neighbours of the second; the pair with the first is proposed from its review
+    rex.saved()
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.wait_for_function(f"() => document.querySelector('.stage .one figcaption').textContent.includes('{ids[0]}')")
+    rex.saved()
+    assert reviews_of(server, ids[0]) == ([], set())
+    page.keyboard.press("Control+y")
+    rex.saved()
+    assert reviews_of(server, ids[0])[1] == {(ids[0], ids[1])}
+    page.reload()
+    page.wait_for_selector(".strip li")
+    assert ids[1] in page.inner_text(".stage .one figcaption")
+
+
+def test_two_reviewers_of_one_candidate_see_both_sides(chromium, rex, server):
+    ids = give_neighbors(server)
+    ada = Person(chromium, server, "Ada")
+    for person in (rex, ada):
+        person.open("/pairs?metric=l2", ".strip li")
+    rex.page.keyboard.press("1")
+    rex.page.keyboard.press("Enter")
+    rex.saved()
+    ada.page.keyboard.press("2")
+    ada.page.keyboard.press("Enter")
+    ada.page.wait_for_selector("#conflict[open]")
+    text = ada.page.inner_text("#conflict")
+    assert ids[1] in text
+    assert "Rex" in text
+    ada.page.click("#conflict button[value=theirs]")
+    ada.saved()
+    assert reviews_of(server, ids[0])[0][0].near_duplicates == (ids[1],)
+    ada.close()
+
+
+def test_who_stays_can_be_overridden_in_the_component(rex, server):
+    ids = server.ids("apple")[1:4]
+    items = [review.pair_item(ids[0], ids[1]), review.pair_item(ids[1], ids[2])]
+    review.decide(server.study, [Change("near_duplicate_pair", item, True, 0) for item in items], stamp=STAMP)
+    page = rex.open(f"/component?image={ids[0]}", ".members li")
+    assert "Stays" in page.inner_text(f"[data-candidate='{ids[2]}']")
+    with page.expect_navigation():
+        page.check(f"[data-candidate='{ids[0]}'] .override")
+    assert "on the override list" in page.inner_text(f"[data-candidate='{ids[0]}']")
+    with page.expect_navigation():
+        page.check(f"[data-candidate='{ids[1]}'] .override")  # the other one gives way
+    assert "on the override list" in page.inner_text(f"[data-candidate='{ids[1]}']")
+    with server.study.database.read() as tables:
+        assert tables.pairs.overrides() == [ids[1]]
+    assert rex.barriers() == []
+
+
+def test_ids_of_strangers_and_texts_stay_text_in_pairs(rex, server):
+    ids = give_neighbors(server)
+    with server.study.database.write() as tables:
+        tables.neighbors.put("l2", {ids[0]: [Neighbor(EVIL, 1.0)]})
+        tables.pairs.add([(ids[0], EVIL)], user=EVIL, time="")
+    refresh_queue(server.study)
+    page = rex.open("/pairs?metric=l2", ".strip li")
+    assert EVIL in page.inner_text(".stage .two figcaption")
+    rex.open(f"/component?image={ids[0]}", ".members li")
+    assert EVIL in page.inner_text(".members")
+    assert page.evaluate("() => document.querySelectorAll('main script').length") == 0
+    assert "owned" not in page.title()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_pages_of_near_duplicates_have_no_barriers_and_fit(chromium, server, scheme, width):
+    ids = give_neighbors(server)
+    review.decide(server.study, [Change("near_duplicate_pair", review.pair_item(*ids[1:3]), True, 0)], stamp=STAMP)
+    person = Person(chromium, server, color_scheme=scheme, viewport={"width": width, "height": 800})
+    for path, ready in (("/pairs", ".strip li"), ("/components", "table"), (f"/component?image={ids[1]}", ".members li")):
+        page = person.open(path, ready)
+        page.eval_on_selector_all("details", "list => list.forEach(one => { one.open = true; })")
+        assert person.barriers() == []
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
+    assert person.problems == []
+    person.close()
+
+
+@pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
+def test_screenshots(chromium, tmp_path):
+    from review_photos import make_photo_study
+
+    folder = make_photo_study(tmp_path)
+    if folder is None:
+        pytest.skip("the sample photos are not there")
+    with ReviewServer(folder) as server:
+        ids = give_neighbors(server, wnid=server.wnid)
+        person = Person(chromium, server, "Ada")
+        page = person.open("/pairs?metric=l2", ".strip li")
+        page.wait_for_timeout(500)
+        person.shoot("pairs")
+        page.keyboard.press("d")
+        page.wait_for_timeout(300)
+        person.shoot("pairs-difference")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        person.saved()
+        person.open(f"/component?image={ids[0]}", ".members li")
+        page.wait_for_timeout(300)
+        person.shoot("component")
+        person.close()

@@ -23,7 +23,6 @@ from retest.study import Study
 from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
 from retest.web.review.images import review_image_routes
 from retest.web.review.judging import JUDGING
-from retest.web.review.judging import JUDGING
 from retest.web.review.openapi import describe
 from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions

@@ -137,9 +137,9 @@ def test_a_classifier_that_is_not_made_for_threads_gets_one_batch_at_a_time(tmp_
 @contextmanager
 def dask():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
-            yield client.get_executor(pure=False)
+    local = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    with local as cluster, distributed.Client(cluster) as client:
+        yield client.get_executor(pure=False)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ help:
 	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
 	@echo "make test     install everything and run the tests"
 	@echo "make test-all also the tests that take minutes"
+	@echo "make chaos    every fault at every stage, again and again"
 	@echo "make lint     style, types and import rules"
 	@echo "make format   format the code"
 	@echo "make docs     write the generated pages of docs/"
@@ -40,6 +41,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+chaos: $(VENV)/.test
+	@$(BIN)/python -m pytest --timeout 3600 tests/chaos $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

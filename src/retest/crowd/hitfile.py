@@ -75,7 +75,7 @@ def hits_from_json(text: str, *, file: str) -> list[Hit]:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON ({error})", item=file, remedy="Fetch the file again") from None
     if not isinstance(data, list):
         raise InputError("is not a list of HITs", item=file, remedy="Compare it with the published files")

@@ -54,6 +54,8 @@ def revision_from_published(document: Mapping[str, Any], *, name: str | None = N
     Raises:
         InputError: the document has no images or no name, or a field has the wrong type.
     """
+    if not isinstance(document, Mapping):
+        raise InputError("is no revision: an object with image_filenames is expected", item=name, remedy="Check that it is the right file")
     if name is None:
         if not isinstance(document.get("output_filename"), str):
             raise InputError("the revision has no output_filename", remedy="Pass the name, which is the file's name without .json")
@@ -128,6 +130,8 @@ def reviews_from_published(revision: str, document: Mapping[str, Any]) -> list[C
     Raises:
         InputError: an entry is not such a pair of flags.
     """
+    if not isinstance(document, Mapping):
+        raise InputError("is no object of class reviews", item=revision, remedy="Check that it is the right file")
     result = []
     for wnid in sorted(document):
         state = document[wnid]

@@ -117,7 +117,7 @@ class ApiClient:
             raise SourceError(f"{self._service} answers HTTP {status}", remedy="Check the address of the service and the search settings.")
         try:
             return response.json()
-        except ValueError:  # also bytes that are no text
+        except (ValueError, RecursionError):  # also bytes that are no text, and a million brackets
             kind = response.headers.get("Content-Type", "no content type").split(";")[0][:40]
             raise Busy(f"an answer that is not JSON ({kind})") from None
 

@@ -165,8 +165,15 @@ def _files(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The files of an answer in the order of the search; the service returns them unordered, each with its rank."""
     query = answer.get("query")
     pages = query.get("pages") if isinstance(query, dict) else None
-    items = [page for page in pages or [] if isinstance(page, dict) and page.get("pageid") and page.get("imageinfo")]
-    return sorted(items, key=lambda page: (int(page.get("index", 0)), int(page["pageid"])))
+    items = [page for page in pages if _is_file(page)] if isinstance(pages, list) else []
+    return sorted(items, key=lambda page: (page.get("index", 0), page["pageid"]))
+
+
+def _is_file(page: Any) -> bool:
+    if not isinstance(page, dict) or type(page.get("pageid")) is not int or type(page.get("index", 0)) is not int:
+        return False
+    info = page.get("imageinfo")
+    return isinstance(info, list) and bool(info) and isinstance(info[0], dict)
 
 
 def _photo(item: Mapping[str, Any]) -> FoundPhoto | None:
@@ -177,7 +184,9 @@ def _photo(item: Mapping[str, Any]) -> FoundPhoto | None:
         url, width, height, kind = info["thumburl"], info.get("thumbwidth"), info.get("thumbheight"), f"thumb_{THUMB_WIDTH}"
     if not isinstance(url, str) or not url.startswith("https://"):
         return None
-    said = {name: _plain(value.get("value")) for name, value in (info.get("extmetadata") or {}).items() if isinstance(value, dict)}
+    described = info.get("extmetadata")
+    described = described if isinstance(described, dict) else {}
+    said = {name: _plain(value.get("value")) for name, value in described.items() if isinstance(value, dict)}
     details = {
         "file_sha1": info.get("sha1"),
         "original_url": info.get("url") if kind != "original" else None,

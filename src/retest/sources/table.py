@@ -155,14 +155,14 @@ def _read_table(path: Path) -> dict[str, Any]:
             raw = _read_csv(path, delimiter="\t" if suffix == ".tsv" else ",")
         else:
             raw = _read_json(path)
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
         raise InputError(
             f"cannot be read ({error})", item=str(path), remedy="Check that the file is whole and its suffix is right."
         ) from error
     columns = {field: raw[name] for field, names in _wanted().items() for name in names if name in raw}
     for needed in ("url", "wnid"):
         if needed not in columns:
-            found = ", ".join(sorted(raw)) or "none"
+            found = ", ".join(name[:40] for name in sorted(raw)[:40]) or "none"
             raise InputError(f"has no column {' or '.join(COLUMNS[needed])}", item=str(path), remedy=f"Its columns are: {found}.")
     return columns
 

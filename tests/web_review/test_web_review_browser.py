@@ -488,7 +488,7 @@ def test_pages_fit_the_screen(chromium, server, width):
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
 def test_screenshots(chromium, tmp_path):
-    from review_photos import make_photo_study
+    from review_photos import SHOWN, make_photo_study
 
     out = Path(os.environ["RETEST_SCREENSHOTS"])
     folder = make_photo_study(tmp_path)
@@ -501,8 +501,7 @@ def test_screenshots(chromium, tmp_path):
         for name, path in (("progress", ""), ("classes", "/classes"), ("people", "/people")):
             page.goto(f"{server.url}/review{path}")
             page.screenshot(path=out / f"review-{name}.png")
-        wnid = server.wnid
-        page = person.open("&size=150&originals=8", wnid=wnid)
+        page = person.open("&size=150&originals=8", wnid=SHOWN)
         page.click("#tile-1")
         page.keyboard.press("e")
         page.click("#tile-3")

@@ -123,7 +123,11 @@ class Kind(Protocol):
         """Make these the current states."""
 
     def images(self, item: str) -> tuple[str, ...]:
-        """The images that an item is about: near-duplicates and counts that depend on them are derived again."""
+        """The images that an item is about: near-duplicates and counts that depend on them are derived again.
+
+        A kind that sets ``names_all_images = True`` promises that these are all that ``write`` joins, parts or marks, and that it leaves
+        resolutions and counts alone: then the counts are adjusted; otherwise the classes concerned are counted anew, which takes longer.
+        """
 
 
 _KINDS: dict[str, Kind] = {}
@@ -150,8 +154,11 @@ def kinds() -> tuple[Kind, ...]:
     return tuple(_KINDS[name] for name in sorted(_KINDS))
 
 
-Derive = Callable[[Study, Tables], Callable[[set[str]], None]]
-"""Looks before anything is written; what it returns brings derived tables along after decisions about these images."""
+Derive = Callable[[Study, Tables, set[str], bool], Callable[[], None]]
+"""Looks at images before a decision about them is written; what it returns brings derived tables along afterwards.
+
+The last argument says whether ``Kind.images`` names every image that ``Kind.write`` may join, part or mark.
+"""
 
 
 def write_changes(study: Study, tables: Tables, changes: Sequence[Change], *, stamp: Stamp, derive: Derive) -> list[Decided]:
@@ -208,11 +215,11 @@ def _conflict(wish: Change, state: State, decision: Decision | None) -> Conflict
 
 
 def _write(
-    study: Study, tables: Tables, pending: Iterable[tuple[Kind, dict[str, State], dict[str, State]]], stamp: Stamp, derive: Derive
+    study: Study, tables: Tables, pending: Sequence[tuple[Kind, dict[str, State], dict[str, State]]], stamp: Stamp, derive: Derive
 ) -> dict[tuple[str, str], Decided]:
     results: dict[tuple[str, str], Decided] = {}
-    images: set[str] = set()
-    bring_along = derive(study, tables)
+    images = {image for kind, new, _ in pending for item in new for image in kind.images(item)}
+    bring_along = derive(study, tables, images, all(getattr(kind, "names_all_images", False) for kind, new, _ in pending if new))
     for kind, new, states in pending:
         if not new:
             continue
@@ -223,9 +230,7 @@ def _write(
         ]
         for (item, after), no in zip(new.items(), tables.decisions.append(rows), strict=True):
             results[kind.name, item] = Decided(kind.name, item, after, no, no)
-            images.update(kind.images(item))
-    if images:
-        bring_along(images)
+    bring_along()
     return results
 
 

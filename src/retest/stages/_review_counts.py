@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from retest.study import Study
 
 STAGE, ITEM = "review", "class_counts"
 _ATTEMPTS = 3  # a stage that writes meanwhile makes the counts stale again
-_CLASSES_PER_TRANSACTION = 20
+_COUNTING = "class_counts_under_way"
 INPUTS = (
     "candidates",
     "exclusions",
@@ -88,6 +88,19 @@ def note_counted(study: Study, tables: Tables) -> None:
     tables.completions.put(STAGE, ITEM, counts_key(study, tables))
 
 
+def follow(study: Study, tables: Tables) -> Callable[[], None]:
+    """Look which counts are current before a decision; what is returned notes, once it has adjusted the counts, that they still are."""
+    key = counts_key(study, tables)
+    items = [item for item in (ITEM, _COUNTING) if tables.completions.key(STAGE, item) == key]
+
+    def note() -> None:
+        now = counts_key(study, tables)
+        for item in items:
+            tables.completions.put(STAGE, item, now)
+
+    return note
+
+
 def recount(study: Study, tables: Tables, wnids: Iterable[str]) -> None:
     """Derive the counts of these classes."""
     tables.class_counts.put({wnid: asdict(count_class(study, tables, wnid)) for wnid in wnids})
@@ -123,6 +136,48 @@ def count_class(study: Study, tables: Tables, wnid: str) -> ClassCounts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one candidate adds to the counts of its class, as far as decisions can change it. ``usable_bin`` is None for unusable ones."""
+
+    wnid: str
+    excluded: int
+    problematic: int
+    near_duplicates: int
+    usable_bin: int | None
+
+
+def contributions(study: Study, tables: Tables, ids: Collection[str]) -> dict[str, Contribution]:
+    """What each of these images adds to the counts of its class; images that are no candidates add nothing."""
+    parameters = study.config.sampling
+    excluded, flagged = tables.exclusions.get(ids), tables.flags.get(ids)
+    found = {}
+    for facts in tables.facts.candidates(tuple(parameters.near_duplicate_review_targets), ids=ids):
+        labelled = facts.num_assignments >= parameters.min_num_annotations
+        usable = bisect_right(parameters.histogram_edges, facts.frequency) if labelled and _usable(facts, study) else None
+        if facts.wnid:
+            marks = int(facts.id in excluded), int(facts.id in flagged), int(facts.near_duplicate)
+            found[facts.id] = Contribution(facts.wnid, *marks, usable)
+    return found
+
+
+def adjust_counts(tables: Tables, before: Mapping[str, Contribution], after: Mapping[str, Contribution]) -> None:
+    """Move the counts of the classes concerned from what images added before to what they add now."""
+    changed: dict[str, dict[str, Any]] = {}
+    for sign, side in ((-1, before), (1, after)):
+        for one in side.values():
+            counts = changed.get(one.wnid) or tables.class_counts.get(one.wnid)
+            if counts is None:
+                continue  # never counted: the next count of all classes includes it
+            changed[one.wnid] = counts
+            for name in ("excluded", "problematic", "near_duplicates"):
+                counts[name] += sign * getattr(one, name)
+            if one.usable_bin is not None:
+                counts["usable"] += sign
+                counts["usable_bins"][one.usable_bin] += sign
+    tables.class_counts.put(changed)
+
+
 def _usable(facts: CandidateFacts, study: Study) -> bool:
     parameters = study.config.sampling
     reason = ineligibility(
@@ -147,28 +202,26 @@ def all_counts(tables: Tables, memo: Memo) -> dict[str, ClassCounts]:
 
 
 def refresh_counts(study: Study, *, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Derive the counts of all classes, in short transactions, unless they are current; whether they are at the end.
+    """Derive the counts of all classes, one class per transaction, unless they are current; whether they are at the end.
 
     Args:
         study: an open study.
         stop: asked between classes; True ends the work, which the next call does again.
     """
     for _ in range(_ATTEMPTS):
-        with study.database.read() as tables:
+        with study.database.write() as tables:
             if counts_are_current(study, tables):
                 return True
-            before = counts_key(study, tables)
+            # Decisions that come meanwhile adjust what is counted already, and move this key along; a stage's changes do not.
+            tables.completions.put(STAGE, _COUNTING, counts_key(study, tables))
             wnids = [info.wnid for info in tables.classes.all()]
-        for start in range(0, len(wnids), _CLASSES_PER_TRANSACTION):
+        for wnid in wnids:
             if stop():
                 return False
-            block = wnids[start : start + _CLASSES_PER_TRANSACTION]
-            with study.database.read() as tables:
-                counted = {wnid: asdict(count_class(study, tables, wnid)) for wnid in block}
             with study.database.write() as tables:
-                tables.class_counts.put(counted)
+                recount(study, tables, [wnid])
         with study.database.write() as tables:
-            if counts_key(study, tables) == before:
+            if tables.completions.key(STAGE, _COUNTING) == counts_key(study, tables):
                 note_counted(study, tables)
                 return True
     return False

@@ -10,22 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from retest.duplicates import DuplicateCandidate, resolve
-from retest.stages._review_counts import counts_are_current, note_counted, recount
+from retest.stages._review_counts import adjust_counts, contributions, follow, recount
 from retest.store import Tables
 from retest.study import Study
 
 
-def derive(study: Study, tables: Tables) -> Callable[[set[str]], None]:
-    """Note whether the counts are current; what is returned brings resolutions and counts along after decisions about images."""
-    current = counts_are_current(study, tables)
+def derive(study: Study, tables: Tables, images: set[str], exact: bool) -> Callable[[], None]:
+    """Look at images before a decision about them; what is returned brings resolutions and counts along afterwards.
 
-    def bring_along(images: set[str]) -> None:
-        members = component_members(tables, images)
-        if len(members) > len(images) or tables.pairs.touching(images) or tables.pairs.resolutions_of(images):
-            resolve_members(study, tables, members)
-        recount(study, tables, sorted(set(tables.review_candidates.classes_of(members).values())))
-        if current:
-            note_counted(study, tables)
+    Only what is decided about and its components is looked at, so the time does not grow with the size of a class: the database has
+    one writer at a time.
+    """
+    if not images:
+        return lambda: None
+    note = follow(study, tables)
+    # A decision joins or parts only components of its images, so no other image can change.
+    members = component_members(tables, images)
+    before = contributions(study, tables, members) if exact else {}
+
+    def bring_along() -> None:
+        changed = members if exact else members | component_members(tables, images)
+        if len(changed) > len(images) or tables.pairs.touching(images) or tables.pairs.resolutions_of(images):
+            resolve_members(study, tables, changed)
+        if exact:
+            adjust_counts(tables, before, contributions(study, tables, changed))
+        else:
+            recount(study, tables, sorted(set(tables.review_candidates.classes_of(changed).values())))
+        note()
 
     return bring_along
 

@@ -47,6 +47,7 @@ class ExclusionKind:
     """A candidate is left out, with a reason."""
 
     name, label, role = EXCLUSION, "exclusion", Role.REVIEWER
+    names_all_images = True
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
         return {image: {"reason": e.reason, "detail": e.detail} for image, e in tables.exclusions.get(items).items()}
@@ -72,6 +73,7 @@ class ProblematicKind:
     """An image needs another look before it may be used."""
 
     name, label, role = PROBLEMATIC, "problematic", Role.REVIEWER
+    names_all_images = True
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
         return {image: {"detail": detail} for image, detail in tables.flags.get(items).items()}
@@ -95,6 +97,7 @@ class PairKind:
     """Two images are near-duplicates of each other."""
 
     name, label, role = PAIR, "near-duplicate pair", Role.REVIEWER
+    names_all_images = True
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
         pairs = {item: paired_images(item) for item in items}

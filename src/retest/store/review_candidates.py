@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -135,14 +135,14 @@ class ReviewCandidateTable(TableGroup):
 class ClassCountTable(TableGroup):
     """Counts per class as last derived."""
 
-    def put(self, counts: dict[str, dict[str, object]]) -> None:
+    def put(self, counts: Mapping[str, Mapping[str, Any]]) -> None:
         self._put(schema.class_counts, ({"wnid": wnid, "counts": values} for wnid, values in counts.items()))
 
-    def all(self) -> dict[str, dict[str, object]]:
+    def all(self) -> dict[str, dict[str, Any]]:
         """wnid -> its counts, by wnid."""
         t = schema.class_counts
         return {row.wnid: row.counts for row in self._connection.execute(sa.select(t).order_by(t.c.wnid))}
 
-    def get(self, wnid: str) -> dict[str, object] | None:
+    def get(self, wnid: str) -> dict[str, Any] | None:
         t = schema.class_counts
         return self._connection.execute(sa.select(t.c.counts).where(t.c.wnid == wnid)).scalar_one_or_none()

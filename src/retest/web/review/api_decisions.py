@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from retest.errors import RetestError
 from retest.stages import review
-from retest.stages.review import NOT_SAID, Change, DecisionFilter, Role
-from retest.web.review.models import Answer, DecideBody, DecidedAnswer, DecidedItem, DecisionItem, TakeBackBody
+from retest.stages.review import MAX_CHANGES, NOT_SAID, Change, DecisionFilter, Role
+from retest.web.review.models import Answer, Body, DecideBody, DecidedAnswer, DecidedItem, DecisionItem, TakeBackBody
 from retest.web.review.visit import Endpoint, Query, RefusedError, Visit
 
 __all__ = ["ENDPOINTS", "SOME_DATE"]
@@ -17,11 +17,11 @@ __all__ = ["ENDPOINTS", "SOME_DATE"]
 SOME_DATE = r"^\d{4}-\d{2}-\d{2}([T ][0-9:.+Z-]{0,32})?$"
 
 
-class ItemsQuery(Query):
-    """Which items."""
+class ItemsBody(Body):
+    """Which items: those of one kind of decision."""
 
-    kind: str = Field(description="kind of decision")
-    item: Annotated[list[str], Field(min_length=1, max_length=200, description="items of that kind")]
+    kind: str = Field(max_length=100)
+    items: list[Annotated[str, Field(max_length=2000)]] = Field(min_length=1, max_length=MAX_CHANGES)
 
 
 class HistoryQuery(Query):
@@ -55,7 +55,8 @@ def _decide(visit: Visit, query: Query, body: DecideBody) -> DecidedAnswer:
     for kind in {change.kind for change in body.changes}:
         _may_decide(visit, kind)
     changes = [Change(c.kind, c.item, c.after, c.version, c.before if "before" in c.model_fields_set else NOT_SAID) for c in body.changes]
-    return _decided(review.decide(visit.study, changes, stamp=visit.stamp))
+    with visit.desk.writing:
+        return _decided(review.decide(visit.study, changes, stamp=visit.stamp))
 
 
 def _take_back(visit: Visit, query: Query, body: TakeBackBody) -> DecidedAnswer:
@@ -63,7 +64,8 @@ def _take_back(visit: Visit, query: Query, body: TakeBackBody) -> DecidedAnswer:
         _may_decide(visit, decision.kind)
         if decision.user != visit.who.name and not visit.who.may(Role.REVIEWER):
             raise RefusedError(403, "You may take back your own decisions only", remedy=f"Ask {decision.user}, or a reviewer")
-    return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
+    with visit.desk.writing:
+        return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
 
 
 def _may_decide(visit: Visit, kind: str) -> None:
@@ -75,8 +77,8 @@ def _may_decide(visit: Visit, kind: str) -> None:
         raise RefusedError(403, "You may not do this", remedy=f"It needs the role {role}")
 
 
-def _items(visit: Visit, query: ItemsQuery, body: None) -> DecidedAnswer:
-    return _decided(review.current(visit.study, query.kind, query.item))
+def _items(visit: Visit, query: Query, body: ItemsBody) -> DecidedAnswer:
+    return _decided(review.current(visit.study, body.kind, body.items))
 
 
 def _decided(decided: list[review.Decided]) -> DecidedAnswer:
@@ -97,7 +99,7 @@ def _who(visit: Visit, query: Query, body: BaseModel | None) -> WhoAnswer:
 ENDPOINTS = (
     Endpoint(method="GET", path="/who", handler=_who, summary="Who is signed in", answer=WhoAnswer),
     Endpoint(
-        method="GET", path="/items", handler=_items, summary="How items stand, with their versions", answer=DecidedAnswer, query=ItemsQuery
+        method="POST", path="/items", handler=_items, summary="How items stand, with their versions", answer=DecidedAnswer, body=ItemsBody
     ),
     Endpoint(
         method="POST",

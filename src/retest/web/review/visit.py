@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from threading import Lock
 from typing import Any, get_origin
 from urllib.parse import quote, urlencode
 
@@ -78,7 +79,10 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Desk:
-    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date."""
+    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date.
+
+    ``writing`` is held while something is decided: SQLite has one writer, and those who wait for it look again and again.
+    """
 
     study: Study
     options: ReviewOptions
@@ -88,6 +92,7 @@ class Desk:
     navigation: tuple[tuple[str, str, Role], ...] = ()
     memo: Memo = field(default_factory=Memo)
     counting: Background = field(default_factory=Background)
+    writing: Lock = field(default_factory=Lock)
 
     def time(self) -> str:
         """Now, as the history writes it."""

@@ -5,7 +5,7 @@ const form = document.getElementById("filters");
 const grid = document.getElementById("grid");
 const canvas = document.getElementById("canvas");
 const wnid = new URLSearchParams(location.search).get("wnid");
-const LIMIT = 500;
+const LIMIT = 200;
 const GAP = 6;
 const CAPTION = 24;
 const MOST_CHANGES = 1000;
@@ -310,10 +310,10 @@ async function pair(together) {
     for (const item of items) item.paired_with.filter((id) => ids.has(id)).forEach((id) => pairs.add(pairItem(item.id, id)));
     if (!pairs.size) return toast("No two of them are near-duplicates of each other");
   }
-  if (pairs.size > 200) return toast("At most 201 images at once");
+  if (pairs.size > MOST_CHANGES) return toast(`At most ${MOST_CHANGES + 1} images at once`);
   let known = [];
   try {
-    known = (await api("/items", { query: { kind: "near_duplicate_pair", item: [...pairs] } })).decided;
+    known = (await api("/items", { body: { kind: "near_duplicate_pair", items: [...pairs] } })).decided;
   } catch (error) {
     return toast(`Not marked: ${error.message}`, { kind: "problem" });
   }

@@ -20,7 +20,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Ask the JSON interface: api("/items", {query: {kind, item: [..]}}) or api("/decisions", {body: {...}}). */
+/** Ask the JSON interface: api("/candidates", {query: {wnid, bin: [0, 1]}}) or api("/items", {body: {kind, items}}). */
 export async function api(path, { query = {}, body = undefined, signal = undefined } = {}) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {

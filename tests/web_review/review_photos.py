@@ -1,0 +1,78 @@
+"""A study of the sample photos, for the screenshots of the documentation: pages look like what people will see."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+from review_server import STAMP
+
+from retest.labeling import HitParameters
+from retest.records import Assignment, AssignmentStatus, Hit
+from retest.sampling import SamplingParameters
+from retest.sources import FolderSource
+from retest.stages import benchmark, collect, images
+from retest.stages._frequencies import refresh_frequencies
+from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
+
+PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "photos"
+SHOWN = "birds"
+
+
+def make_photo_study(folder: Path) -> Path | None:
+    """Three made-up classes of sample photos with random answers; None where the photos are not there."""
+    photos = sorted(PHOTOS.glob("n0*.JPEG"))
+    if len(photos) < 60:
+        return None
+    rng = random.Random(7)
+    groups = {"birds": photos[8:38], "fish": photos[:8], "reptiles": photos[38:60]}
+    for wnid, members in groups.items():
+        for number, photo in enumerate(members):
+            part = "val" if number % 3 == 0 else "pool"
+            for place in (part, "train") if number < 2 else (part,):
+                (folder / place / wnid).mkdir(parents=True, exist_ok=True)
+                shutil.copy(photo, folder / place / wnid / f"{place}-{photo.name}")
+    glosses = {"birds": "warm-blooded egg-laying vertebrates with feathers", "fish": "cold-blooded aquatic vertebrates"}
+    info = [
+        {"cid": i, "wnid": wnid, "synset": [wnid], "gloss": glosses.get(wnid, "scaly cold-blooded vertebrates"), "wikipedia_pages": []}
+        for i, wnid in enumerate(groups)
+    ]
+    (folder / "classes.json").write_text(json.dumps(info))
+    (folder / "similar.json").write_text(json.dumps({wnid: [wnid, *(o for o in groups if o != wnid)] for wnid in groups}))
+    config = StudyConfig(
+        study=StudySettings(name="animals"),
+        benchmark=BenchmarkSettings(
+            train=str(folder / "train"),
+            val=str(folder / "val"),
+            class_info=str(folder / "classes.json"),
+            similar_classes=str(folder / "similar.json"),
+        ),
+        source=SourceSettings(kind="folder", location=str(folder / "pool")),
+        labeling=HitParameters(),
+        sampling=SamplingParameters(per_class=8, min_num_val_images_per_wnid=2),
+    )
+    with closing(create_study(folder / "study", config)) as study:
+        benchmark.register_benchmark(study)
+        source = FolderSource(study.path(study.config.source.location), parameters=study.config.search)
+        with closing(source):
+            collect.search(study, source, stamp=STAMP)
+            images.store_images(study, source.fetch, stamp=STAMP)
+        with study.database.write() as tables:
+            for wnid in groups:
+                shown = [*tables.candidates.ids(wnid=wnid), *(i.id for i in tables.originals.all(wnid=wnid) if i.split == "val")]
+                hit = Hit(f"hit-{wnid}", wnid, tuple(shown), (), (), tuple(shown), "tester", STAMP.time, submitted=True, hit_id=wnid)
+                tables.hits.add([hit], assignments=10)
+                liked = {image: rng.betavariate(3, 1) for image in shown}
+                tables.assignments.add(
+                    Assignment(
+                        f"{wnid}-{j}", hit.uuid, f"w{j}", AssignmentStatus.APPROVED, tuple(i for i in shown if rng.random() < liked[i])
+                    )
+                    for j in range(10)
+                )
+            refresh_frequencies(tables)
+            for metric in study.config.review.targets:
+                tables.reviews.put_thresholds(metric, dict.fromkeys(tables.candidates.ids(), 1e100))
+    return folder / "study"

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT    ?= demo-study
 
-.PHONY: help demo test test-all lint types format lock docs clean
+.PHONY: help demo test test-all chaos lint types format lock docs site dist release-check clean
 
 help:
 	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
@@ -15,6 +15,9 @@ help:
 	@echo "make lint     style, types and import rules"
 	@echo "make format   format the code"
 	@echo "make docs     write the generated pages of docs/"
+	@echo "make site     build the documentation into build/site"
+	@echo "make dist     build wheel and sdist into dist/"
+	@echo "make release-check  build both, install the wheel into a clean environment and run the demo there"
 	@echo "make lock     renew requirements/*.txt from pyproject.toml (needs uv)"
 
 $(VENV)/.created:
@@ -61,9 +64,26 @@ format: $(VENV)/.test
 docs: $(VENV)/.base
 	@$(BIN)/python -c "from retest.study.config import settings_reference; print(settings_reference(), end='')" > docs/settings.md
 
+# An environment of its own: what documents must not change what is tested.
+build/site-venv/.ready: $(VENV)/.created requirements/docs.txt
+	@$(BIN)/python -m venv build/site-venv
+	@build/site-venv/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/docs.txt
+	@touch $@
+
+site: build/site-venv/.ready
+	@PYTHONPATH=src build/site-venv/bin/python -m sphinx -W --keep-going -q -b html -d build/site-doctrees docs build/site
+	@echo "build/site/index.html"
+
+dist: $(VENV)/.test
+	@$(BIN)/python -m hatchling build -d dist
+
+release-check: $(VENV)/.test
+	@$(BIN)/python -m pytest tests/release
+
 lock:
 	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --extra all --group dev -o requirements/test.txt
 	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml -c requirements/test.txt -o requirements/base.txt
+	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml --group docs -c requirements/test.txt -o requirements/docs.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,7 +2,7 @@
 
 ``console`` blocks hold commands after ``$ `` and, if the page shows any, their output, where ``...`` stands for anything. ``python``
 blocks are executed, ``pycon`` blocks are doctests; both share one namespace per page. ``toml`` blocks are settings of a study,
-``json`` blocks are JSON. ``text``, ``csv`` and ``bibtex`` blocks are shown only. A block in any other language, or in none, is an
+``json`` blocks are JSON. ``text`` and ``bibtex`` blocks are shown only. A block in any other language, or in none, is an
 error: nothing hides from the test.
 """
 
@@ -25,9 +25,9 @@ from retest.cli import cli
 from retest.study.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = frozenset({"text", "csv", "bibtex"})
+SHOWN = frozenset({"text", "bibtex"})
 # Programs that a page may show but that a test cannot run without a network or without changing the machine.
-NOT_RUN = frozenset({"pip", "pipx", "uvx", "uv", "git", "make", "eval", "echo", "source", "python3"})
+NOT_RUN = frozenset({"pip", ".venv/bin/pip", "pipx", "uvx", "uv", "git", "make", "eval", "echo", "python3"})
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -30,6 +30,7 @@ from retest.models import read_predictions
 from retest.records import Predictions
 from retest.report import accuracy_json_rows, accuracy_text, fit_text, robustness_text
 from retest.stages import evaluate as stage
+from retest.stages._multilabel import multilabel_accuracies
 from retest.stages.report import original_dataset, simulation_notices
 
 
@@ -53,15 +54,19 @@ def accuracy(predictions: tuple[Path, ...], study_folder: Path | None, original:
         with opened(study_folder) as study:
             loaded = stage.stored_predictions(study)
             notes = [notice.text for notice in simulation_notices(study)]
+            with study.database.read() as tables:
+                multilabel = multilabel_accuracies(tables, loaded)
     elif predictions:
-        loaded, notes = load_predictions(predictions), []
+        loaded, notes, multilabel = load_predictions(predictions), [], []
     else:
         raise click.UsageError("Give --study STUDY, or prediction files or folders")
     rows = accuracy_rows(loaded)
     notes += [f"{one.dataset} / {one.model}: {note}" for one in loaded for note in one.notes]
     if as_json:
-        print_json({"rows": accuracy_json_rows(rows), "notes": notes})
+        reviewed = {"multilabel": [asdict(one) for one in multilabel]} if multilabel else {}
+        print_json({"rows": accuracy_json_rows(rows), "notes": notes, **reviewed})
         return
+    notes += [f"{m.dataset} / {m.model}: multi-label accuracy {100 * m.accuracy:.1f} % of {m.n} judged images" for m in multilabel]
     click.echo(accuracy_text(rows, original=original or original_dataset(rows), metric=cast(Metric, metric), notes=notes))
 
 

@@ -41,6 +41,7 @@ from retest.report import (
     scatter_from_rows,
 )
 from retest.stages._findings import FindingInputs, ImageFeatures, findings
+from retest.stages._multilabel import multilabel_accuracies, multilabel_table
 from retest.stages._report_parts import duplicate_examples, histograms, sample_images, target_comparison
 from retest.store import Tables
 from retest.study import Study, write_atomic
@@ -119,6 +120,8 @@ def study_report(
         revisions = _shown_revisions(tables, rows, original)
         datasets = _datasets(study, tables, revisions, original)
         found = findings(_inputs(study, tables, revisions, predictions, rows, datasets, original))
+        names = {facts.name: facts.label or facts.name for facts in datasets}
+        multilabel = multilabel_table(multilabel_accuracies(tables, predictions), names)
         return StudyReport(
             title=study.config.study.name,
             subtitle=f"A new test set for {study.config.benchmark.name}, and what models make of it",
@@ -128,7 +131,7 @@ def study_report(
             facts=_facts(tables, rows),
             notices=simulation_notices(study),
             warnings=found.warnings,
-            extra_tables=found.tables,
+            extra_tables=(*found.tables, *multilabel),
             stages=_stages(tables, revisions),
             exclusions=tuple(ExclusionCount(reason, count) for reason, count in tables.exclusions.counts().items()),
             frequencies=histograms(study, tables, revisions, original),

@@ -6,6 +6,8 @@ import hashlib
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -130,6 +132,9 @@ def test_nothing_private_is_reached_unless_allowed() -> None:
         "http://exa mple.org/",
         "http://[::1/",
         "\x00",
+        "http://127.0.0.1:999999/a.jpg",
+        "http://127.0.0.1:-1/a.jpg",
+        "http://xn--/a.jpg",
     ],
 )
 def test_unusable_addresses_are_failures_not_crashes(url: str) -> None:
@@ -137,6 +142,40 @@ def test_unusable_addresses_are_failures_not_crashes(url: str) -> None:
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.temporary) == ("bad_url", False)
     assert "secret" not in outcome.detail
+
+
+def test_what_a_host_answers_ends_its_own_image_only() -> None:
+    """A redirect to a port or a name that there cannot be, and a Retry-After of the far future in an impossible time zone."""
+
+    class Host(BaseHTTPRequestHandler):
+        answers: ClassVar = {
+            "/port": (302, {"Location": "http://127.0.0.1:999999/"}),
+            "/name": (302, {"Location": "http://xn--/"}),
+            "/wait": (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 +9999999999999"}),
+            "/good": (200, {}),
+        }
+
+        def do_GET(self) -> None:
+            status, headers = self.answers[self.path]
+            self.send_response(status)
+            for name, value in {"Content-Length": "1", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"x")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = [f"http://127.0.0.1:{server.server_port}{path}" for path in Host.answers]
+        outcomes = {o.candidate.url: o for o in downloader(attempts=2).run(map(candidate, urls))}
+        server.shutdown()
+    assert [final_outcome(outcomes[url]) for url in urls] == ["bad_url", "bad_url", "server_error", b"x"]
+
+
+def final_outcome(outcome: Downloaded | Failed) -> str | bytes:
+    return outcome.reason if isinstance(outcome, Failed) else outcome.data
 
 
 def test_an_unknown_host_is_a_temporary_failure() -> None:

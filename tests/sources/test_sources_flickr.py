@@ -166,6 +166,15 @@ def test_photos_outside_the_window_are_dropped_whatever_the_service_says() -> No
     assert page.skipped == {"outside_upload_window": 2}
 
 
+@pytest.mark.parametrize("moment", [10**14, -(10**14), 10**30])
+def test_an_upload_time_that_cannot_be_is_none(moment: int) -> None:
+    photos = [FakePhoto("1", "goldfish", moment, "2012-12-01 10:00:00"), FakePhoto("2", "goldfish", 10, "2012-12-01 10:00:00")]
+    with FakeFlickr(photos, key=KEY) as server:
+        source = client(server)
+        page = source.page(source.queries(ClassInfo("n1", 0, ("goldfish",)))[0], None)
+    assert {photo.photo_id: photo.date_uploaded for photo in page.photos} == {"1": None, "2": "1970-01-01 00:00:10"}
+
+
 def test_the_best_size_is_taken_and_its_width_and_height() -> None:
     sizes = {
         "1": {"o": (4000, 3000), "l": (1024, 768)},

@@ -68,6 +68,7 @@ def test_back_off_grows_and_is_bounded(attempt: int, seed: int) -> None:
         ("", None),
         ("²", None),
         ("9" * 400, 999_999_999.0),
+        ("Wed, 21 Oct 2015 07:28:00 +9999999999999", None),
     ],
 )
 def test_retry_after(header: str | None, seconds: float | None) -> None:

@@ -90,12 +90,12 @@ def test_a_folder_of_tables_is_read_in_the_order_of_names(tmp_path: Path) -> Non
 
 
 def test_rows_without_a_usable_address_are_skipped_and_counted(tmp_path: Path) -> None:
-    urls = ["https://e.org/1", None, "", "file:///etc/passwd", "ftp://e.org/2", "photo.jpg", "https://e.org/3"]
+    urls = ["https://e.org/1", None, "", "file:///etc/passwd", "ftp://e.org/2", "photo.jpg", "http://[::1/4", "https://e.org/3"]
     path = write(tmp_path / "t.json", [{"url": url, "wnid": "n1"} for url in urls])
     source = TableSource(path)
     page = source.page(source.queries(ClassInfo("n1", 0))[0], None)
     assert [photo.url for photo in page.photos] == ["https://e.org/1", "https://e.org/3"]
-    assert page.skipped == {"no_url": 2, "not_a_web_address": 3}
+    assert page.skipped == {"no_url": 2, "not_a_web_address": 4}
 
 
 def test_a_changed_table_is_another_search(tmp_path: Path) -> None:

@@ -97,12 +97,9 @@ class Fetcher:
     async def fetch(self, address: str) -> Fetched | Failure:
         """Fetch a URL, following redirects; every hop takes a turn at its host and passes the guard."""
         for _ in range(self._limits.max_redirects + 1):
-            try:
-                url = httpx.URL(address)
-            except (httpx.InvalidURL, TypeError, ValueError) as error:
-                return Failure("bad_url", str(error)[:200])
-            if url.scheme not in ("http", "https") or url.userinfo or not _HOST.fullmatch(url.raw_host):
-                return Failure("bad_url", "not an http or https address without credentials")
+            url = _usable(address)
+            if isinstance(url, Failure):
+                return url
             try:
                 async with self._lanes.turn(url.host):
                     result = await self._hop(url)
@@ -229,6 +226,19 @@ def opted_out(values: Iterable[str], *, directives: Iterable[str], agent: str) -
             if applies and part.strip() in wanted:
                 return True
     return False
+
+
+def _usable(address: str) -> httpx.URL | Failure:
+    try:
+        url = httpx.URL(address)
+        named = bool(_HOST.fullmatch(url.raw_host)) and bool(url.host)  # .host raises where a name cannot be decoded
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
+        return Failure("bad_url", str(error)[:200])
+    if url.scheme not in ("http", "https") or url.userinfo or not named:
+        return Failure("bad_url", "not an http or https address without credentials")
+    if url.port is not None and not 0 < url.port < 65_536:
+        return Failure("bad_url", f"there is no port {url.port}")
+    return url
 
 
 def _redirect(url: httpx.URL, location: str) -> Failure | _Redirect:

@@ -273,13 +273,20 @@ def _photo(item: Mapping[str, Any]) -> FoundPhoto | None:
         width=_integer(item.get(f"width_{size}")),
         height=_integer(item.get(f"height_{size}")),
         date_taken=str(item["datetaken"]) if item.get("datetaken") else None,
-        date_uploaded=None if uploaded is None else f"{datetime.fromtimestamp(uploaded, UTC):%Y-%m-%d %H:%M:%S}",
+        date_uploaded=_moment(uploaded),
         license=None if license_id is None else FLICKR_LICENSES.get(str(license_id), f"flickr-{license_id}"),
         owner=str(item.get("ownername") or owner) or None,
         title=_text(item.get("title")),
         source_page=f"https://www.flickr.com/photos/{owner}/{item['id']}" if owner else None,
         details=details,
     )
+
+
+def _moment(seconds: int | None) -> str | None:
+    try:
+        return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # no year has it
+        return None
 
 
 def _text(value: Any) -> str | None:

@@ -84,12 +84,19 @@ class TableSource:
         url = values.get("url")
         if url is None:
             return None, "no_url"
-        if urlsplit(url).scheme not in ("http", "https"):
+        if not _is_web_address(url):
             return None, "not_a_web_address"
         details: dict[str, Any] = {name: values.pop(name) for name in DETAIL_COLUMNS if name in values}
         values.pop("wnid", None)
         known = {"source": self.name, "photo_id": url, **values}
         return FoundPhoto(**known, details=details, file=rows.files[place[0]]), ""
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # such as a bracket that is not closed
+        return False
 
 
 class _Rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from review_server import STAMP, ReviewServer
 from test_web_review_pairs import give_neighbors
+from test_web_review_revisions import add_revision
 
 from retest.records import Neighbor
 from retest.stages import review
@@ -188,6 +189,38 @@ def test_the_pages_of_near_duplicates_have_no_barriers_and_fit(chromium, server,
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, path
     assert person.problems == []
     person.close()
+
+
+# Revisions
+
+
+def test_a_revision_is_reviewed_class_after_class_and_carried_over(rex, server):
+    add_revision(server, "x-a-1")
+    add_revision(server, "x-a-2", shift=1, starting_from="x-a-1")
+    page = rex.open("/revision?name=x-a-1", "#begin")
+    assert rex.barriers() == []
+    page.click("#begin")
+    page.wait_for_selector("#class-review")
+    assert rex.barriers() == []
+    page.keyboard.press("Enter")  # reviewed, and on to the bananas
+    page.wait_for_selector("#before")
+    page.keyboard.press("r")
+    page.keyboard.press("b")
+    rex.saved()
+    page.keyboard.press("Control+z")
+    page.wait_for_selector("[data-flag=problematic][aria-pressed=false]")
+    rex.saved()
+    with server.study.database.read() as tables:
+        reviews = tables.revisions.reviews("x-a-1")
+    assert {wnid: (r.reviewed, r.problematic) for wnid, r in reviews.items()} == {"apple": (True, False), "banana": (True, False)}
+    page = rex.open("/revision?name=x-a-2", "#carry-over")
+    with page.expect_navigation():
+        page.click("#carry-over")
+    assert "1 of 2 classes reviewed" in page.inner_text("main")
+    page.click("#difference")
+    page.wait_for_url("**/revision/diff?old=x-a-1&new=x-a-2")
+    assert rex.barriers() == []
+    rex.shoot("revision-diff")
 
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")

@@ -12,9 +12,9 @@ import pytest
 import stage_studies as tiny
 
 from retest.crowd import HitTask, PublishedHit, SimulatedCrowd
-from retest.errors import InputError, StageError, UsageError
-from retest.records import AssignmentStatus, Hit
-from retest.stages import label
+from retest.errors import CrowdError, InputError, NotFoundError, StageError, UsageError
+from retest.records import Assignment, AssignmentStatus, Hit
+from retest.stages import label, label_crowd
 from retest.store import Tables
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
@@ -259,6 +259,82 @@ def test_a_hit_whose_publication_was_not_noted_is_not_published_twice(ready: Stu
         assert tables.hits.totals().submitted == 1
     assert submit(ready, crowd).published == 5
     assert sorted(item.uuid for item in crowd.published()) == sorted(_all(ready))
+
+
+class _NeverAnswers(SimulatedCrowd):
+    """Takes the HITs, and the connection is lost before it has said so."""
+
+    def publish(self, task: HitTask) -> PublishedHit:
+        super().publish(task)
+        raise CrowdError("cannot be reached", item=task.hit.uuid, remedy="Try again")
+
+
+class _Elsewhere(SimulatedCrowd):
+    @property
+    def name(self) -> str:
+        return "another back end"
+
+
+class _Refuses(SimulatedCrowd):
+    def publish(self, task: HitTask) -> PublishedHit:
+        raise UsageError("the page is too large", item=task.hit.uuid, remedy="Show fewer images")
+
+
+def test_a_hit_that_one_back_end_may_have_is_not_published_on_another(ready: Study):
+    """Request tokens hold on one back end only: on a second one the same HIT would be paid for again."""
+    plan(ready)
+    lost = _NeverAnswers(tiny.affinity, start_time=tiny.STAMP.time)
+    assert len(submit(ready, lost).failures) == 6
+    other = _Elsewhere(tiny.affinity, start_time=tiny.STAMP.time)
+    refused = submit(ready, other)
+    assert (refused.published, len(refused.failures), list(other.published())) == (0, 6, [])
+    assert all("may be published on" in text and lost.name in text for text in refused.failures.values())
+    assert label.waiting_cost_cents(ready, lost)[0] == 6  # what was tried is not yet spent
+    crowd = tiny.simulated()
+    assert crowd.name == lost.name
+    assert submit(ready, crowd).published == 6
+
+
+def test_a_hit_that_was_never_sent_can_go_to_another_back_end(ready: Study):
+    plan(ready)
+    assert len(submit(ready, _Refuses(tiny.affinity, start_time=tiny.STAMP.time)).failures) == 6
+    assert submit(ready, _Elsewhere(tiny.affinity, start_time=tiny.STAMP.time)).published == 6
+
+
+def test_the_study_notes_where_a_hit_goes_before_it_goes(ready: Study):
+    noted: list[str | None] = []
+
+    class Looks(SimulatedCrowd):
+        def publish(self, task: HitTask) -> PublishedHit:
+            with ready.database.read() as tables:
+                noted.append(tables.hits.publication_attempts().get(task.hit.uuid))
+            return super().publish(task)
+
+    plan(ready)
+    crowd = Looks(tiny.affinity, start_time=tiny.STAMP.time)
+    assert submit(ready, crowd).published == 6
+    assert noted == [crowd.name] * 6
+    with ready.database.read() as tables:
+        assert tables.hits.publication_attempts() == {}
+
+
+def test_imported_hits_and_answers_are_not_the_crowds(ready: Study):
+    """Published data are no business of this back end: not to be approved, closed, deleted or missed."""
+    made = label.plan(ready, stamp=tiny.STAMP, store=False).hits
+    old = dataclasses.replace(made[0], uuid="old", submitted=True, hit_id="AMT1")
+    with ready.database.write() as tables:
+        tables.hits.add([old], assignments=10)
+        tables.assignments.add([Assignment("OLDANSWER", "old", "worker-old", AssignmentStatus.SUBMITTED, ())], contents={})
+    crowd = tiny.simulated()
+    plan(ready)
+    submit(ready, crowd)
+    label.collect(ready, crowd, stamp=tiny.STAMP)
+    assert len(label_crowd.submitted_answers(ready)) == 18
+    assert label_crowd.check_crowd(ready, crowd) == []
+    closed = label_crowd.expire(ready, crowd, stamp=tiny.STAMP)
+    assert (closed.done, dict(closed.failures)) == (6, {})
+    with pytest.raises(NotFoundError, match="no such HIT is published"):
+        label_crowd.expire(ready, crowd, ["old"], stamp=tiny.STAMP)
 
 
 def test_collecting_again_adds_nothing_and_follows_the_status(ready: Study):

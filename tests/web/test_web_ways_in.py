@@ -161,6 +161,27 @@ def test_a_prolific_participant_answers_and_gets_the_code(prolific):
         assert db.execute("SELECT name FROM participants WHERE worker_id = ?", (worker,)).fetchall() == [(PROLIFIC["PROLIFIC_PID"],)]
 
 
+def test_who_returns_a_later_task_still_gets_the_code(prolific):
+    """What was handed in is paid for; returning the next task takes nothing away."""
+    _, server = prolific
+    person = Annotator(server.url)
+    assert person.start(f"{server.url}/prolific", {**PROLIFIC, "PROLIFIC_PID": "5f0000000000000000000777"})
+    assert person.submit(0)
+    person.page = person.client.post(f"{server.url}/mturk/returnAssignment", data=person.form())
+    assert "You have returned the task" in person.text()
+    assert "Take another task" in person.text()
+    assert f"https://app.prolific.com/submissions/complete?cc={CODE}" in person.page.text
+    assert "http-equiv" not in person.page.text  # nobody is taken away before they have chosen
+
+
+def test_who_returns_the_first_task_gets_no_code(prolific):
+    _, server = prolific
+    person = Annotator(server.url)
+    assert person.start(f"{server.url}/prolific", {**PROLIFIC, "PROLIFIC_PID": "5f0000000000000000000778"})
+    person.page = person.client.post(f"{server.url}/mturk/returnAssignment", data=person.form())
+    assert CODE not in person.page.text
+
+
 @pytest.mark.parametrize("change", [{"PROLIFIC_PID": ""}, {"PROLIFIC_PID": "<script>"}, {"STUDY_ID": "other0000000"}, {"SESSION_ID": ""}])
 def test_incomplete_prolific_links_are_refused(prolific, change):
     _, server = prolific

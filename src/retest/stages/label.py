@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from retest.crowd import Crowd, HitTask
+from retest.crowd import Crowd, HitTask, PublishedHit
 from retest.errors import ConflictError, CrowdError, NotFoundError, StageError, UsageError
 from retest.labeling import (
     ClassImages,
@@ -207,13 +207,14 @@ def submit(
     with study.database.read() as tables:
         waiting = list(tables.hits.all(submitted=False, include_excluded=False))
         wanted = tables.hits.requested_assignments()
+        attempts = tables.hits.publication_attempts()
         make = _task_maker(tables, study, image_url=image_url)
     failures: dict[str, str] = {}
     spent = 0
     with progress("Publish HITs", total=len(waiting)) as advance:
         for hit in waiting:
             try:
-                published = crowd.publish(make(hit, wanted[hit.uuid]))
+                published = _publish_once(study, crowd, make(hit, wanted[hit.uuid]), attempted=attempts.get(hit.uuid))
             except (CrowdError, ConflictError, UsageError) as error:  # this HIT's own trouble; the others go on
                 failures[hit.uuid] = str(error)
             else:
@@ -229,6 +230,30 @@ def submit(
                     )
             advance(1)
     return Submission(len(waiting) - len(failures), spent, failures)
+
+
+def _publish_once(study: Study, crowd: Crowd, task: HitTask, *, attempted: str | None) -> PublishedHit:
+    """Publish a HIT with a note of where before anything is sent.
+
+    A request token keeps one back end from taking a HIT twice; the note keeps a HIT that one back end may have taken, before
+    the connection or this process was lost, from being published, and paid for, on another one as well.
+    """
+    uuid = task.hit.uuid
+    if attempted is not None and attempted != crowd.name:
+        raise ConflictError(
+            f"it may be published on {attempted} already, where an earlier attempt ended without an answer",
+            item=uuid,
+            remedy="Submit to that back end again, which finds it and creates nothing; or leave this HIT out (retest label exclude)",
+        )
+    with study.database.write() as tables:
+        tables.hits.mark_attempt(uuid, crowd=crowd.name)
+    try:
+        return crowd.publish(task)
+    except UsageError:  # refused here: nothing was sent in this attempt
+        if attempted is None:
+            with study.database.write() as tables:
+                tables.hits.mark_attempt(uuid, crowd=None)
+        raise
 
 
 def _task_maker(tables: Tables, study: Study, *, image_url: str) -> Callable[[Hit, int], HitTask]:

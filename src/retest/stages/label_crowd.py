@@ -142,9 +142,10 @@ def reject(study: Study, crowd: Crowd, decisions: Sequence[Decision], *, stamp: 
 
 
 def submitted_answers(study: Study) -> list[str]:
-    """Ids of the collected answers that nobody has decided about yet, sorted."""
+    """Ids of the collected answers that nobody has decided about yet, sorted; imported ones are not ours to decide."""
     with study.database.read() as tables:
-        return sorted(a.id for a in tables.assignments.all() if a.status is AssignmentStatus.SUBMITTED)
+        own = tables.hits.published_here()
+        return sorted(a.id for a in tables.assignments.all() if a.status is AssignmentStatus.SUBMITTED and a.hit_uuid in own)
 
 
 def _decide(
@@ -229,8 +230,8 @@ def _close(
     study: Study, uuids: Iterable[str] | None, stamp: Stamp, label: str, act: Callable[[Hit], None], progress: Progress
 ) -> ClosingCounts:
     with study.database.read() as tables:
-        published = {hit.uuid: hit for hit in tables.hits.all(submitted=True)}
-        closed = closed_hits(tables)
+        own, closed = tables.hits.published_here(), closed_hits(tables)
+        published = {hit.uuid: hit for hit in tables.hits.all(submitted=True) if hit.uuid in own}
     chosen = list(published) if uuids is None else list(dict.fromkeys(uuids))
     for uuid in chosen:
         if uuid not in published:
@@ -280,6 +281,7 @@ def check_crowd(study: Study, crowd: Crowd) -> list[CrowdFinding]:
     there = {published.uuid: published for published in crowd.published()}
     with study.database.read() as tables:
         hits = {hit.uuid: hit for hit in tables.hits.all()}
+        own = tables.hits.published_here()  # imported HITs were published elsewhere, long ago
         wanted, closed = tables.hits.requested_assignments(), closed_hits(tables)
         counts = {uuid: sum(c.values()) for uuid, c in tables.assignments.counts_by_hit().items()}
     found: list[CrowdFinding] = []
@@ -288,7 +290,7 @@ def check_crowd(study: Study, crowd: Crowd) -> list[CrowdFinding]:
         found.append(CrowdFinding(uuid, kind, problem, _REMEDIES[kind]))
 
     for uuid, hit in hits.items():
-        if hit.submitted and uuid not in there and uuid not in closed:
+        if uuid in own and uuid not in there and uuid not in closed:
             add(uuid, "missing_on_crowd", f"published as {hit.hit_id}, but the {crowd.name} does not show it")
     for uuid, published in there.items():
         if uuid not in hits:

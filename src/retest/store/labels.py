@@ -80,12 +80,25 @@ class HitTable(TableGroup):
         """uuid -> number of annotators asked for; of all HITs, or of those published on one back end."""
         query = sa.select(schema.hits.c.uuid, schema.hits.c.assignments)
         if crowd is not None:
-            query = query.where(schema.hits.c.crowd == crowd)
+            query = query.where(schema.hits.c.crowd == crowd, schema.hits.c.submitted.is_(True))
         return {row.uuid: row.assignments for row in self._rows(query)}
 
     def published_here(self) -> set[str]:
         """uuids of the HITs that this study published itself; imported ones were answered long ago and elsewhere."""
-        return {row.uuid for row in self._rows(sa.select(schema.hits.c.uuid).where(schema.hits.c.crowd.is_not(None)))}
+        t = schema.hits
+        return {row.uuid for row in self._rows(sa.select(t.c.uuid).where(t.c.crowd.is_not(None), t.c.submitted.is_(True)))}
+
+    def publication_attempts(self) -> dict[str, str]:
+        """uuid -> back end of the HITs that were about to be published there, with an outcome that was never noted."""
+        t = schema.hits
+        return {
+            row.uuid: row.crowd
+            for row in self._rows(sa.select(t.c.uuid, t.c.crowd).where(t.c.crowd.is_not(None), t.c.submitted.is_(False)))
+        }
+
+    def mark_attempt(self, uuid: str, *, crowd: str | None) -> None:
+        """Note that a HIT is about to be published on a back end; None takes the note back: nothing was sent."""
+        self._set(uuid, {"crowd": crowd})
 
     def mark_submitted(self, uuid: str, *, crowd: str, hit_id: str, hit_type_id: str, user: str, time: str) -> None:
         """Record that a HIT is published on a crowd back end."""
@@ -111,7 +124,12 @@ class HitTable(TableGroup):
 
     def crowds(self) -> list[str]:
         """Names of the back ends that HITs were published on."""
-        query = sa.select(schema.hits.c.crowd).where(schema.hits.c.crowd.is_not(None)).distinct().order_by(schema.hits.c.crowd)
+        query = (
+            sa.select(schema.hits.c.crowd)
+            .where(schema.hits.c.crowd.is_not(None), schema.hits.c.submitted.is_(True))
+            .distinct()
+            .order_by(schema.hits.c.crowd)
+        )
         return [row.crowd for row in self._rows(query)]
 
     def totals(self) -> HitTotals:

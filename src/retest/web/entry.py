@@ -149,7 +149,9 @@ class EntryPages:
         """A page of this server also for Prolific: the task page follows redirects in a script, which may not leave the site."""
         answered = participant.answered if participant is not None else 0
         completion = code = ""
-        if participant is not None and participant.way == "prolific" and answered and not returned:
+        if (
+            participant is not None and participant.way == "prolific" and answered
+        ):  # what was handed in is owed, whatever was returned after it
             code = self._settings.prolific_completion_code
             completion = f"{self._settings.prolific_completion_url}?{urlencode({'cc': code})}"
         return page(

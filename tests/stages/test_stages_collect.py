@@ -7,6 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +18,11 @@ import stage_studies as tiny
 from PIL import Image
 
 from retest.errors import ConfigError, InputError, RetestError, StageError, StoreError
-from retest.records import Split
+from retest.images import variant_names
+from retest.records import Candidate, Split
 from retest.stages import benchmark, collect, images, status
 from retest.stages._common import image_blob_key
+from retest.stages._decoding import Fetched, MakeVariants, in_order_decoded
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
 
@@ -167,6 +171,49 @@ def test_a_file_that_vanished_is_recorded_and_tried_again_on_request(study: Stud
     assert tiny.store(study) == images.ImageCounts(1, 0, 47)
     with study.database.read() as tables:
         assert (tables.exclusions.all(), tables.problems.all()) == ({}, {})
+
+
+def test_a_source_folder_that_is_gone_excludes_nothing(study: Study, tmp_path: Path):
+    """Such as a drive that is not mounted."""
+    tiny.find_candidates(study)
+    (tmp_path / "pool").rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="is not a folder"):
+        tiny.store(study)
+    with study.database.read() as tables:
+        assert (tables.exclusions.all(), tables.problems.all()) == ({}, {})
+    (tmp_path / "elsewhere").rename(tmp_path / "pool")
+    tiny.store(study)
+    with study.database.read() as tables:
+        assert tables.variants.count_complete(variant_names(study.config.images)) == 48
+
+
+def test_an_error_of_the_writing_ends_the_fetching_and_is_told(study: Study, monkeypatch: pytest.MonkeyPatch):
+    """One batch is written while the next is fetched, so the error of a batch comes up during a later one."""
+    tiny.find_candidates(study)
+    images.store_images(study, lambda candidate: b"", stamp=tiny.STAMP)  # the originals; every candidate is empty
+    images.retry_failed(study)
+    monkeypatch.setattr(images, "_BATCH", 2)
+    monkeypatch.setattr(images, "in_order_decoded", _in_order_without_window)
+    fetched: list[str] = []
+    data = (study.path("../pool") / "cat/00.png").read_bytes()
+
+    def fetch(candidate: Candidate) -> bytes:
+        fetched.append(candidate.id)
+        return data
+
+    error = StoreError("no space", item="blob", remedy="Free some space")
+    breaking = dataclasses.replace(study, blobs=tiny.BreakingBlobs(study.blobs, allow=12, error=error))  # two batches
+    with pytest.raises(StoreError, match="no space"):
+        images.store_images(breaking, fetch, stamp=tiny.STAMP)
+    assert 6 <= len(fetched) <= 10 < len(tiny.candidates_of(study))
+    with study.database.read() as tables:
+        written = [v for v in tables.variants.all() if v.image_id in fetched]
+    assert {v.image_id for v in written} == set(fetched[:4])
+    assert all(study.blobs.size(v.blob_key) == v.size_bytes for v in written)
+
+
+def _in_order_without_window(executor: Executor, make: MakeVariants, items: Iterable[Fetched], *, window: int) -> Iterator[Fetched]:
+    return in_order_decoded(executor, make, items, window=1)
 
 
 def test_trying_again_keeps_what_people_excluded(study: Study, tmp_path: Path):

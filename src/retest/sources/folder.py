@@ -46,8 +46,7 @@ class FolderSource:
         Raises:
             ConfigError: the root is not a folder.
         """
-        if not self._root.is_dir():
-            raise ConfigError("is not a folder", item=str(self._root), remedy="Give the folder that holds one folder per class.")
+        self._check_root()
         paths, _ = self._listing(info.wnid)
         if not paths:
             return []
@@ -70,7 +69,9 @@ class FolderSource:
 
         Raises:
             SourceError: the path leads out of the root, is no regular file, is gone or is too large.
+            ConfigError: the root itself is gone, which says nothing about the image.
         """
+        self._check_root()
         path = self._inside(candidate.url)
         if path is None:
             raise SourceError("the path leads out of the folder", item=candidate.url, remedy=f"Put the image itself below {self._root}.")
@@ -85,6 +86,10 @@ class FolderSource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _check_root(self) -> None:
+        if not self._root.is_dir():
+            raise ConfigError("is not a folder", item=str(self._root), remedy="Give the folder that holds one folder per class.")
 
     def _listing(self, wnid: str) -> tuple[list[str], dict[str, int]]:
         """Relative paths of the class's image files, sorted, and counts of what was left out."""

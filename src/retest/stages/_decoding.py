@@ -6,7 +6,7 @@ This module imports nothing but the image path, so that a new process is ready i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ def decoding_executor(images: int, *, workers: int) -> Iterator[Executor]:
         executor.shutdown(cancel_futures=True)
 
 
-def in_order_decoded(executor: Executor, make: MakeVariants, items: Iterable[Fetched], *, window: int) -> Iterator[Fetched]:
+def in_order_decoded(executor: Executor, make: MakeVariants, items: Iterable[Fetched], *, window: int) -> Generator[Fetched]:
     """``make(item)`` in the order of ``items`` with at most ``window`` under way; one that ended its process twice is a failure.
 
     Raises:

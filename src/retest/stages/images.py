@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +104,7 @@ def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progr
         writers = stack.enter_context(ThreadPoolExecutor(_WRITERS))
         saver = stack.enter_context(ThreadPoolExecutor(1))
         made = in_order_decoded(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
+        stack.enter_context(closing(made))  # an error of the writing ends the fetching at once
         advance = stack.enter_context(progress("Store images", total=total))
         # One batch is written while the next is fetched and decoded: a commit that waits for the disk keeps nobody waiting.
         saving: Future[int] | None = None

@@ -20,6 +20,7 @@ from retest.crowd.page import (
     external_question,
     html_of_question,
     html_question,
+    image_origins,
     page_fingerprint,
     question_fingerprint,
     render_page,
@@ -151,6 +152,21 @@ def test_links_and_images_are_http_only(url):
 def test_image_urls_may_be_relative_to_the_server():
     task = dataclasses.replace(example_task(1), image_urls=tuple(f"/images/{n}.jpg" for n in range(10)))
     assert 'src="/images/9.jpg"' in render_page(task, submit_bases=("http://localhost:8000",))
+
+
+def test_the_origins_of_images_elsewhere_are_told():
+    """The server that shows a page published from elsewhere must allow its images, or annotators see none of them."""
+    task = big_task(3)
+    urls = ("https://pictures.example:8443/public/a.jpg", "https://pictures.example:8443/public/b.jpg", "./public/c.jpg")
+    page = render_page(dataclasses.replace(task, image_urls=urls))
+    assert image_origins(page) == ("https://pictures.example:8443",)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example;script-src *//x.jpg", "https://a.example'unsafe-inline'/x.jpg", "https://u:p@a.example/x.jpg"]
+)
+def test_no_image_address_adds_to_the_policy(url):
+    assert image_origins(f'<img src="{url}">') == ()
 
 
 def test_a_quote_in_a_url_stays_in_its_attribute():

@@ -72,6 +72,17 @@ def test_tokens_are_stored_hashed_and_can_be_replaced_and_revoked(study, server)
     assert retest("label", "invite", "--study", study, "--revoke", "NOBODY", check=False).returncode == 1
 
 
+def test_images_that_lie_elsewhere_may_be_shown(study, server):
+    """`--image-url`: the images stay where the study that publishes has them, and the page's policy lets the browser load them."""
+    elsewhere = "https://pictures.example:8443"
+    retest("label", "submit", "--study", study, "--crowd", "mturk", "--endpoint", server.url, "--image-url", elsewhere)
+    hugo = Annotator(server.url)
+    hugo.start(invite(study, server, "HUGO"))
+    assert all(url.startswith(f"{elsewhere}/public/") for url in hugo.images)
+    sources = hugo.page.headers["content-security-policy"].partition("img-src ")[2].partition(";")[0].split()
+    assert set(sources) == {"'self'", server.url, elsewhere}
+
+
 def test_who_has_done_enough_is_done(tmp_path):
     study = make_study(tmp_path, serve={"tasks_per_participant": 1})
     with ServeThread(study) as server:

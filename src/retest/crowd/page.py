@@ -32,6 +32,7 @@ __all__ = [
     "external_question",
     "html_of_question",
     "html_question",
+    "image_origins",
     "page_fingerprint",
     "question_fingerprint",
     "render_page",
@@ -45,6 +46,7 @@ MTURK_SUBMIT_BASES = ("https://www.mturk.com", "https://workersandbox.mturk.com"
 """Where Mechanical Turk takes answers: live and sandbox."""
 
 _SCHEMAS = "http://mechanicalturk.amazonaws.com/AWSMechanicalTurkDataSchemas"
+_IMAGE_ORIGIN = re.compile(r'<img src="(https?://[A-Za-z0-9.:\[\]-]+)/')
 _FINGERPRINT = re.compile(r'data-page="([0-9a-f]{32})"')
 
 
@@ -156,6 +158,11 @@ def html_of_question(question: str) -> str | None:
     except XmlError:
         return None
     return root.findtext("HTMLContent") if root.tag == "HTMLQuestion" else None
+
+
+def image_origins(html: str) -> tuple[str, ...]:
+    """Where a page's images come from ("https://host:port", sorted), besides the server that shows the page."""
+    return tuple(sorted(set(_IMAGE_ORIGIN.findall(html))))
 
 
 def question_fingerprint(question: str) -> str | None:

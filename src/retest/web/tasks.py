@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from retest.crowd import content_security_policy, html_of_question
+from retest.crowd import content_security_policy, html_of_question, image_origins
 from retest.crowd.taskserver import LeaseStatus, TaskAssignment, TaskDesk, TaskHit, TaskRefusedError
 from retest.web.options import ServerOptions
 from retest.web.pages import message_page
@@ -39,7 +39,7 @@ class TaskPages:
     def __init__(self, desk: TaskDesk, participants: Participants, options: ServerOptions) -> None:
         self._desk, self._participants, self._options = desk, participants, options
         parts = urlsplit(options.public_url)
-        self._policy = content_security_policy(image_sources=("'self'", f"{parts.scheme}://{parts.netloc}"))
+        self._image_sources = ("'self'", f"{parts.scheme}://{parts.netloc}")
 
     def routes(self) -> list[Route]:
         return [
@@ -83,7 +83,10 @@ class TaskPages:
             return message_page(
                 "This task is on another site", "It was published as an ExternalQuestion, which this server does not frame."
             )
-        return HTMLResponse(html, headers={"Content-Security-Policy": self._policy, "Cache-Control": "no-store"})
+        # A study published here from elsewhere keeps its images there.
+        elsewhere = tuple(origin for origin in image_origins(html) if origin not in self._image_sources)
+        policy = content_security_policy(image_sources=(*self._image_sources, *elsewhere))
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
     async def _submit(self, request: Request) -> Response:
         fields = await form_fields(request)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
 from retest.cli._import_cifar import cifar101
-from retest.study import CONFIG_FILE, BenchmarkSettings, StudyConfig, StudySettings, create_study
+from retest.duplicates import PUBLISHED_TARGETS
+from retest.neighbors import NeighborParameters
+from retest.study import CONFIG_FILE, BenchmarkSettings, Study, StudyConfig, StudySettings, create_study, write_atomic
+from retest.study.config import format_config
 
 
 @click.group("import")
@@ -40,6 +44,7 @@ def imagenetv2(path: Path, study_folder: Path, as_json: bool, verbose: bool) -> 
         done = import_repository(study, path, stamp=stamp_now(), progress=bars)
         with study.database.read() as tables:
             warnings = tables.warnings.all(stage="import") if verbose else []
+        _ask_published_targets(study)
     if as_json:
         print_json({"added": done.added, "missing": done.missing, "warnings": done.warnings, "details": warnings})
         return
@@ -50,6 +55,33 @@ def imagenetv2(path: Path, study_folder: Path, as_json: bool, verbose: bool) -> 
         click.echo(f"Warning: {number} x {kind}", err=True)
     for warning in warnings:
         click.echo(f"  {warning['kind']}: {warning['file'] or ''} {warning['item'] or ''}: {warning['message']}", err=True)
+
+
+def _ask_published_targets(study: Study) -> None:
+    """``retest init`` asks for reviews in the metrics that a new study computes; published data that has more is judged by all of its own.
+
+    Targets that somebody has chosen stay as they are.
+    """
+    if study.config.review.targets != {metric: PUBLISHED_TARGETS[metric] for metric in NeighborParameters().metrics}:
+        return
+    with study.database.read() as tables:
+        known = set(tables.neighbors.metrics()) | {metric for metric in PUBLISHED_TARGETS if tables.reviews.reviewed(metric)}
+    targets = {metric: target for metric, target in PUBLISHED_TARGETS.items() if metric in known | study.config.review.targets.keys()}
+    if targets == study.config.review.targets:
+        return
+    wanted = replace(study.config, review=replace(study.config.review, targets=targets))
+    old, new = (
+        next(line for line in format_config(config).splitlines() if line.removeprefix("# ").startswith("targets = "))
+        for config in (study.config, wanted)
+    )
+    path = study.folder / CONFIG_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    names = ", ".join(targets)
+    if old in [line.rstrip() for line in lines]:
+        write_atomic(path, "".join(line.replace(old, new) if line.rstrip() == old else line for line in lines).encode())
+        click.echo(f"[review] targets in {path} asks for the published reviews now: {names}", err=True)
+    else:
+        click.echo(f"Warning: the published data was reviewed in {names}; [review] targets in {path} asks for fewer metrics", err=True)
 
 
 import_.add_command(cifar101)

@@ -98,6 +98,21 @@ def test_rows_without_a_usable_address_are_skipped_and_counted(tmp_path: Path) -
     assert page.skipped == {"no_url": 2, "not_a_web_address": 4}
 
 
+def test_blanks_around_an_address_and_sizes_that_cannot_be_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("url,wnid,width\n https://e.org/1 ,n1,99999999999999999999\n")
+    source = TableSource(path)
+    (photo,) = source.page(source.queries(ClassInfo("n1", 0))[0], None).photos
+    assert (photo.url, photo.photo_id, photo.width) == ("https://e.org/1", "https://e.org/1", None)
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_says_so(tmp_path: Path) -> None:
+    columns = [pa.array([text]) for text in ("https://e.org/1", "https://e.org/2", "n1")]
+    pq.write_table(pa.table(columns, names=["url", "url", "wnid"]), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="more than one column url"):
+        TableSource(tmp_path / "t.parquet").queries(ClassInfo("n1", 0))
+
+
 def test_a_changed_table_is_another_search(tmp_path: Path) -> None:
     path = write(tmp_path / "t.json", ROWS)
     before = TableSource(path).queries(ClassInfo("n1", 0))[0].key

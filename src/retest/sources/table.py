@@ -81,8 +81,8 @@ class TableSource:
     def _photo(self, place: tuple[int, int]) -> tuple[FoundPhoto | None, str]:
         rows = self._load()
         values = rows.row(place)
-        url = values.get("url")
-        if url is None:
+        url = values["url"] = values.get("url", "").strip()
+        if not url:
             return None, "no_url"
         if not _is_web_address(url):
             return None, "not_a_web_address"
@@ -125,9 +125,10 @@ class _Rows:
 
 def _integer(value: str) -> int | None:
     try:
-        return int(float(value))
+        number = int(float(value))
     except (ValueError, OverflowError):
         return None
+    return number if abs(number) < 2**31 else None  # what a database can hold
 
 
 def _table_files(path: Path) -> list[Path]:
@@ -186,6 +187,8 @@ def _read_parquet(path: Path) -> dict[str, Any]:
     wanted = {name for names in _wanted().values() for name in names}
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
+        if twice := [name for name in wanted if names.count(name) > 1]:
+            raise ValueError(f"it has more than one column {min(twice)}")
         table = file.read(columns=[name for name in names if name in wanted])
     return {name: table[name].cast(pa.large_string()).combine_chunks() for name in table.column_names} | {
         n: None for n in names if n not in wanted

@@ -33,3 +33,12 @@ def test_targets_that_somebody_chose_stay(tmp_path):
     text = path.read_text()
     run("import", "imagenetv2", write_tree(tmp_path / "tree"), "--study", study)
     assert path.read_text() == text
+
+
+def test_a_threshold_for_an_unknown_class_is_not_passed_over_in_silence(tmp_path):
+    study, limits = tmp_path / "study", tmp_path / "limits.json"
+    run("import", "imagenetv2", write_tree(tmp_path / "tree"), "--study", study)
+    limits.write_text('{"n00000009": 0.5, "n01440764": 0.6}')
+    arguments = ("sample", "threshold", "--study", study, "--class-thresholds", limits, "--dry-run")
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert "classes that the study does not have: n00000009\n" in done.stderr

@@ -63,11 +63,13 @@ def sample(study_folder: Path, strategy: str, as_json: bool, name: str | None, d
     if name is None and not dry_run:
         raise click.UsageError("Give --name NAME, or --dry-run")
     with opened(study_folder) as study:
+        parameters = _parameters(study.config.sampling, options)
+        _warn_of_stray_thresholds(study, parameters)
         done = stage.sample(
             study,
             strategy,
             name=name or "(dry run)",
-            parameters=_parameters(study.config.sampling, options),
+            parameters=parameters,
             stratification=_accepted_only(study, _stratification(strategy, options)),
             stamp=stamp_now(),
             starting_from=options["starting_from"],
@@ -86,6 +88,15 @@ def _parameters(configured: SamplingParameters, options: dict[str, Any]) -> Samp
     if options["allow_upward_sampling"]:
         given["allow_upward_sampling"] = True
     return dataclasses.replace(configured, **given)
+
+
+def _warn_of_stray_thresholds(study: Study, parameters: SamplingParameters) -> None:
+    """A mistyped wnid would otherwise leave its class at the general threshold unnoticed."""
+    with study.database.read() as tables:
+        stray = sorted(parameters.class_thresholds.keys() - {info.wnid for info in tables.classes.all()})
+    if stray:
+        shown = ", ".join(stray[:5]) + (f" and {len(stray) - 5} more" if len(stray) > 5 else "")
+        click.echo(f"Warning: class thresholds for classes that the study does not have: {shown}", err=True)
 
 
 def _stratification(strategy: str, options: dict[str, Any]) -> stage.Stratification | None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from retest.errors import ConflictError, NotFoundError
 from retest.records import AssignmentStatus, Neighbor, OpaqueName, Split
 from retest.store import Database, PredictionSet, SearchState, Tables
+from retest.store.review_pairs import QueueRow
 
 # ------------------------------------------------------------------------------------- adding, repeating, changing
 
@@ -62,6 +63,8 @@ WRITINGS = {
     "flags": Writing("image_flags", lambda t, n: t.flags.put({"a": f"detail {n}"}, user="u", time=make.TIME)),
     "reviewers": Writing("reviewers", lambda t, n: t.reviewers.put("Ada", role=f"role {n}", token_hash=None, time=make.TIME)),
     "class counts": Writing("class_counts", lambda t, n: t.class_counts.put({"n01": {"candidates": n}})),
+    "pair queue": Writing("pair_queue", lambda t, n: t.pair_queue.put([QueueRow("l2", "c1", nearest=0.5 + n, waiting=3)])),
+    "judgements": Writing("label_judgements", lambda t, n: t.judgements.put({("val/1", "n01"): f"verdict {n}"}, user="u", time=make.TIME)),
     "settings": Writing("settings", lambda t, n: t.settings.put("key", {"value": [n, 0.1, None, "é"]})),
 }
 

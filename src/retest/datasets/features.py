@@ -69,8 +69,9 @@ class FeatureStore:
         names = self.names(tables)
         if featuriser in names:
             return str(featuriser)
-        labelled = [name for name in names if (tables.completions.info(_STAGE, name) or {}).get("label") == featuriser]
-        if featuriser is not None and len(labelled) == 1:
+        labels = {name: (tables.completions.info(_STAGE, name) or {}).get("label") for name in names}
+        labelled = [name for name, label in labels.items() if label is not None and label == featuriser]
+        if len(labelled) == 1:
             return labelled[0]
         if len(labelled) > 1:
             remedy = f"Name one: {', '.join(labelled)}"

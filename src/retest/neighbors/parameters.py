@@ -27,7 +27,7 @@ class NeighborParameters:
     featurisers: dict[str, str] = field(
         default_factory=dict,
         metadata={
-            "help": "metric name = featuriser: fc7, sscd@FILE, torchvision:NAME, timm:NAME (each with @WEIGHTS if need be), "
+            "help": "metric names and their featurisers: fc7, sscd@FILE, torchvision:NAME, timm:NAME (each with @WEIGHTS if need be), "
             "FILE.onnx or module:name"
         },
     )

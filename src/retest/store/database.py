@@ -17,7 +17,6 @@ from retest.store import (
     nearness,
     outcomes,
     review_candidates,
-    review_hits,
     review_pairs,
     review_people,
     review_predictions,
@@ -54,7 +53,6 @@ class Tables:
         self.flags = review_people.FlagTable(connection)
         self.pair_queue = review_pairs.PairQueueTable(connection)
         self.judgements = review_predictions.JudgementTable(connection)
-        self.review_hits = review_hits.ReviewHitTable(connection)
         self.warnings = ledger.WarningTable(connection)
         self.settings = ledger.SettingTable(connection)
         self.generations = ledger.GenerationTable(connection)

@@ -109,8 +109,9 @@ class PairQueueTable(TableGroup):
     def frequencies_of(self, image_ids: Iterable[str]) -> dict[tuple[str, str], tuple[int, int]]:
         """(image, wnid) -> (times selected, assignments) of these images."""
         t = schema.selection_frequencies
-        query: sa.Select[Any] = sa.select(t.c.image_id, t.c.wnid, t.c.num_selected, t.c.num_assignments)
-        return {(row[0], row[1]): (row[2], row[3]) for row in self._by_ids(query, t.c.image_id, image_ids)}
+        query = sa.select(t.c.image_id, t.c.wnid, t.c.num_selected, t.c.num_assignments)
+        found = self._by_ids(query, t.c.image_id, image_ids)
+        return {(row.image_id, row.wnid): (row.num_selected, row.num_assignments) for row in found}
 
     def components(self, *, after: str = "", limit: int) -> list[tuple[str, int, int]]:
         """(component, candidates in it, how many of them are near-duplicates) by name."""

@@ -74,6 +74,7 @@ def _print_estimate(estimate: PlanEstimate) -> None:
         ("images to label", f"{estimate.images_to_label:,}"),
         ("reward", f"{estimate.reward_cents / 100:,.2f} USD"),
         ("fee (Mechanical Turk's)", f"{estimate.fee_cents / 100:,.2f} USD"),
+        ("together", f"{(estimate.reward_cents + estimate.fee_cents) / 100:,.2f} USD"),
         ("hours of work", f"{estimate.hours:,.1f} at {estimate.seconds_per_image:g} s per image"),
         ("hourly wage", f"{estimate.hourly_wage_cents / 100:,.2f} USD"),
         ("interval of a selection frequency", f"+- {estimate.frequency_half_width:.2f}"),

@@ -94,9 +94,13 @@ class Page:
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """(language, content) of every fenced block; a MyST directive's name counts as its language."""
-    found = re.findall(r"^```([^\n`]*)\n(.*?)^```[ ]*$", text, re.MULTILINE | re.DOTALL)
-    return [(info.strip().split(" ")[0], content) for info, content in found if not info.startswith("{")]
+    """(language, content) of every fenced block, also of those indented in a list; a MyST directive's name counts as its language."""
+    found = re.findall(r"^([ ]*)```([^\n`]*)\n(.*?)^\1```[ ]*$", text, re.MULTILINE | re.DOTALL)
+    return [
+        (info.strip().split(" ")[0], re.sub(f"^{indent}", "", content, flags=re.MULTILINE))
+        for indent, info, content in found
+        if not info.startswith("{")
+    ]
 
 
 def commands(text: str) -> list[tuple[str, str]]:

@@ -150,6 +150,12 @@ def test_what_is_no_decision_is_refused_with_a_reason(server, kind, item, after,
     assert answer.json()["problem"]
 
 
+@pytest.mark.parametrize("number", [-1, 0, 2**53, 2**70])
+def test_numbers_that_no_decision_can_have_are_refused(server, number):
+    with server.client("Rex") as rex:
+        assert rex.post("/review/api/take-back", json={"numbers": [number]}).status_code == 422
+
+
 def test_an_error_in_the_middle_leaves_nothing_behind(server):
     first = server.ids()[0]
     with pytest.raises(Exception, match="no such candidate"):

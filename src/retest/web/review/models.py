@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,7 +73,7 @@ class DecideBody(Body):
 class TakeBackBody(Body):
     """Numbers of decisions to take back."""
 
-    numbers: list[int] = Field(min_length=1, max_length=MAX_CHANGES)
+    numbers: list[Annotated[int, Field(ge=1, lt=2**53)]] = Field(min_length=1, max_length=MAX_CHANGES)
 
 
 class DecidedItem(Answer):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from retest.errors import InputError, NotFoundError, SourceError, UsageError
 from retest.models import Classifier, Preprocessing, RunParameters, Step, TorchClassifier, open_classifier, open_classifiers
+from retest.models.hub import check_reachable
 from retest.models.microbatch import MicroBatches, is_out_of_memory
 
 torch = pytest.importorskip("torch")
@@ -65,7 +66,7 @@ def test_architectures_with_random_weights_give_the_librarys_own_logits(name):
     np.testing.assert_allclose(exported.predict(batch_of(exported, images)), expected, atol=1e-4)
     assert exported.provenance["engine"].startswith("onnx")
     assert exported.provenance["weights_sha256"] == first.provenance["weights_sha256"]
-    assert exported.notes == []
+    assert len(exported.notes) == 1  # that its weights are random; nothing about the engine
 
 
 def test_random_weights_come_from_a_fixed_seed_and_disturb_no_other():
@@ -318,9 +319,58 @@ def test_missing_weights_without_a_network(monkeypatch, tmp_path):
     def hub(*_, **__):
         raise OSError("we cannot find the requested files in the local cache")
 
+    monkeypatch.setattr("retest.models.architectures.check_reachable", lambda config: None)
     monkeypatch.setattr("timm.create_model", hub)
     with pytest.raises(SourceError, match=r"test_vit\.r160_in1k: its weights r160_in1k are not on this machine"):
         open_classifier("timm:test_vit")
+
+
+def hub_cache(monkeypatch, folder):
+    """An empty cache of the hub, and a hub that does not answer."""
+    requests = []
+
+    class Session:
+        def head(self, url, *, timeout):
+            requests.append((url, timeout))
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Session)
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    return requests
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch, tmp_path):
+    requests = hub_cache(monkeypatch, tmp_path)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("the hub's client tries for most of a minute"))
+    with pytest.raises(SourceError, match=r"not on this machine and cannot be downloaded .*does not answer: Name or service not known"):
+        open_classifier("timm:test_vit")
+    assert len(requests) == 1
+
+
+def test_weights_that_are_kept_need_no_hub(monkeypatch, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    requests = hub_cache(monkeypatch, tmp_path)
+    snapshot = tmp_path / "models--timm--test_vit.r160_in1k" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(snapshot.name)
+    save_file(
+        {name: value.contiguous() for name, value in timm.create_model("test_vit").state_dict().items()}, snapshot / "model.safetensors"
+    )
+    check_reachable(timm.get_pretrained_cfg("test_vit").to_dict())
+    assert requests == []
+
+
+def test_random_weights_say_so():
+    for name in ("timm:test_vit", "torchvision:squeezenet1_1"):
+        model = open_classifier(f"{name}@random", run=RunParameters(device="cpu"))
+        library, _, architecture = name.partition(":")
+        expected = {"library": library, "architecture": architecture, "weights": "random, seed 0"}
+        assert expected.items() <= model.provenance.items()
+        assert "its weights are random" in model.notes[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- functions

@@ -16,6 +16,12 @@ from retest.models.base import UInt8Array
 
 _CHUNK = 8
 """Images per task of the executor: enough to make its cost small, few enough to keep all its workers busy."""
+_CRASHES_IN_A_ROW = 20
+"""So many images that end their process one after the other are no fault of the images."""
+DECODER_CRASHED = "decoder_crashed"
+
+Ended = tuple[type[Exception], ...]
+"""By what an executor says that the process of a call has ended, and that it can go on with others."""
 
 Preprocessor = Callable[[UInt8Array], NDArray[Any]]
 
@@ -82,32 +88,71 @@ class Job:
 
 
 def prepared(
-    batches: Sequence[tuple[int, Callable[[], list[Job]]]], executor: Executor | None, *, ahead: int
+    batches: Sequence[tuple[int, Callable[[], list[Job]]]], executor: Executor | None, *, ahead: int, ended: Ended = ()
 ) -> Generator[Batch, None, None]:
-    """Decode batch after batch, at most ``ahead`` of them in advance; each is given by its size and what makes its jobs."""
-    waiting: deque[tuple[int, list[Future[list[Item]]]]] = deque()
+    """Decode batch after batch, at most ``ahead`` of them in advance; each is given by its size and what makes its jobs.
+
+    An image that ends the process which decodes it is excluded, where the executor says so with one of ``ended`` and goes on.
+
+    Raises:
+        InputError: image after image ends its process.
+    """
+    waiting: deque[tuple[int, list[_Chunk]]] = deque()
+    crashes = _Crashes(ended)
     try:
         for size, make in batches:
             jobs = make()
             if executor is None:
                 yield Batch(size, prepare(jobs))
                 continue
-            waiting.append((size, [executor.submit(prepare, jobs[start : start + _CHUNK]) for start in range(0, len(jobs), _CHUNK)]))
+            chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+            waiting.append((size, [(chunk, executor.submit(prepare, chunk)) for chunk in chunks]))
             if len(waiting) > ahead:
-                yield _collect(waiting)
-        while waiting:
-            yield _collect(waiting)
+                yield _collect(waiting, executor, crashes)
+        while waiting and executor is not None:
+            yield _collect(waiting, executor, crashes)
     finally:
-        for _, futures in waiting:
-            for future in futures:
+        for _, chunks_left in waiting:
+            for _, future in chunks_left:
                 future.cancel()
 
 
-def _collect(waiting: deque[tuple[int, list[Future[list[Item]]]]]) -> Batch:
-    size, futures = waiting[0]
-    items = [item for future in futures for item in future.result()]
+_Chunk = tuple[list[Job], Future[list[Item]]]
+
+
+def _collect(waiting: deque[tuple[int, list[_Chunk]]], executor: Executor, crashes: _Crashes) -> Batch:
+    size, chunks = waiting[0]
+    items = [item for jobs, future in chunks for item in crashes.result(jobs, future, executor)]
     waiting.popleft()
     return Batch(size, items)
+
+
+class _Crashes:
+    """Finds the images of a chunk that ended its process, and counts how many did in a row."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended, self._in_a_row = ended, 0
+
+    def result(self, jobs: Sequence[Job], future: Future[list[Item]], executor: Executor) -> list[Item]:
+        """The items of a chunk; where it ended its process, of its images one by one."""
+        try:
+            items = future.result()
+        except self._ended as error:
+            if len(jobs) == 1:
+                return [self._crashed(jobs[0], error)]
+            return [item for job in jobs for item in self.result([job], executor.submit(prepare, [job]), executor)]
+        self._in_a_row = 0
+        return items
+
+    def _crashed(self, job: Job, error: Exception) -> Item:
+        self._in_a_row += 1
+        if self._in_a_row >= _CRASHES_IN_A_ROW:
+            problem = f"{self._in_a_row} images in a row ended the process that decoded them ({error})"
+            raise InputError(
+                problem, item=job.image.id, remedy="Check the installation of Pillow and the memory; then run again"
+            ) from error
+        problem = f"{job.image.id}: the process that decoded it ended ({error})"
+        return Item(job.row, {}, ExcludedImage(job.image.id, DECODER_CRASHED, problem))
 
 
 def prepare(jobs: Sequence[Job]) -> list[Item]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import InputError, RetestError, SourceError
+from retest.models.hub import check_reachable
 from retest.models.library_transforms import read_transform
 from retest.models.names import RANDOM, ModelSpec, require
 from retest.models.transforms import CallableTransform, Preprocessing, read_description
@@ -49,7 +50,8 @@ def _torchvision(spec: ModelSpec) -> LoadedModule:
         weights = _first(kind)
         classes = len(weights.meta["categories"])
         module = _seeded(lambda: _new_torchvision(spec.target, classes))
-        return LoadedModule(module.eval(), _own_transform(spec, weights.transforms()), classes, source=_random())
+        transform = _own_transform(spec, weights.transforms())
+        return LoadedModule(module.eval(), transform, classes, source=_random("torchvision", spec), notes=_random_notes(spec))
     weights = kind[spec.weights]
     # Read once without running code. The library's own builder, which knows each architecture's ways, then reads the same file.
     _fetched(spec, lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
@@ -74,13 +76,21 @@ def _timm(spec: ModelSpec) -> LoadedModule:
     name = spec.target if spec.weights in ("", RANDOM) else f"{spec.target}.{spec.weights}"
     if spec.weights == RANDOM:
         module = _seeded(lambda: timm.create_model(name, pretrained=False))
-        source: dict[str, Any] = _random()
+        source = _random("timm", spec)
     else:
-        module = _fetched(spec, lambda: timm.create_model(name, pretrained=True))
+        module = _fetched(spec, lambda: _pretrained_timm(timm, name))
         config = module.pretrained_cfg
         source = {"library": "timm", "architecture": spec.target, "weights": spec.weights}
         source |= {"weights_url": str(config.get("hf_hub_id") or config.get("url") or "")}
-    return LoadedModule(module.eval(), _own_transform(spec, _timm_transform(module)), int(module.num_classes), source=source)
+    notes = _random_notes(spec) if spec.weights == RANDOM else ()
+    return LoadedModule(module.eval(), _own_transform(spec, _timm_transform(module)), int(module.num_classes), source=source, notes=notes)
+
+
+def _pretrained_timm(timm: Any, name: str) -> Any:
+    config = timm.get_pretrained_cfg(name)
+    if config is not None:
+        check_reachable(config.to_dict())
+    return timm.create_model(name, pretrained=True)
 
 
 def _timm_transform(module: Any) -> Any:
@@ -134,8 +144,12 @@ def _seeded(make: Any) -> Any:
         return make()
 
 
-def _random() -> dict[str, Any]:
-    return {"weights": f"random, seed {_SEED}"}
+def _random(library: str, spec: ModelSpec) -> dict[str, Any]:
+    return {"library": library, "architecture": spec.target, "weights": f"random, seed {_SEED}"}
+
+
+def _random_notes(spec: ModelSpec) -> tuple[str, ...]:
+    return (f"{spec.name}: its weights are random (seed {_SEED}); its accuracies say nothing about the architecture",)
 
 
 def _own_transform(spec: ModelSpec, transform: Any) -> Preprocessing | CallableTransform:

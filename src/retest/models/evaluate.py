@@ -123,6 +123,7 @@ def evaluate_sets(
     part_dir: Path | str,
     parameters: EvaluateParameters | None = None,
     executor: Executor | None = None,
+    executor_ended: tuple[type[Exception], ...] = (),
     lanes: int = 1,
     workers: Executor | None = None,
     workers_count: int = 1,
@@ -144,6 +145,8 @@ def evaluate_sets(
         parameters: batch size, k, look-ahead.
         executor: decodes and preprocesses ahead of the classifiers; without one this happens in turn. A pool of processes needs
             loaders and preprocessing that can be pickled.
+        executor_ended: errors by which it says that the process of a call has ended and that it goes on with others; the image that
+            did it is then found and excluded.
         lanes: so many (batch, classifier) pairs are classified side by side, in threads. Classifiers without a true attribute
             ``thread_safe`` take one batch at a time.
         workers: decodes *and* classifies whole batches instead: processes with a GPU each, or a cluster. Loaders and recipes must be
@@ -156,7 +159,8 @@ def evaluate_sets(
 
     Raises:
         UsageError: no classifier, no set, or two of the same name.
-        InputError: an image id appears twice in a set, a label is no class of some classifier, or a classifier breaks its contract.
+        InputError: an image id appears twice in a set, a label is no class of some classifier, a classifier breaks its contract, or
+            image after image ends the process that decodes it.
         StoreError: a partial result cannot be written.
     """
     parameters = parameters or EvaluateParameters()
@@ -168,7 +172,7 @@ def evaluate_sets(
     _take_finished(runs, distinct, finished, parameters.top_k)
     state = _State(len(distinct.images), runs, progress, keep_going)
     if workers is None:
-        _here(distinct.images, runs, parameters, executor, lanes, state)
+        _here(distinct.images, runs, parameters, executor, executor_ended, lanes, state)
     else:
         _there(distinct.images, runs, parameters, workers, workers_count, recipes or {}, state)
     return _finish(distinct, runs, state.excluded, parameters.top_k)
@@ -274,13 +278,14 @@ def _here(
     runs: Sequence[Run],
     parameters: EvaluateParameters,
     executor: Executor | None,
+    ended: tuple[type[Exception], ...],
     lanes: int,
     state: _State,
 ) -> None:
     size = parameters.batch_size
     starts = range(0, len(images), size)
     batches = [(min(size, len(images) - start), _jobs_maker(images, runs, start, size)) for start in starts]
-    with closing(prepared(batches, executor, ahead=parameters.batches_ahead)) as decoded, _lanes(lanes) as pool:
+    with closing(prepared(batches, executor, ahead=parameters.batches_ahead, ended=ended)) as decoded, _lanes(lanes) as pool:
         waiting: deque[tuple[Batch, list[tuple[Run, Future[None]]]]] = deque()
         for batch in decoded:
             state.excluded.update(batch.excluded)

@@ -40,6 +40,8 @@ def call_function(spec: str, *, study: Any = None) -> dict[str, Any]:
         raise UsageError(f"fails with {type(error).__name__}: {error}", item=spec, remedy=remedy) from error
     finally:
         sys.path.remove(here)
+    if here not in sys.path:
+        sys.path.append(here)  # processes that decode get this list, and import the module for its transform
     return _named(returned, spec, function)
 
 

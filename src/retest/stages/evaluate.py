@@ -29,6 +29,7 @@ from retest.stages._evaluation_labels import check_classes, label_order_notes
 from retest.stages._evaluation_machine import Machine, decoders, one_thread_each
 from retest.stages._evaluation_results import FolderResults, Results, StudyResults
 from retest.stages._evaluation_sets import KNOWN, ClassList, Places, TestSet, find_set
+from retest.stages._processes import WorkerEndedError
 from retest.store import BlobStore
 from retest.study import Study, executor_slots
 
@@ -256,6 +257,7 @@ def _run(
             part_dir=parts,
             parameters=settings,
             executor=decoding,
+            executor_ended=(WorkerEndedError,),
             lanes=machine.lanes,
             workers=machine.cluster,
             workers_count=executor_slots(machine.cluster, otherwise=machine.workers),

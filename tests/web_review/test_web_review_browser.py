@@ -107,6 +107,7 @@ def test_images_are_marked_with_the_keyboard_and_undone(rex, server):
     assert rex.problems == []
 
 
+@pytest.mark.long
 def test_bulk_and_range_selection_and_another_reason(rex, server):
     page = rex.open()
     order = rex.order()
@@ -126,6 +127,7 @@ def test_bulk_and_range_selection_and_another_reason(rex, server):
     assert rex.problems == []
 
 
+@pytest.mark.long
 def test_near_duplicates_are_a_set_and_say_who_stays(rex, server):
     page = rex.open()
     order = rex.order()
@@ -152,6 +154,7 @@ def test_near_duplicates_are_a_set_and_say_who_stays(rex, server):
     assert rex.problems == []
 
 
+@pytest.mark.long
 def test_filters_are_in_the_address_and_the_back_button_undoes_them(rex, server):
     page = rex.open("&min_frequency=0.5&excluded=no")
     assert page.input_value("[name=min_frequency]") == "0.5"
@@ -234,6 +237,7 @@ def test_decisions_survive_a_lost_connection_and_a_reload(rex, server):
     assert set(excluded(server)) == set(order[:2])
 
 
+@pytest.mark.long
 def test_an_answer_that_is_lost_on_the_way_back_is_no_second_decision(rex, server):
     page = rex.open()
     lost = []
@@ -253,6 +257,7 @@ def test_an_answer_that_is_lost_on_the_way_back_is_no_second_decision(rex, serve
     assert not page.is_visible("#conflict")
 
 
+@pytest.mark.long
 def test_zoom_shows_what_is_known_and_moves_on(rex):
     page = rex.open()
     order = rex.order()
@@ -267,6 +272,7 @@ def test_zoom_shows_what_is_known_and_moves_on(rex):
     assert rex.problems == []
 
 
+@pytest.mark.long
 def test_an_image_that_is_missing_is_a_placeholder_and_can_be_marked(rex, server):
     page = rex.open("&size=100")
     index = rex.order().index(MISSING)
@@ -277,6 +283,7 @@ def test_an_image_that_is_missing_is_a_placeholder_and_can_be_marked(rex, server
     assert set(excluded(server)) == {MISSING}
 
 
+@pytest.mark.long
 def test_ten_thousand_images_scroll_with_few_tiles(chromium, folder):
     with ReviewServer(folder) as server:
         with server.study.database.write() as tables:
@@ -348,6 +355,7 @@ def test_html_in_names_reasons_and_titles_stays_text(chromium, server):
     person.close()
 
 
+@pytest.mark.long
 def test_the_sheet_shows_the_keys_of_the_page_and_typing_is_no_command(rex, server):
     page = rex.open()
     page.keyboard.press("?")
@@ -361,6 +369,7 @@ def test_the_sheet_shows_the_keys_of_the_page_and_typing_is_no_command(rex, serv
     assert excluded(server) == {}
 
 
+@pytest.mark.long
 def test_an_annotator_and_a_read_only_server_offer_no_decisions(chromium, folder):
     for name, options in (("Ann", {}), ("Ada", {"read_only": True})):
         with ReviewServer(folder, **options) as server:
@@ -434,7 +443,7 @@ def test_an_admin_gives_and_takes_tokens_and_others_may_not(chromium, server, re
 PAGES = ("", "/classes", "/class?wnid=apple", "/audit", "/people")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_no_page_has_serious_barriers(chromium, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     low, high = server.ids()[1:3]
@@ -476,7 +485,7 @@ def test_no_page_has_serious_barriers(chromium, server, scheme):
     person.close()
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.long)])
 def test_pages_fit_the_screen(chromium, server, width):
     person = Person(chromium, server, "Ada")
     person.page.set_viewport_size({"width": width, "height": 800})

@@ -125,6 +125,7 @@ def test_a_pair_is_reviewed_with_the_keyboard_undone_and_done_again(rex, server)
     assert ids[1] in page.inner_text(".stage .one figcaption")
 
 
+@pytest.mark.long
 def test_two_reviewers_of_one_candidate_see_both_sides(chromium, rex, server):
     ids = give_neighbors(server)
     ada = Person(chromium, server, "Ada")
@@ -176,8 +177,8 @@ def test_ids_of_strangers_and_texts_stay_text_in_pairs(rex, server):
     assert "owned" not in page.title()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.long)])
 def test_the_pages_of_near_duplicates_have_no_barriers_and_fit(chromium, server, scheme, width):
     ids = give_neighbors(server)
     review.decide(server.study, [Change("near_duplicate_pair", review.pair_item(*ids[1:3]), True, 0)], stamp=STAMP)

@@ -79,7 +79,7 @@ def test_killed_again_and_again(tmp_path: Path, undisturbed: Undisturbed, seed: 
     assert_equal(folder, undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_operators_run_every_stage_at_once(tmp_path: Path, undisturbed: Undisturbed):
     """Both end well or with a message; no HIT is published (and paid) twice; the study is that of one operator."""
     folder = fresh(tmp_path / "x", undisturbed)

@@ -63,7 +63,7 @@ def _killed_at_every_stage(folder: Path, undisturbed: Undisturbed, seed: int, nu
     return killed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_a_random_point_of_every_stage(tmp_path: Path, undisturbed: Undisturbed):
     folder = fresh(tmp_path / "x", undisturbed)
     killed = _killed_at_every_stage(folder, undisturbed, seed=11, number=1)

@@ -204,6 +204,18 @@ def test_within_the_budget_and_confirmed(ready: Study):
     assert (again.published, again.cost_cents) == (0, 0)
 
 
+def test_what_was_spent_stays_known_when_the_reward_is_lowered(ready: Study):
+    study, crowd = live(ready, budget=216)
+    plan(study)
+    submit(study, crowd, confirmed_live=True)
+    cheaper = dataclasses.replace(
+        study, config=dataclasses.replace(study.config, crowd=dataclasses.replace(study.config.crowd, reward_cents=1))
+    )
+    assert label.plan(cheaper, stamp=tiny.STAMP, originals=True).added > 0
+    with pytest.raises(UsageError, match=r"after 2\.16 USD already spent"):
+        submit(cheaper, crowd, confirmed_live=True)
+
+
 # --------------------------------------------------------------------------------------------------- failures of the crowd
 
 

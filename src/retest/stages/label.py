@@ -26,6 +26,7 @@ from retest.stages._consistency import check_images
 from retest.stages._duplicates import near_duplicates_of_originals
 from retest.stages._frequencies import refresh_frequencies
 from retest.stages._keys import current_key_version
+from retest.stages._money import guard_money, note_reward
 from retest.store import Tables
 from retest.study import Study
 
@@ -195,7 +196,7 @@ def submit(
         CrowdError: the back end cannot be reached; failures of single HITs are in the result instead.
     """
     number, cost = waiting_cost_cents(study, crowd)
-    _guard_money(study, crowd, number, cost, confirmed_live=confirmed_live)
+    guard_money(study, crowd, number, cost, confirmed_live=confirmed_live)
     report = check_images(study, progress=progress)
     if not report.ok:
         first = report.findings[0]
@@ -220,6 +221,7 @@ def submit(
             else:
                 spent += crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=study.config.crowd.reward_cents)
                 with study.database.write() as tables:
+                    note_reward(tables, crowd, published.hit_type_id, study.config.crowd.reward_cents)
                     tables.hits.mark_submitted(
                         hit.uuid,
                         crowd=crowd.name,
@@ -296,37 +298,6 @@ def preview(study: Study, *, uuid: str | None = None) -> Preview:
             raise StageError("has no opaque name yet", item=unnamed[0], remedy="Run: retest publish")
         task = _task_maker(tables, study, image_url=".")(hit, tables.hits.requested_assignments()[hit.uuid])
     return Preview(task, {url: study.blobs.get(url.removeprefix("./")) for url in task.image_urls})
-
-
-def _guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirmed_live: bool) -> None:
-    budget = study.config.crowd.budget_cents
-    balance = crowd.balance() if number else None  # also finds out early whether the back end can be reached
-    if crowd.live and balance is not None and balance < cost:
-        raise UsageError(
-            f"{number} HITs cost {cost / 100:.2f} USD, the account holds {balance / 100:.2f} USD",
-            item=crowd.name,
-            remedy="Add money to the account, or plan fewer HITs",
-        )
-    if crowd.live and number:
-        if budget is None:
-            raise UsageError("publishing costs money and no budget is set", item="[crowd] budget_cents", remedy="Set a limit in study.toml")
-        if not confirmed_live:
-            raise UsageError(f"{number} HITs would cost {cost / 100:.2f} USD and nobody confirmed", remedy="Confirm by typing LIVE")
-    spent = _spent_cents(study, crowd)
-    if budget is not None and number and spent + cost > budget:
-        raise UsageError(
-            f"{number} HITs cost {cost / 100:.2f} USD after {spent / 100:.2f} USD already spent, the budget is {budget / 100:.2f} USD",
-            item="[crowd] budget_cents",
-            remedy="Plan fewer HITs (max_classes, assignments_per_hit) or raise the budget",
-        )
-
-
-def _spent_cents(study: Study, crowd: Crowd) -> int:
-    """What the HITs that were published on this back end before have cost."""
-    with study.database.read() as tables:
-        wanted = tables.hits.requested_assignments(crowd=crowd.name)
-    reward = study.config.crowd.reward_cents
-    return sum(crowd.cost_cents(assignments=number, reward_cents=reward) for number in wanted.values())
 
 
 @dataclass(frozen=True, slots=True)

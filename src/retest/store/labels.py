@@ -76,12 +76,16 @@ class HitTable(TableGroup):
         """wnid -> number of HITs."""
         return self._counts_by(schema.hits.c.wnid, *([] if include_excluded else [schema.hits.c.excluded.is_(None)]))
 
-    def requested_assignments(self, *, crowd: str | None = None) -> dict[str, int]:
-        """uuid -> number of annotators asked for; of all HITs, or of those published on one back end."""
+    def requested_assignments(self) -> dict[str, int]:
+        """uuid -> number of annotators asked for."""
         query = sa.select(schema.hits.c.uuid, schema.hits.c.assignments)
-        if crowd is not None:
-            query = query.where(schema.hits.c.crowd == crowd, schema.hits.c.submitted.is_(True))
         return {row.uuid: row.assignments for row in self._rows(query)}
+
+    def published_assignments(self, crowd: str) -> list[tuple[str, int]]:
+        """(HIT type, number of annotators asked for) of each HIT that was published on a back end."""
+        t = schema.hits
+        query = sa.select(t.c.hit_type_id, t.c.assignments).where(t.c.crowd == crowd, t.c.submitted.is_(True))
+        return [(row.hit_type_id or "", row.assignments) for row in self._rows(query)]
 
     def published_here(self) -> set[str]:
         """uuids of the HITs that this study published itself; imported ones were answered long ago and elsewhere."""

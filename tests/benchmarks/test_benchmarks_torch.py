@@ -64,7 +64,8 @@ def test_the_wrapper_can_go_to_another_process(images, fake_torch):
 
 
 def test_without_torch_the_remedy_is_named(images, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in ("torch", "torch.utils", "torch.utils.data"):  # another test may have imported the real one
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "retest.benchmarks.torch_images", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'retest\[models\]'"):
         as_torch_dataset(images)

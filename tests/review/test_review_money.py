@@ -6,7 +6,7 @@ import pytest
 
 from retest.errors import UsageError
 from retest.records import Hit, Revision
-from retest.stages.label import _spent_cents
+from retest.stages._money import spent_cents
 from retest.study import StudyConfig, create_study
 
 
@@ -24,7 +24,7 @@ def test_what_was_spent_counts_the_hits_of_this_back_end(tmp_path):
             tables.hits.add(hits, assignments=10)
             tables.hits.mark_submitted("h0", crowd="priced", hit_id="1", hit_type_id="t", user="u", time="t")
             tables.hits.mark_submitted("h1", crowd="other", hit_id="2", hit_type_id="t", user="u", time="t")
-        assert _spent_cents(study, PricedCrowd()) == 10 * (study.config.crowd.reward_cents + 4)
+        assert spent_cents(study, PricedCrowd()) == 10 * (study.config.crowd.reward_cents + 4)
 
 
 @pytest.mark.parametrize("name", ["../x", "original", "", "a,b", "a b", ".hidden", "a/b"])

@@ -7,7 +7,7 @@ from retest.errors import UsageError
 from retest.store import Tables
 from retest.study import Study
 
-__all__ = ["guard_money", "note_reward"]
+__all__ = ["guard_money", "note_reward", "spent_cents"]
 
 _REWARDS = "rewards_paid"
 
@@ -31,7 +31,7 @@ def guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirmed
             raise UsageError("publishing costs money and no budget is set", item="[crowd] budget_cents", remedy="Set a limit in study.toml")
         if not confirmed_live:
             raise UsageError(f"{number} HITs would cost {cost / 100:.2f} USD and nobody confirmed", remedy="Confirm by typing LIVE")
-    spent = _spent_cents(study, crowd)
+    spent = spent_cents(study, crowd)
     if budget is not None and number and spent + cost > budget:
         raise UsageError(
             f"{number} HITs cost {cost / 100:.2f} USD after {spent / 100:.2f} USD already spent, the budget is {budget / 100:.2f} USD",
@@ -40,7 +40,7 @@ def guard_money(study: Study, crowd: Crowd, number: int, cost: int, *, confirmed
         )
 
 
-def _spent_cents(study: Study, crowd: Crowd) -> int:
+def spent_cents(study: Study, crowd: Crowd) -> int:
     """What the HITs that were published on this back end before have cost, each at the reward of its HIT type."""
     with study.database.read() as tables:
         published = tables.hits.published_assignments(crowd.name)

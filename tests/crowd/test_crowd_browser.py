@@ -300,6 +300,20 @@ def test_every_control_has_a_name_for_screen_readers(server, published, page):
     assert 'group "10 images. Select those with at least one goldfish"' in tree
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_has_no_serious_barriers(server, published, page, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    _, hit_id = published
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(address(server, hit_id))
+    page.locator("label img").first.click()
+    assert page.locator("input[type=checkbox]").first.is_checked()  # selected images look different
+    found = axe.run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+
+
 def test_injection_runs_nothing_in_a_real_browser(server, page):
     attack = """</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">{{7*7}}"""
     task = task_of(server)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retest.neighbors._best import insert
 from retest.neighbors._jit import helper, kernel
 from retest.neighbors._simd import load, multiply_add, splat, store
 
@@ -36,23 +37,6 @@ def _squared_distance(a: Any, b: Any, lanes: Any) -> Any:
         rest = np.float64(a[at]) - np.float64(b[at])
         total += rest * rest
     return total
-
-
-@helper
-def _insert(keys: Any, places: Any, count: Any, key: Any, place: Any) -> Any:
-    """Insert into arrays sorted by (key, place), dropping the largest when they are full; the new count."""
-    at = count
-    if count == keys.size:
-        at -= 1
-        if key > keys[at] or (key == keys[at] and place > places[at]):
-            return count
-    while at > 0 and (keys[at - 1] > key or (keys[at - 1] == key and places[at - 1] > place)):
-        keys[at] = keys[at - 1]
-        places[at] = places[at - 1]
-        at -= 1
-    keys[at] = key
-    places[at] = place
-    return min(count + 1, keys.size)
 
 
 @kernel
@@ -97,14 +81,14 @@ def search_rows(
         for j in range(n):
             bound = most + norms_b[j] * above - scale * np.float64(row[j])
             if bound < limit:
-                count = _insert(upper, upper_places, count, bound, places[j])
+                count = insert(upper, upper_places, count, bound, places[j])
                 if count == k:
                     limit = upper[k - 1]
         for j in range(n):
             if least + norms_b[j] * below - scale * np.float64(row[j]) <= limit:
                 computed += 1
                 distance = _squared_distance(queries[i], references[places[j]], lanes)
-                counts[i] = _insert(best[i], best_places[i], counts[i], distance, places[j])
+                counts[i] = insert(best[i], best_places[i], counts[i], distance, places[j])
     return computed
 
 

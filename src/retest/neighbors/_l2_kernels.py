@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retest.neighbors._best import insert
 from retest.neighbors._jit import helper, kernel
 
 
@@ -103,23 +104,6 @@ def _within(a: Any, b: Any, strip: Any, limit: Any) -> Any:
 
 
 @helper
-def _insert(keys: Any, places: Any, count: Any, key: Any, place: Any) -> Any:
-    """Insert into arrays sorted by (key, place), dropping the largest when they are full; the new count."""
-    at = count
-    if count == keys.size:
-        at -= 1
-        if key > keys[at] or (key == keys[at] and place > places[at]):
-            return count
-    while at > 0 and (keys[at - 1] > key or (keys[at - 1] == key and places[at - 1] > place)):
-        keys[at] = keys[at - 1]
-        places[at] = places[at - 1]
-        at -= 1
-    keys[at] = key
-    places[at] = place
-    return min(count + 1, keys.size)
-
-
-@helper
 def _sift_down(keys: Any, order: Any, size: Any, at: Any) -> None:
     item = order[at]
     while True:
@@ -187,7 +171,7 @@ def _consider(i: Any, g: Any, j: Any, a: Any, b: Any, setup: Any, state: Any, wo
     found[1, numbers[_SIZE]] = _lower(code, setup)
     numbers[_SIZE] += 1
     bound = _upper(code, a.fine[i], b.fine[j], setup)
-    numbers[_KNOWN] = _insert(upper[0], upper[1], numbers[_KNOWN], bound, b.places[j])
+    numbers[_KNOWN] = insert(upper[0], upper[1], numbers[_KNOWN], bound, b.places[j])
     if bound < numbers[_LIMIT]:
         _set_limits(state, g, setup, a.rough_norms[i])
 
@@ -203,7 +187,7 @@ def _begin(i: Any, g: Any, products: Any, a: Any, b: Any, setup: Any, state: Any
     for j in range(products.size):
         key = np.int64(np.float64(b.rough_norms[j]) - 2.0 * np.float64(products[j]))
         if count < start.shape[1] or key < start[0, count - 1]:
-            count = _insert(start[0], start[1], count, key, j)
+            count = insert(start[0], start[1], count, key, j)
     for j in start[1]:
         _consider(i, g, j, a, b, setup, state, work)
         products[j] = -np.inf
@@ -341,6 +325,6 @@ def compare(
             distance = _exact(i, j, a, b, setup, state.numbers[g, _LIMIT], remaining)
             if distance >= 0:
                 work[3] += 1
-                counts[i] = _insert(best[i], best_places[i], counts[i], distance, b.places[j])
+                counts[i] = insert(best[i], best_places[i], counts[i], distance, b.places[j])
                 if counts[i] == k:
                     state.numbers[g, _LIMIT] = min(state.numbers[g, _LIMIT], best[i, k - 1])

@@ -17,6 +17,7 @@ from retest.store import (
     nearness,
     outcomes,
     review_candidates,
+    review_hits,
     review_pairs,
     review_people,
     review_predictions,
@@ -49,6 +50,7 @@ class Tables:
         self.decisions = ledger.DecisionTable(connection)
         self.reviewers = review_people.ReviewerTable(connection)
         self.review_candidates = review_candidates.ReviewCandidateTable(connection)
+        self.review_hits = review_hits.ReviewHitTable(connection)
         self.class_counts = review_candidates.ClassCountTable(connection)
         self.flags = review_people.FlagTable(connection)
         self.pair_queue = review_pairs.PairQueueTable(connection)

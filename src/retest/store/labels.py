@@ -48,10 +48,10 @@ class HitTable(TableGroup):
             query = query.where(schema.hits.c.submitted.is_(submitted))
         if not include_excluded:
             query = query.where(schema.hits.c.excluded.is_(None))
-        return (_hit(row) for row in self._rows(query))
+        return (hit_of(row) for row in self._rows(query))
 
     def get(self, uuids: Iterable[str]) -> dict[str, Hit]:
-        return {row.uuid: _hit(row) for row in self._by_ids(sa.select(schema.hits), schema.hits.c.uuid, uuids)}
+        return {row.uuid: hit_of(row) for row in self._by_ids(sa.select(schema.hits), schema.hits.c.uuid, uuids)}
 
     def of_image(self, image_id: str, *, include_excluded: bool = True) -> list[Hit]:
         """The HITs that show an image, in the order in which they were added."""
@@ -70,7 +70,7 @@ class HitTable(TableGroup):
     def _selected(self, query: sa.Select[Any], include_excluded: bool) -> list[Hit]:
         if not include_excluded:
             query = query.where(schema.hits.c.excluded.is_(None))
-        return [_hit(row) for row in self._rows(query.order_by(schema.hits.c.no))]
+        return [hit_of(row) for row in self._rows(query.order_by(schema.hits.c.no))]
 
     def count_by_class(self, *, include_excluded: bool = True) -> dict[str, int]:
         """wnid -> number of HITs."""
@@ -175,7 +175,8 @@ def _image_rows(hits: list[Hit], numbers: dict[str, int]) -> Iterator[dict[str, 
                 yield {"image_id": image_id, "hit_no": numbers[hit.uuid], "role": role}
 
 
-def _hit(row: sa.Row[tuple[object, ...]]) -> Hit:
+def hit_of(row: sa.Row[tuple[object, ...]]) -> Hit:
+    """The HIT of a row of the table."""
     return Hit(
         uuid=row.uuid,
         wnid=row.wnid,

@@ -272,6 +272,7 @@ revision_images = Table(
     Column("position", Integer, primary_key=True),
     Column("image_id", String, nullable=False, index=True),
     Column("wnid", String, nullable=False),
+    Index(None, "revision", "wnid"),
 )
 
 class_reviews = Table(
@@ -322,6 +323,7 @@ decisions = Table(
     Column("before", JSON(none_as_null=True)),
     Column("after", JSON(none_as_null=True)),
     Index(None, "kind", "item", "no"),  # the latest decision about something is its version
+    Index(None, "kind", "no"),
     Index(None, "user", "no"),
     Index(None, "time"),
 )

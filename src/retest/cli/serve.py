@@ -17,6 +17,13 @@ from retest.errors import UsageError
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--public-url", default=None, help="Address that annotators open; default: [serve] public_url, else this machine only.")
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network of the web server in front; its X-Forwarded-For is believed. May be given several times.",
+)
 @click.option("--open-workers", is_flag=True, help="Believe the worker id in a task's URL (rehearsals, trusted networks).")
 @click.option("--admin-link", is_flag=True, help="Print a link that signs you in to the review pages; for a server on this machine only.")
 @click.option("--read-only", is_flag=True, help="Reviewers may look, but not decide.")
@@ -31,6 +38,7 @@ def serve(
     host: str,
     port: int,
     public_url: str | None,
+    trusted_proxies: tuple[str, ...],
     open_workers: bool,
     admin_link: bool,
     read_only: bool,
@@ -47,13 +55,13 @@ def serve(
     \b
     Examples:
       retest serve --study my-study --admin-link
-      retest serve --study my-study --port 8000 --public-url https://label.example.org
+      retest serve --study my-study --port 8000 --public-url https://label.example.org --trusted-proxy 127.0.0.1
     """
     import logging
 
     import uvicorn
 
-    from retest.web import ReviewOptions, ServerOptions, create_app, keys_from_environment, local_link, session_key
+    from retest.web import ReviewOptions, ServerOptions, create_app, keys_from_environment, local_link, server_config, session_key
     from retest.web import worker_key_from_environment as worker_key
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -67,6 +75,7 @@ def serve(
                 requester_keys=keys_from_environment(os.environ),
                 worker_key=worker_key(os.environ),
                 open_workers=open_workers,
+                trusted_proxies=trusted_proxies,
             )
             if admin_link and not options.is_local:
                 raise UsageError(
@@ -86,12 +95,7 @@ def serve(
                 click.echo(f"Review pages: {local_link(app.state.review_desk, options.public_url)}")
             else:
                 click.echo(f"Review pages: {options.public_url}/review (tokens: retest people add)")
-            # No access log: addresses hold assignment ids and Prolific ids.
-            # Idle connections outlive those of web servers in front (60 s), which otherwise send into closed ones.
-            config = uvicorn.Config(
-                app, access_log=False, log_level="warning", server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=5
-            )
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(server_config(app, options=options)).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

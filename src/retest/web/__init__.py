@@ -7,6 +7,7 @@ from retest.web.app import STATE_FILE, create_app, open_participants
 from retest.web.options import ServerOptions, keys_from_environment, worker_key_from_environment
 from retest.web.participants import Invitation, Participant, Participants
 from retest.web.review import ReviewOptions, local_link, session_key
+from retest.web.serving import server_config
 
 __all__ = [
     "STATE_FILE",
@@ -19,6 +20,7 @@ __all__ = [
     "keys_from_environment",
     "local_link",
     "open_participants",
+    "server_config",
     "session_key",
     "worker_key_from_environment",
 ]

@@ -37,10 +37,12 @@ class ServerOptions:
             which is allowed only where nobody but this machine can connect.
         worker_key: at least 16 bytes; turns Prolific ids into worker ids. None closes the way in by Prolific.
         open_workers: accept the worker id in a task's URL as it is. Right for rehearsals and trusted networks only.
+        trusted_proxies: addresses or networks of web servers in front whose ``X-Forwarded-For`` is believed; from anybody else, and by
+            default, the header counts for nothing: whoever could write it would try tokens under ever new addresses.
 
     Raises:
         ConfigError: if ``public_url`` is no http(s) address.
-        UsageError: if others could reach an unsigned protocol, or a key is too short.
+        UsageError: if others could reach an unsigned protocol, a key is too short, or a trusted proxy is no address.
     """
 
     host: str = "127.0.0.1"
@@ -49,8 +51,11 @@ class ServerOptions:
     requester_keys: tuple[str, str] | None = field(default=None, repr=False)
     worker_key: bytes | None = field(default=None, repr=False)
     open_workers: bool = False
+    trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for proxy in self.trusted_proxies:
+            _check_proxy(proxy)
         if not self.public_url:
             if self.host in ("0.0.0.0", "::"):  # noqa: S104 refused here, not used
                 raise UsageError(
@@ -87,6 +92,16 @@ class ServerOptions:
         """Names under which the server answers: against pages elsewhere that make their name point here (DNS rebinding)."""
         names = {"127.0.0.1", "::1", "localhost", self.host, urlsplit(self.public_url).hostname or ""}
         return frozenset(name.lower() for name in names if name)
+
+
+def _check_proxy(address: str) -> None:
+    try:
+        network = ipaddress.ip_network(address)
+    except ValueError:
+        network = None
+    if network is None or network.prefixlen == 0:
+        problem = "is no address or network of a web server in front" if network is None else "would believe everybody"
+        raise UsageError(problem, item=f"--trusted-proxy {address}", remedy="For example 127.0.0.1 or 10.0.3.0/24")
 
 
 def is_loopback(host: str) -> bool:

@@ -357,3 +357,29 @@ def test_the_published_repository_imported_gives_the_known_figures(tmp_path: Pat
     assert len(resolved) == 18220
     assert sum(row["near_duplicate"] for row in resolved) == found["marked"]
     assert all(row["reason"] for row in resolved)
+
+
+def test_a_simulated_reviewer_empties_the_queue_from_the_command_line(tmp_path: Path) -> None:
+    ready = tiny.ready_to_label(tiny.make_study(tmp_path, review={"targets": {"l2": 1e9}}))
+    neighbors.find_neighbors(ready)
+    waiting = duplicates.queue(ready).items
+    smallest = min(n.distance for item in waiting if item.metric == "l2" for n in item.neighbors)
+    runner = CliRunner()
+
+    def simulate(*thresholds: str):
+        options = [part for threshold in thresholds for part in ("--threshold", threshold)]
+        return runner.invoke(cli, ["duplicates", "simulate", "--study", str(ready.folder), *options])
+
+    assert simulate("l3=1").exit_code == 2
+    assert "[review] targets has no such metric" in simulate("l3=1").stderr
+    assert len(duplicates.queue(ready).items) == len(waiting)
+    done = simulate(f"l2={smallest}")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"SIMULATED: {len(waiting)} reviews")
+    assert duplicates.queue(ready).items == ()
+    decisions = duplicates.history(ready)
+    assert {decision.reviewer for decision in decisions} == {"simulated-reviewer"}
+    with ready.database.read() as tables:
+        near = {(review.candidate_id, r) for review in tables.reviews.all() for r in review.near_duplicates}
+    assert near == {(i.candidate_id, n.reference) for i in waiting if i.metric == "l2" for n in i.neighbors if n.distance <= smallest}
+    ready.close()

@@ -1,4 +1,4 @@
-"""Commands of near-duplicates: queue, decide, reopen, override, history, resolve, stats, leakage."""
+"""Commands of near-duplicates: queue, decide, simulate, reopen, override, history, resolve, stats, leakage."""
 
 from __future__ import annotations
 
@@ -70,6 +70,34 @@ def decide(candidate: str, study_folder: Path, metric: str, near: tuple[str, ...
     with opened(study_folder) as study:
         made = stage.decide(study, candidate, metric=metric, near_duplicates=near, references=reviewed or None, stamp=_stamp(reviewer))
     click.echo(f"{candidate}: {len(made.references)} neighbours looked at in {metric}, {len(made.near_duplicates)} near-duplicates")
+
+
+@duplicates.command("simulate")
+@study_option
+@click.option(
+    "--threshold", "thresholds", multiple=True, required=True, metavar="METRIC=DISTANCE", help="Near is what is not further apart."
+)
+def simulate_reviewer(study_folder: Path, thresholds: tuple[str, ...]) -> None:
+    """Let a simulated reviewer empty the queue, who calls near-duplicate whatever lies within the thresholds.
+
+    For rehearsals, and for images that are known to differ. Nobody looks at anything, and reports name the simulated reviewer.
+
+    \b
+    Example:
+      retest duplicates simulate --study rehearsal --threshold l2=0 --threshold dssim=0
+    """
+    from retest.stages import simulate
+
+    decide_at, now = _distances(thresholds), stamp_now()
+    with opened(study_folder) as study:
+        if unknown := sorted(decide_at.keys() - study.config.review.targets.keys()):
+            raise click.UsageError(
+                f"--threshold {unknown[0]}: [review] targets has no such metric. It has: {', '.join(study.config.review.targets)}."
+            )
+        reviews = simulate.simulated_reviews(stage.queue(study).items, decide_at, stamp=now)
+        stage.record_reviews(study, reviews, stamp=now)
+    near = sum(bool(review.near_duplicates) for review in reviews)
+    click.echo(f"SIMULATED: {len(reviews)} reviews, {near} of them with near-duplicates")
 
 
 @duplicates.command("reopen")

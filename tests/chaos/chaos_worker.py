@@ -27,6 +27,7 @@ class Worker:
     """Runs a step in a process of its own."""
 
     def __init__(self, folder: Path, name: str, disturbance: Disturbance | None = None) -> None:
+        self._name = name
         self._told, far_end = PROCESSES.Pipe(duplex=False)
         self._process = PROCESSES.Process(target=chaos_script.run_step, args=(folder, name, disturbance or Disturbance(), far_end))
         self._process.start()
@@ -38,6 +39,8 @@ class Worker:
         except EOFError:
             steps, error = 0, None
         self._process.join()
+        # Any other end is a traceback: an error that no user should see.
+        assert self._process.exitcode in {0, -signal.SIGKILL}, f"{self._name}: ended with exit code {self._process.exitcode}, see above"
         return Outcome(steps, error, self._process.exitcode == -signal.SIGKILL)
 
 

@@ -21,6 +21,7 @@ from chaos_script import STEPS, Disturbance
 from chaos_worker import Undisturbed, Worker, run
 
 from retest.errors import StoreError
+from retest.store import open_blobs
 from retest.study import create_study
 from retest.testing.chaos import FaultyProxy, Kill
 from retest.testing.database import canonical_dump, differences
@@ -204,6 +205,19 @@ def test_an_object_store_that_fails_now_and_then(tmp_path: Path, undisturbed: Un
             rows = canonical_dump(sound, places={str(folder): "OUT"})
     expected = [line for line in undisturbed.content["study: rows"] if not line.startswith("prediction_sets")]
     assert differences(expected, rows) == []
+
+
+def test_what_passes_the_proxy_arrives_as_it_was(bucket: str, monkeypatch: pytest.MonkeyPatch):
+    """A proxy that alters what it passes would find faults that are its own."""
+    written = {"a%2Fb.jpg": b"a=b&c", "empty": b"", "bytes": bytes(range(256)) * 300}
+    with FaultyProxy(bucket, seed=1, failing=0.0) as proxy:
+        for address, other in ((proxy.url, bucket), (bucket, proxy.url)):
+            monkeypatch.setenv("AWS_ENDPOINT", address)
+            for key, data in written.items():
+                open_blobs(f"s3://chaos-bucket/{proxy.url[-3:]}", base=Path()).put(key, data)
+            monkeypatch.setenv("AWS_ENDPOINT", other)
+            blobs = open_blobs(f"s3://chaos-bucket/{proxy.url[-3:]}", base=Path())
+            assert {key: (blobs.get(key), blobs.size(key)) for key, _ in blobs.list()} == {k: (v, len(v)) for k, v in written.items()}
 
 
 def test_the_proxy_fails_as_often_as_it_says(bucket: str):

@@ -11,19 +11,19 @@ at some of them::
 
 from __future__ import annotations
 
+import http.client
 import os
 import pathlib
 import random
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -104,14 +104,14 @@ class FaultyProxy:
     """Stands before an HTTP object store and lets a share of requests fail: 503, a lost answer, a cut connection, or a delay.
 
     Args:
-        upstream: address of the store.
+        upstream: address of the store, http only.
         seed: decides which requests fail.
         failing: share of requests that fail, 0 to 1.
         delay_s: how long every fifth request takes more.
     """
 
     def __init__(self, upstream: str, *, seed: int, failing: float = 0.2, delay_s: float = 0.02) -> None:
-        self._upstream = upstream.rstrip("/")
+        self._upstream = urlsplit(upstream).netloc
         self._rng = random.Random(seed)
         self._failing, self._delay_s = failing, delay_s
         self._lock = threading.Lock()
@@ -149,15 +149,19 @@ class FaultyProxy:
         return kind
 
     def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Ask the store."""
-        request = urllib.request.Request(self._upstream + path, data=body or None, headers=headers, method=method)  # noqa: S310
-        if method in {"PUT", "POST"} and not body:
-            request.data = b""
+        """Ask the store, with the headers of the request and no other."""
+        connection = http.client.HTTPConnection(self._upstream, timeout=30)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 an address of this test
-                return answer.status, dict(answer.headers), answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), error.read()
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if body or method in {"PUT", "POST"}:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
 
 
 class _Proxy(ThreadingHTTPServer):

@@ -29,6 +29,7 @@ from retest.labeling.quality import (
     WorkerQuality,
     duration_s,
     judge_answers,
+    judge_workers,
 )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "expected_half_width",
     "fee_cents_per_assignment",
     "judge_answers",
+    "judge_workers",
     "krippendorff_alpha",
     "mace",
     "one_coin",

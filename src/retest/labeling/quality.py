@@ -151,7 +151,7 @@ def judge_answers(
         by_hit[item.hit_uuid] = by_hit.get(item.hit_uuid, ControlAccuracy()) + item.controls
     return QualityReport(
         assignments=tuple(judged),
-        workers=_judge_workers(judged, parameters),
+        workers=judge_workers(judged, parameters=parameters),
         controls=sum(by_hit.values(), ControlAccuracy()),
         controls_by_class=dict(sorted(by_class.items())),
         controls_by_hit=by_hit,
@@ -217,7 +217,9 @@ def _control_flags(controls: ControlAccuracy, parameters: QualityParameters) -> 
     return flags
 
 
-def _judge_workers(judged: Iterable[AssignmentQuality], parameters: QualityParameters) -> tuple[WorkerQuality, ...]:
+def judge_workers(judged: Iterable[AssignmentQuality], *, parameters: QualityParameters | None = None) -> tuple[WorkerQuality, ...]:
+    """Judge annotators by their judged answers, sorted by name."""
+    parameters = parameters or QualityParameters()
     of_worker: dict[str, list[AssignmentQuality]] = {}
     for item in judged:
         of_worker.setdefault(item.worker, []).append(item)

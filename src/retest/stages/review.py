@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from retest.errors import UsageError
-from retest.stages import _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
+from retest.stages import _review_hits, _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
 from retest.stages._common import Stamp
 from retest.stages._review_core import (
     MAX_CHANGES,

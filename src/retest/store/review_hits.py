@@ -32,6 +32,11 @@ class ReviewHitTable(TableGroup):
         rows = self._connection.execute(sa.select(_H).where(_H.c.no > after).order_by(_H.c.no).limit(limit))
         return [NumberedHit(row.no, hit_of(row), row.assignments) for row in rows]
 
+    def states(self) -> list[tuple[str, bool, str, str | None]]:
+        """(uuid, submitted, time, crowd's id) of every HIT, in the order in which they were added: what may change of them."""
+        query = sa.select(_H.c.uuid, _H.c.submitted, _H.c.time, _H.c.hit_id).order_by(_H.c.no)
+        return [(row.uuid, row.submitted, row.time, row.hit_id) for row in self._connection.execute(query)]
+
     def known(self, uuids: Iterable[str]) -> set[str]:
         """Those of these uuids that are HITs."""
         return {row.uuid for row in self._by_ids(sa.select(_H.c.uuid), _H.c.uuid, uuids)}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import chaos_script
 from chaos_script import Disturbance
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["chaos_script", "retest.neighbors.l2", "retest.neighbors._l2_kernels"])
+# The server does not have the path of the tests, and leaves out silently what it cannot import: so it is told what the script imports.
+LIBRARIES = ("retest", "numpy", "scipy", "numba", "pyarrow", "PIL", "sqlalchemy", "alembic", "obstore")
+PROCESSES.set_forkserver_preload([*(name for name in list(sys.modules) if name.split(".")[0] in LIBRARIES), "boto3", "botocore.client"])
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,12 @@ class Outcome:
     killed: bool
 
 
-class Worker:
-    """Runs a step in a process of its own."""
+class Started:
+    """A process that tells (steps counted, error or None) when it is done."""
 
-    def __init__(self, folder: Path, name: str, disturbance: Disturbance | None = None) -> None:
-        self._name = name
-        self._told, far_end = PROCESSES.Pipe(duplex=False)
-        self._process = PROCESSES.Process(target=chaos_script.run_step, args=(folder, name, disturbance or Disturbance(), far_end))
-        self._process.start()
-        far_end.close()
+    def __init__(self, name: str, told: Connection, process: Any) -> None:
+        self._name, self._told, self._process = name, told, process
+        process.start()
 
     def wait(self) -> Outcome:
         try:
@@ -44,8 +46,16 @@ class Worker:
         return Outcome(steps, error, self._process.exitcode == -signal.SIGKILL)
 
 
+def start(folder: Path, name: str, disturbance: Disturbance | None = None) -> Started:
+    told, far_end = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=chaos_script.run_step, args=(folder, name, disturbance or Disturbance(), far_end))
+    started = Started(name, told, process)
+    far_end.close()
+    return started
+
+
 def run(folder: Path, name: str, disturbance: Disturbance | None = None) -> Outcome:
-    return Worker(folder, name, disturbance).wait()
+    return start(folder, name, disturbance).wait()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import stage_studies as tiny
 from chaos_script import STEPS, Disturbance
-from chaos_worker import Undisturbed, Worker, run
+from chaos_worker import Undisturbed, run, start
 
 from retest.errors import StoreError
 from retest.store import open_blobs
@@ -85,7 +85,7 @@ def test_two_operators_run_every_stage_at_once(tmp_path: Path, undisturbed: Undi
     """Both end well or with a message; no HIT is published (and paid) twice; the study is that of one operator."""
     folder = fresh(tmp_path / "x", undisturbed)
     for name in STEPS:
-        both = [Worker(folder, name), Worker(folder, name)]
+        both = [start(folder, name), start(folder, name)]
         for done in [worker.wait() for worker in both]:
             assert not done.killed
             assert done.error is None or isinstance(done.error, Exception)

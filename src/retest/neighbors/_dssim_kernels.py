@@ -1,6 +1,6 @@
 """Compiled loops of SSIM, eight reference images at a time; dssim.py explains the figures.
 
-Arrays of eight images end with the image: int32 (3, h, w, 8), one number per lane.
+Arrays of eight images end with the image: int16 (3, h, w, 8), one number per lane.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _LANES = 8
 
 
 @kernel
-def to_lanes(image: NDArray[np.uint8], lane: int, planes: NDArray[np.int32]) -> None:
-    """Put an image (h * w * 3,) into one lane of (3, h * w, 8)."""
-    for c in range(3):
-        plane = planes[c]
-        for pixel in range(plane.shape[0]):
-            plane[pixel, lane] = image[3 * pixel + c]
+def to_lanes(images: NDArray[np.uint8], planes: NDArray[np.int16]) -> None:
+    """Eight images (8, h * w * 3) into the lanes of (3, h * w, 8)."""
+    for pixel in range(planes.shape[1]):
+        for c in range(3):
+            for lane in range(_LANES):
+                planes[c, pixel, lane] = images[lane, 3 * pixel + c]
 
 
 @kernel
-def blocks_to_lanes(image: NDArray[np.uint8], side: int, lane: int, planes: NDArray[np.int32], squares: NDArray[np.int32]) -> None:
+def blocks_to_lanes(image: NDArray[np.uint8], side: int, lane: int, planes: NDArray[np.int16], squares: NDArray[np.int32]) -> None:
     """Sums of the pixels of an image (h, w, 3), and of their squares, over blocks, into one lane of (3, h // side, w // side, 8)."""
     for c in range(3):
         for row in range(planes.shape[1]):
@@ -85,17 +85,19 @@ def _next_row(planes: Any, squares: Any, y: Any, window: Any, columns: Any, out:
     the sums of each column, ``out`` is (2, w' * 8).
     """
     size, given = columns.shape[1], squares.size > 0
-    new, new_squares = planes[y].reshape(size), (squares if given else planes)[y].reshape(size)
     back = max(y - window, 0)
-    old, old_squares = planes[back].reshape(size), (squares if given else planes)[back].reshape(size)
+    new, old = planes[y].reshape(size), planes[back].reshape(size)
     keep = splat(np.int32(1 if y >= window else 0))
     column_sums, column_squares = columns[0], columns[1]
     for at in range(0, size, _LANES):
-        added, removed = load(new_squares, at), load(old_squares, at) * keep
+        added, removed = load(new, at), load(old, at) * keep
+        store(column_sums, at, load(column_sums, at) + (added - removed))
         if not given:
-            added, removed = added * added, removed * removed
-        store(column_sums, at, load(column_sums, at) + (load(new, at) - load(old, at) * keep))
-        store(column_squares, at, load(column_squares, at) + (added - removed))
+            store(column_squares, at, load(column_squares, at) + (added * added - removed * removed))
+    if given:
+        new_squares, old_squares = squares[y].reshape(size), squares[back].reshape(size)
+        for at in range(0, size, _LANES):
+            store(column_squares, at, load(column_squares, at) + (load(new_squares, at) - load(old_squares, at) * keep))
     if y < window - 1:
         return
     total, total_squares = splat(np.int32(0)), splat(np.int32(0))
@@ -179,6 +181,23 @@ def _ssim_row(
 
 
 @helper
+def _ssim_row_alone(pairs_a: Any, a: Any, pairs_b: Any, b: Any, columns: Any, setup: Any) -> Any:
+    """The same of one image with eight."""
+    window, constants = setup
+    c1, c2, scale = splat(constants[1]), splat(constants[2]), splat(constants[3])
+    sums_b, means_b, variances_b = b[0], b[1], b[2]
+    products, total = splat(np.int32(0)), splat(0.0)
+    for x in range(window - 1):
+        products = products + _add_column(columns, _LANES * x, pairs_a[x], load(pairs_b, _LANES * x))
+    for x in range(sums_b.size // _LANES):
+        at, last = _LANES * x, x + window - 1
+        products = products + _add_column(columns, _LANES * last, pairs_a[last], load(pairs_b, _LANES * last))
+        total = total + _ratio(products, scale, c1, c2, a, x, load(sums_b, at), load(means_b, at), load(variances_b, at))
+        products = products - load(columns, at)
+    return total
+
+
+@helper
 def _keep_possible(active: Any, count: Any, chosen: Any, out: Any, remaining: Any, group: Any, needed: Any) -> Any:
     """Move those to the front whose SSIM with one of the eight may still reach what is needed; their number."""
     kept = 0
@@ -202,7 +221,7 @@ def ssim_sums(
     sums_a: NDArray[np.int32],
     squares_a: NDArray[np.int32],
     chosen: NDArray[np.int64],
-    planes_b: NDArray[np.int32],
+    planes_b: NDArray[np.int16],
     squares_b: NDArray[np.int32],
     constants: NDArray[np.float64],
     window: int,
@@ -213,33 +232,33 @@ def ssim_sums(
     needed: float,
     out: NDArray[np.float64],
 ) -> None:
-    """A quarter of the sum of SSIM over windows and channels, of n chosen images with eight, into (n + 1, 8).
+    """A quarter of the sum of SSIM over windows and channels, of n chosen images with eight, into (n, 8).
 
     Args:
         pairs_a: int32 (m, 3, h, w), from ``pair_rows``.
         sums_a: int32 (m, 3, h', w' rounded up to a multiple of 8), sums over windows.
         squares_a: the same of squares.
         chosen: int64 (n,), which of the m images.
-        planes_b: int32 (3, h, w, 8).
+        planes_b: int16 (3, h, w, 8).
         squares_b: int32 (3, h, w, 8), sums of squares that the values stand for; (3, 0, 0, 8) if just their squares.
         constants: pixels per window, c1, c2, and what a product of two values of the planes counts.
         window: side of the window in values of the planes.
-        columns: int32 (n + 1 or more, w * 8), room to work.
+        columns: int32 (n or more, w * 8), room to work.
         statistics_b: float64 (3, w' * 8), room to work.
         remaining: float64 (m, groups + 1, 8), most that the sum over the rows of windows from each group on can be, by
             channel and ``cell`` rows.
         cell: rows of windows per group; 0 to compute everything.
         needed: an image whose sums cannot reach this gets minus infinity instead.
-        out: float64 (n + 1, 8); the last row is room to work.
+        out: float64 (n, 8).
     """
     n, (_, channels, height, width) = chosen.size, pairs_a.shape
     statistics_a = np.empty((2, 3, sums_a.shape[3]), np.float64)
-    pairs_b, nothing = np.empty(width * _LANES, np.int32), np.zeros(width * _LANES, np.int32)
+    pairs_b, nothing = np.empty(width * _LANES, np.int32), np.zeros(width * _LANES, np.int16)
     columns_b, row_b = np.empty((2, width * _LANES), np.int32), np.empty((2, statistics_b.shape[1]), np.int32)
     active, count, group = np.arange(n), n, 0
     out[:] = 0.0
     for c in range(channels):
-        columns[: n + 1] = 0
+        columns[:n] = 0
         columns_b[:] = 0
         for y in range(height):
             top = y - window + 1
@@ -255,9 +274,14 @@ def ssim_sums(
             _statistics(row_b[0], row_b[1], constants, statistics_b)
             for at in range(0, count, 2):
                 slot = active[at]
-                next_slot = active[at + 1] if at + 1 < count else n
-                a, next_a = chosen[slot], chosen[min(next_slot, n - 1)]
+                a = chosen[slot]
                 _statistics(sums_a[a, c, top], squares_a[a, c, top], constants, statistics_a[0])
+                if at + 1 == count:
+                    row = _ssim_row_alone(pairs_a[a, c, y], statistics_a[0], pairs_b, statistics_b, columns[slot], (window, constants))
+                    store(out[slot], 0, load(out[slot], 0) + row)
+                    continue
+                next_slot = active[at + 1]
+                next_a = chosen[next_slot]
                 _statistics(sums_a[next_a, c, top], squares_a[next_a, c, top], constants, statistics_a[1])
                 row, next_row = _ssim_row(
                     pairs_a[a, c, y],
@@ -280,7 +304,7 @@ def ssim_sums(
 
 
 @kernel
-def window_extremes(planes: NDArray[np.int32], window: int, cell: int, out: NDArray[np.float64]) -> None:
+def window_extremes(planes: NDArray[np.int16], window: int, cell: int, out: NDArray[np.float64]) -> None:
     """Smallest and largest mean and deviation of the windows in cells of ``cell`` x ``cell`` positions, of eight images.
 
     ``planes`` is (3, h, w, 8); ``out`` is (4, cells, 8): the smallest and largest mean, then deviation, cells by channel,

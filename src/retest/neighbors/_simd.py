@@ -1,4 +1,4 @@
-"""Eight numbers at a time in numba kernels.
+"""Eight or sixteen numbers at a time in numba kernels.
 
 A compiler rarely finds the vector form of a loop that carries a running sum, and never changes the order of floating
 point sums. Here a kernel names its lanes itself: LLVM maps them to whatever vector instructions the machine has, each
@@ -16,97 +16,126 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-LANES = 8
+LANES, WIDE = 8, 16
 
 
 class _Lanes(types.Type):  # type: ignore[misc]
-    """Eight numbers of one type."""
+    """Eight or sixteen numbers of one type."""
 
-    def __init__(self, number: types.Number) -> None:
-        self.number = number
-        super().__init__(name=f"Lanes({number})")
+    def __init__(self, number: types.Number, count: int) -> None:
+        self.number, self.count = number, count
+        super().__init__(name=f"Lanes({number} x {count})")
 
 
 @register_model(_Lanes)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, lanes: _Lanes) -> None:
-        super().__init__(manager, lanes, ir.VectorType(manager[lanes.number].get_value_type(), LANES))
+        super().__init__(manager, lanes, ir.VectorType(manager[lanes.number].get_value_type(), lanes.count))
 
 
-_INT32, _FLOAT64 = _Lanes(types.int32), _Lanes(types.float64)
-
-
-def _lanes_of(number: Any) -> _Lanes:
-    return _INT32 if number == types.int32 else _FLOAT64
-
-
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, element: ir.Type) -> Any:
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: ir.Type) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(element, LANES).as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
-@intrinsic
-def load(_context: Any, array: Any, index: Any) -> Any:
-    """``array[index : index + 8]`` of a contiguous array of int32 or float64, or of float32 as float64."""
-    result = _lanes_of(array.dtype)
-
+def _loading(array: Any, result: _Lanes, widen: str | None) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         element = context.get_value_type(signature.args[0].dtype)
-        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], element)
+        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], ir.VectorType(element, result.count))
         value = builder.load(pointer, align=context.get_abi_alignment(element))
-        return builder.fpext(value, context.get_value_type(result)) if array.dtype == types.float32 else value
+        return value if widen is None else getattr(builder, widen)(value, context.get_value_type(result))
 
     return result(array, types.intp), generate
 
 
 @intrinsic
+def load(_context: Any, array: Any, index: Any) -> Any:
+    """``array[index : index + 8]`` of a contiguous array of int32 or float64, of int16 as int32, or of float32 as float64."""
+    if array.dtype == types.int16:
+        return _loading(array, _Lanes(types.int32, LANES), "sext")
+    if array.dtype == types.float32:
+        return _loading(array, _Lanes(types.float64, LANES), "fpext")
+    return _loading(array, _Lanes(array.dtype, LANES), None)
+
+
+@intrinsic
+def load_wide(_context: Any, array: Any, index: Any) -> Any:
+    """``array[index : index + 16]`` of a contiguous array of int32, float32 or float64, or of uint8 as int32."""
+    if array.dtype == types.uint8:
+        return _loading(array, _Lanes(types.int32, WIDE), "zext")
+    return _loading(array, _Lanes(array.dtype, WIDE), None)
+
+
+@intrinsic
 def store(_context: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """``array[index : index + 8] = lanes``."""
+    """``array[index : index + 8 or 16] = lanes``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         element = context.get_value_type(signature.args[0].dtype)
-        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], element)
+        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], ir.VectorType(element, lanes.count))
         builder.store(arguments[2], pointer, align=context.get_abi_alignment(element))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), generate
 
 
-@intrinsic
-def splat(_context: Any, number: Any) -> Any:
-    """A number in all lanes."""
-    result = _lanes_of(number)
+def _splatting(number: Any, count: int) -> Any:
+    result = _Lanes(number if number in (types.int32, types.float32) else types.float64, count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value = context.cast(builder, arguments[0], signature.args[0], result.number)
         vector = context.get_value_type(result)
         first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, cgutils.int32_t(0))
-        mask = ir.Constant(ir.VectorType(cgutils.int32_t, LANES), [0] * LANES)
+        mask = ir.Constant(ir.VectorType(cgutils.int32_t, count), [0] * count)
         return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), mask)
 
     return result(number), generate
 
 
 @intrinsic
-def to_float64(_context: Any, lanes: Any) -> Any:
-    """int32 lanes as float64 lanes."""
+def splat(_context: Any, number: Any) -> Any:
+    """A number in all of eight lanes."""
+    return _splatting(number, LANES)
+
+
+@intrinsic
+def splat_wide(_context: Any, number: Any) -> Any:
+    """A number in all of sixteen lanes."""
+    return _splatting(number, WIDE)
+
+
+def _conversion(lanes: Any, number: types.Number, instruction: str) -> Any:
+    result = _Lanes(number, lanes.count)
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.sitofp(arguments[0], context.get_value_type(_FLOAT64))
+        return getattr(builder, instruction)(arguments[0], context.get_value_type(result))
 
-    return _FLOAT64(lanes), generate
+    return result(lanes), generate
+
+
+@intrinsic
+def to_float64(_context: Any, lanes: Any) -> Any:
+    """int32 or float32 lanes as float64 lanes."""
+    return _conversion(lanes, types.float64, "sitofp" if lanes.number == types.int32 else "fpext")
+
+
+@intrinsic
+def to_float32(_context: Any, lanes: Any) -> Any:
+    """int32 or float64 lanes as float32 lanes, rounded to the nearest."""
+    return _conversion(lanes, types.float32, "sitofp" if lanes.number == types.int32 else "fptrunc")
 
 
 @intrinsic
 def multiply_add(_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c`` of float64 lanes, rounded once, on every machine."""
+    """``a * b + c`` of floating point lanes, rounded once, on every machine."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        vector = context.get_value_type(_FLOAT64)
+        vector = context.get_value_type(a)
         function = ir.FunctionType(vector, [vector] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.fma.v{LANES}f64"), arguments)
+        name = f"llvm.fma.v{a.count}f{a.number.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 
-    return _FLOAT64(a, b, c), generate
+    return a(a, b, c), generate
 
 
 @intrinsic
@@ -114,14 +143,16 @@ def pair_products(_context: Any, a: Any, b: Any) -> Any:
     """``low(a) * low(b) + high(a) * high(b)`` of int32 lanes that each hold two int16: one instruction where there is one."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        halves = [builder.bitcast(argument, ir.VectorType(ir.IntType(16), 2 * LANES)) for argument in arguments]
-        wide = ir.VectorType(ir.IntType(32), 2 * LANES)
+        halves = [builder.bitcast(argument, ir.VectorType(ir.IntType(16), 2 * a.count)) for argument in arguments]
+        wide = ir.VectorType(ir.IntType(32), 2 * a.count)
         products = builder.mul(*(builder.sext(half, wide) for half in halves))
-        undefined, index = ir.Constant(wide, ir.Undefined), ir.VectorType(ir.IntType(32), LANES)
-        low, high = (builder.shuffle_vector(products, undefined, ir.Constant(index, list(range(start, 2 * LANES, 2)))) for start in (0, 1))
+        undefined, index = ir.Constant(wide, ir.Undefined), ir.VectorType(ir.IntType(32), a.count)
+        low, high = (
+            builder.shuffle_vector(products, undefined, ir.Constant(index, list(range(start, 2 * a.count, 2)))) for start in (0, 1)
+        )
         return builder.add(low, high)
 
-    return _INT32(a, b), generate
+    return a(a, b), generate
 
 
 def _extreme(comparison: str) -> Any:
@@ -130,19 +161,19 @@ def _extreme(comparison: str) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             return builder.select(builder.fcmp_ordered(comparison, *arguments), *arguments)
 
-        return _FLOAT64(a, b), generate
+        return a(a, b), generate
 
     return extreme
 
 
 minimum, maximum = _extreme("<"), _extreme(">")
-"""The smaller, the larger of each two of float64 lanes (none of them NaN)."""
+"""The smaller, the larger of each two of floating point lanes (none of them NaN)."""
 
 
 def _operation(integer: str, floating: str) -> Any:
     @intrinsic
     def operation(_context: Any, a: Any, b: Any) -> Any:
-        name = floating if a.number == types.float64 else integer
+        name = integer if a.number == types.int32 else floating
 
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             return getattr(builder, name)(*arguments)
@@ -157,7 +188,7 @@ def _define(symbol: Callable[..., Any], integer: str | None, floating: str) -> N
 
     @overload(symbol)
     def _typed(a: Any, b: Any) -> Any:
-        if not isinstance(a, _Lanes) or a != b or (integer is None and a != _FLOAT64):
+        if not isinstance(a, _Lanes) or a != b or (integer is None and a.number == types.int32):
             return None
 
         def apply(a: Any, b: Any) -> Any:

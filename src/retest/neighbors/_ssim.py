@@ -125,21 +125,21 @@ class Lanes(threading.local):
         self.scale = scale
         _, rows, columns = scale.planes
         _, _, across = scale.windows
-        self.planes = np.zeros((3, rows, columns, LANES), np.int32)
+        self.planes = np.zeros((3, rows, columns, LANES), np.int16)
         self.squares = np.zeros((3, rows, columns, LANES) if scale.side > 1 else (3, 0, 0, LANES), np.int32)
-        self._columns = _aligned((_TILE + 1, columns * LANES), np.dtype(np.int32)).view(np.int32)
-        self._statistics = _aligned((3, across * LANES), np.dtype(np.float64)).view(np.float64)
+        self._columns = aligned((_TILE, columns * LANES), np.dtype(np.int32)).view(np.int32)
+        self._statistics = aligned((3, across * LANES), np.dtype(np.float64)).view(np.float64)
 
     def fill(self, images: NDArray[np.uint8], places: NDArray[np.int64]) -> None:
         """Take up to eight of the images uint8 (n, h, w, 3), which must be read-only and contiguous; the last fills up."""
         from retest.neighbors import _dssim_kernels as kernels
 
-        for lane in range(LANES):
-            image = images[places[min(lane, places.size - 1)]]
-            if self.scale.side == 1:
-                kernels.to_lanes(image.reshape(-1), lane, self.planes.reshape(3, -1, LANES))
-            else:
-                kernels.blocks_to_lanes(image, self.scale.side, lane, self.planes, self.squares)
+        filled = places[np.minimum(np.arange(LANES), places.size - 1)]
+        if self.scale.side == 1:
+            kernels.to_lanes(images[filled].reshape(LANES, -1), self.planes.reshape(3, -1, LANES))
+            return
+        for lane, place in enumerate(filled):
+            kernels.blocks_to_lanes(images[place], self.scale.side, lane, self.planes, self.squares)
 
     def ssim(
         self, queries: Queries, chosen: NDArray[np.int64], *, needed: float = -1.0, possible: Possible | None = None
@@ -154,7 +154,7 @@ class Lanes(threading.local):
         remaining, cell = (np.zeros((1, 1, LANES)), 0) if possible is None else (possible.remaining, possible.cell)
         mean = np.empty((chosen.size, LANES), np.float64)
         for part in _threads.cut(chosen.size, _TILE):
-            out = np.empty((part.stop - part.start + 1, LANES), np.float64)
+            out = np.empty((part.stop - part.start, LANES), np.float64)
             kernels.ssim_sums(
                 queries.pairs,
                 queries.sums,
@@ -171,11 +171,11 @@ class Lanes(threading.local):
                 needed * windows,
                 out,
             )
-            mean[part] = 4.0 * out[:-1] / windows
+            mean[part] = 4.0 * out / windows
         return mean
 
 
-def _aligned(shape: tuple[int, int], dtype: np.dtype[np.int32] | np.dtype[np.float64]) -> NDArray[np.uint8]:
+def aligned(shape: tuple[int, int], dtype: np.dtype[np.int32] | np.dtype[np.float64]) -> NDArray[np.uint8]:
     """Zeroed bytes of an array that starts on a cache line, so that vector loads do not straddle two."""
     size = shape[0] * shape[1] * dtype.itemsize
     room = np.zeros(size + 64, np.uint8)

@@ -53,7 +53,7 @@ class Extremes:
             values[group] = _extremes(lanes.planes, scale, weights.size).transpose(2, 0, 1)[: group.stop - group.start]
         return cls(scale, values, weights)
 
-    def possible(self, planes: NDArray[np.int32]) -> Possible:
+    def possible(self, planes: NDArray[np.int16]) -> Possible:
         """What no pair of an image with one of eight, int32 (3, h, w, 8), exceeds."""
         from retest.neighbors import _dssim_kernels as kernels  # imports numba, which costs a third of a second
 
@@ -66,7 +66,7 @@ def _cell(scale: Scale) -> int:
     return max(1, scale.window * 6 // 35)
 
 
-def _extremes(planes: NDArray[np.int32], scale: Scale, cells: int) -> NDArray[np.float64]:
+def _extremes(planes: NDArray[np.int16], scale: Scale, cells: int) -> NDArray[np.float64]:
     from retest.neighbors import _dssim_kernels as kernels
 
     out = np.empty((4, cells, LANES), np.float64)

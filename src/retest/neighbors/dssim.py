@@ -11,12 +11,15 @@ from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
 from retest.neighbors._ssim import LANES, Lanes, Possible, Queries, Scale, coarse
 from retest.neighbors._ssim_bound import SLACK, Extremes
+from retest.neighbors._ssim_single import LANES as SINGLE_LANES
+from retest.neighbors._ssim_single import SingleLanes, margin
 from retest.neighbors.knn import Knn, empty, from_matrix
 from retest.neighbors.parameters import MAX_WINDOW
 
 _QUERIES_AT_ONCE = 128
 _REFERENCES_AT_ONCE = 4096
 _GROUPS_PER_PIECE = 8
+_WORTHWHILE = 10
 
 
 def nearest_dssim(
@@ -80,11 +83,16 @@ def _search(
 ) -> Knn:
     """The k nearest of all references at ``positions``, at any scale."""
     result, lanes = empty(len(queries), k), Lanes(scale)
+    worthwhile = scale.side == 1 and threshold is None and positions.size >= _WORTHWHILE * k
+    single = SingleLanes(scale) if worthwhile else None
     for rows in _threads.cut(len(queries), _QUERIES_AT_ONCE):
         block = _Block(queries[rows], scale, lanes, threshold, threads)
         best = empty(rows.stop - rows.start, k)
         for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
-            matrix = block.distances(images, positions[part], threads, progress)
+            if single is None:
+                matrix = block.distances(images, positions[part], threads, progress)
+            else:
+                matrix = block.near(images, positions[part], best, single, threads, progress)
             known = np.hstack([best.indices, np.broadcast_to(positions[part], matrix.shape)])
             best = from_matrix(np.hstack([best.distances, matrix]), known, k=k)
         result.indices[rows], result.distances[rows] = best.indices, best.distances
@@ -114,6 +122,43 @@ class _Block:
 
         parts = _threads.run(compare, _threads.cut(len(groups), _GROUPS_PER_PIECE), threads=threads)
         return np.hstack(parts) if parts else np.empty((len(self._queries), 0))
+
+    def near(
+        self,
+        images: NDArray[np.uint8],
+        places: NDArray[np.int64],
+        best: Knn,
+        single: SingleLanes,
+        threads: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Dissimilarities (queries, places), infinite where k references, those of ``best`` included, are surely nearer.
+
+        That is decided by float32 figures and their margin; what is reported is computed in float64.
+        """
+
+        def estimate(group: slice) -> NDArray[np.float64]:
+            found = single.ssim(self._queries, images[places[group]])
+            if progress is not None:
+                progress(found.size)
+            return found
+
+        parts = _threads.run(estimate, _threads.cut(places.size, SINGLE_LANES), threads=threads)
+        estimates, slack = (1.0 - np.hstack(parts)) / 2.0, margin(single.scale) / 2.0
+        above = np.hstack([best.distances, estimates + slack])
+        limit = np.partition(above, best.k - 1, axis=1)[:, best.k - 1 : best.k]
+        possible = estimates - slack <= limit
+        matrix = np.full(possible.shape, np.inf)
+
+        def compute(row: int) -> None:
+            chosen = np.flatnonzero(possible[row])
+            for group in _threads.cut(chosen.size, LANES):
+                self._lanes.fill(images, places[chosen[group]])
+                found = self._lanes.ssim(self._queries, np.array([row]))[0, : chosen[group].size]
+                matrix[row, chosen[group]] = (1.0 - found) / 2.0
+
+        _threads.run(compute, range(len(matrix)), threads=threads)
+        return matrix
 
     def _eight(self, images: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.float64]:
         self._lanes.fill(images, places)

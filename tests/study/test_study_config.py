@@ -204,3 +204,30 @@ def test_the_document_is_the_reference():
     if not path.exists():
         pytest.skip("docs/settings.md is not written yet")
     assert path.read_text(encoding="utf-8") == settings_reference(), "Run: make docs"
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("database", "postgresql+psycopg://me:geh/e@im@db.example.org/mine"),
+        ("database", "postgresql+psycopg:///mine?user=me&password=geheim"),
+        ("blobs", "s3://AKIA:geheim@bucket/prefix"),
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(name: str, address: str):
+    with pytest.raises(ConfigError, match=f"{name}: the address holds a password") as caught:
+        StudySettings(**{name: address})
+    assert "geh" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("database", "postgresql+psycopg://me@[::1]:5432/mine?host=/tmp"),
+        ("database", "sqlite:///C:/users/x@y/study.db"),
+        ("blobs", "s3://bucket/a:b@c"),
+        ("blobs", "C:/images@home"),
+    ],
+)
+def test_an_address_without_a_password_is_none_with_one(name: str, address: str):
+    assert getattr(StudySettings(**{name: address}), name) == address

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,19 @@ class StudySettings:
             raise ConfigError(f"{self.name!r} is no usable name", item="name", remedy="Use letters, digits, '-' and '_'")
         if self.workers < 1:
             raise ConfigError(f"must be at least 1, is {self.workers}", item="workers", remedy="Set it to the number of cores")
+        if _holds_password(self.database):
+            remedy = "Take it out, and put it into PGPASSWORD or ~/.pgpass: settings are copied into backups and reports"
+            raise ConfigError("the address holds a password", item="database", remedy=remedy)
+        if _holds_password(self.blobs):
+            remedy = "Take it out, and put the keys into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or ~/.aws"
+            raise ConfigError("the address holds a password", item="blobs", remedy=remedy)
+
+
+def _holds_password(address: str) -> bool:
+    """Whether a URL holds ``user:password@``, or ``?password=...`` as libpq takes it. Messages must not show such an address."""
+    head, _, query = address.partition("?")
+    named = re.match("[^/:@]*:.*@", head.partition("://")[2])
+    return named is not None or any(part.partition("=")[0].lower() in {"password", "sslpassword"} for part in query.split("&"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,12 @@ from retest.errors import UsageError
     default=None,
     help="Folder that keeps images of a remote blob store (also one made by retest download --local-cache).",
 )
+@click.option(
+    "--predictions",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of retest evaluate --out whose predictions reviewers see beside the study's own. May be given several times.",
+)
 def serve(
     study_folder: Path,
     host: str,
@@ -43,6 +49,7 @@ def serve(
     admin_link: bool,
     read_only: bool,
     image_cache: Path | None,
+    predictions: tuple[Path, ...],
 ) -> None:
     """Serve the study's labelling pages, its review pages (/review) and the Mechanical Turk requester protocol. Stop with Ctrl+C.
 
@@ -88,6 +95,7 @@ def serve(
                 read_only=read_only,
                 local_admin=stamp_now().user if admin_link else None,
                 image_cache=image_cache,
+                predictions=predictions,
             )
             app = create_app(study, options=options, review=review)
             click.echo(f"Serving {study.config.study.name} at {options.public_url} (listening on {host} port {options.port})")

@@ -27,7 +27,7 @@ from retest.models.published import (
 )
 from retest.models.published_names import PUBLISHED_MODELS, PublishedModel
 from retest.models.remote import Recipe
-from retest.models.results import check_predictions, read_predictions, take_rows, write_predictions
+from retest.models.results import check_predictions, read_predictions, read_predictions_header, take_rows, write_predictions
 from retest.models.sklearn import GreyVector, MlpFeaturiser, SklearnClassifier, weights_hash
 from retest.models.torch_classifier import TorchClassifier
 from retest.models.transforms import CallableTransform, Geometry, Preprocessing, Step
@@ -71,6 +71,7 @@ __all__ = [
     "parse_models",
     "published_model_name",
     "read_predictions",
+    "read_predictions_header",
     "read_published_predictions",
     "run_key",
     "set_run_key",

@@ -127,6 +127,27 @@ def read_predictions(path: Path | str) -> Predictions:
     return predictions
 
 
+def read_predictions_header(path: Path | str) -> tuple[str, str]:
+    """Data set and model of a file of :func:`write_predictions`, without reading its rows.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it is not such a file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError("no such file", item=str(path), remedy="Name a Parquet file written by retest evaluate.")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _not_predictions(path, f"cannot be read as Parquet ({error})") from error
+    metadata = _read_metadata(path, schema.metadata or {})
+    return metadata["dataset"], metadata["model"]
+
+
 def _not_predictions(path: Path, problem: str) -> InputError:
     return InputError(problem, item=str(path), remedy="Expected a predictions file written by retest; evaluate again to replace it.")
 

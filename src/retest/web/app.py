@@ -69,6 +69,7 @@ def create_app(
         yield
         if desk_of_reviewers is not None:
             await run_in_threadpool(desk_of_reviewers.counting.stop)
+            await run_in_threadpool(desk_of_reviewers.predictions.close)
         participants.close()
         repository.close()
 

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role
 from retest.study import Study
 from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
@@ -54,7 +55,7 @@ def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callab
     """
     sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
     navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)
-    return Desk(study, options, sessions, Limiter(now), now, navigation)
+    return Desk(study, options, sessions, Limiter(now), now, navigation, predictions=PredictionShelf(options.predictions))
 
 
 def openapi_document() -> dict[str, Any]:

@@ -27,6 +27,7 @@ class ReviewOptions:
         read_only: everybody may look, nobody may decide.
         local_admin: name under which whoever opens the link that the server prints is an admin; None makes no such link. Only for a
             server that nobody but this machine can reach.
+        predictions: folders of ``retest evaluate --out`` that reviewers can look at beside the study's own predictions.
         image_cache: folder in which images of a remote blob store are kept, in the layout of ``retest download --local-cache``.
     """
 
@@ -34,6 +35,7 @@ class ReviewOptions:
     read_only: bool = False
     local_admin: str | None = None
     image_cache: Path | None = None
+    predictions: tuple[Path, ...] = ()
 
 
 def session_key(folder: Path, environment: Mapping[str, str]) -> bytes:

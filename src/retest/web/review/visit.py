@@ -29,7 +29,8 @@ from starlette.routing import Route
 from retest.errors import ConflictError, InputError, NotFoundError, RetestError, StoreError, UsageError
 from retest.stages._common import Stamp
 from retest.stages._review_memo import Memo
-from retest.stages.review import DecisionConflictError, Role
+from retest.stages._review_shelf import PredictionShelf
+from retest.stages.review import DecisionConflictError, Role, kinds
 from retest.study import Study
 from retest.web.requests import form_fields, read_body
 from retest.web.review.background import Background
@@ -79,7 +80,8 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Desk:
-    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date.
+    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date,
+    ``predictions`` holds open test sets with predictions.
 
     ``writing`` is held while something is decided: SQLite has one writer, and those who wait for it look again and again.
     """
@@ -92,6 +94,7 @@ class Desk:
     navigation: tuple[tuple[str, str, Role], ...] = ()
     memo: Memo = field(default_factory=Memo)
     counting: Background = field(default_factory=Background)
+    predictions: PredictionShelf = field(default_factory=PredictionShelf)
     writing: Lock = field(default_factory=Lock)
 
     def time(self) -> str:
@@ -120,6 +123,11 @@ class Visit:
     def may(self, role: Role | str) -> bool:
         """Whether the visitor may do what ``role`` may; in read-only mode nobody may more than look."""
         return self.who.may(role) and not (self.desk.options.read_only and Role(role) is not Role.ANNOTATOR)
+
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """The kinds of decisions that the visitor may make."""
+        return () if self.desk.options.read_only else tuple(kind.name for kind in kinds() if self.who.may(kind.role))
 
     def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page of ``templates/``; all values are escaped. htmx gets the block ``main`` alone."""

@@ -4,6 +4,9 @@
 const page = document.body.dataset;
 export const user = page.user ?? "";
 export const mayDecide = page.mayDecide === "yes";
+const decides = new Set((page.decides ?? "").split(" "));
+/** Whether whoever is signed in may make decisions of a kind. */
+export const mayDecideKind = (kind) => decides.has(kind);
 const API = "/review/api";
 const QUEUE = `retest-review-queue:${user}`;
 const NUMBERS = `retest-review-numbers:${user}`;
@@ -77,7 +80,7 @@ export function onState(listener) {
  * changes: [{kind, item, after, before, version}], label: what it says when it is undone.
  */
 export function decide(changes, { label = "" } = {}) {
-  if (!mayDecide) return toast("You may look, but not decide", { kind: "problem" });
+  if (!changes.every((change) => mayDecideKind(change.kind))) return toast("You may look, but not decide", { kind: "problem" });
   if (!changes.length) return undefined;
   const entry = { id: newId(), type: "decide", label, changes };
   save(sessionStorage, UNDONE, []);

@@ -1,0 +1,418 @@
+"""Predictions: per image what models say and how many agree; each predicted label is judged, and multi-label accuracy follows."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from pydantic import Field
+from starlette.responses import Response
+
+from retest.records import ClassInfo
+from retest.stages import review_predictions as stage
+from retest.stages.review_predictions import Board, JudgingProgress, LabelView, PredictionFilter, PredictionView, SetName
+from retest.web.review.models import Answer
+from retest.web.review.pages_pairs import ImageItem
+from retest.web.review.visit import PREFIX, Endpoint, Page, Query, RefusedError, Visit, image_url
+
+__all__ = ["ENDPOINTS", "PAGES"]
+
+_LOOK_AGAIN_S = 10
+_PATIENCE_S = 1.5
+_PAGE = 48
+
+Text = Annotated[str, Field(max_length=300)]
+
+
+class SetQuery(Query):
+    """A test set with predictions."""
+
+    dataset: Text | None = Field(None, description="test set; the first revision with predictions by default")
+    folder: Text = Field("", description="folder given to retest serve --predictions; empty: the study's own predictions")
+
+
+class FilterQuery(SetQuery):
+    """Which images of a test set, in which order."""
+
+    show: Literal["all", "all_wrong", "disagreement"] = Field(
+        "all", description="all_wrong: the most unanimous wrong answers first; disagreement: the most varied answers first"
+    )
+    wnid: Text | None = Field(None, description="only images of this class")
+    predicted: Text | None = Field(None, description="only images for which some model names this class first")
+    judged: Literal["any", "open", "done", "dont_know"] = Field(
+        "any", description="open: some predicted label has no verdict; done: all have one; dont_know: somebody could not tell"
+    )
+    skip_reviewed: bool = Field(False, description="leave out images of classes that are reviewed")
+
+    def filter(self) -> PredictionFilter:
+        """As the stage wants it."""
+        return PredictionFilter(
+            show=self.show,
+            wnid=self.wnid or None,
+            predicted=self.predicted or None,
+            judged=self.judged,
+            skip_reviewed=self.skip_reviewed,
+        )
+
+
+class ListQuery(FilterQuery):
+    """A page of the list."""
+
+    after: str | None = Field(None, description="last image of the page before")
+    limit: int = Field(_PAGE, ge=1, le=200, description="most images of a page")
+
+
+class PlaceQuery(FilterQuery):
+    """Images of a filter one by one, beginning with ``image``."""
+
+    image: str | None = Field(None, description="begin with this image, whatever the filter")
+
+
+class QueueQuery(FilterQuery):
+    """The next images of a filter, or those before."""
+
+    after: str | None = Field(None, description="the images that come after this one")
+    before: str | None = Field(None, description="the images that come before this one, the nearest first")
+    limit: int = Field(4, ge=1, le=20, description="most images")
+
+
+class ImageQuery(SetQuery):
+    """One image of a test set."""
+
+    image: str = Field(description="id of the image")
+
+
+class ClassItem(Answer):
+    """A class that models name. ``wnid`` is null where the study does not know it."""
+
+    cid: int
+    wnid: str | None
+    name: str
+    synonyms: list[str]
+    gloss: str
+
+    @classmethod
+    def of(cls, cid: int, info: ClassInfo | None) -> ClassItem:
+        if info is None:
+            return cls(cid=cid, wnid=None, name=f"class {cid}", synonyms=[], gloss="")
+        return cls(cid=cid, wnid=info.wnid, name=info.name, synonyms=list(info.synset[1:]), gloss=info.gloss)
+
+
+class LabelItem(Answer):
+    """A class beside what was judged. Decide with kind predicted_label about ``item``, null where it cannot be judged.
+
+    ``own`` marks the image's own label; ``votes`` models name the class first, ``in_top5`` have it among their best five.
+    """
+
+    of: ClassItem
+    own: bool
+    votes: int
+    in_top5: int
+    item: str | None
+    state: str | None
+    version: int
+    user: str
+    time: str
+    examples: list[str]
+
+
+class GuessItem(Answer):
+    """A class index that a model names, with its score where scores were kept."""
+
+    cid: int
+    score: float | None
+
+
+class ModelItem(Answer):
+    """What a model says, best first."""
+
+    model: str
+    right: bool | None
+    guesses: list[GuessItem]
+
+
+class PredictionItem(Answer):
+    """An image with all that models say of it; ``label`` is -1 where it is unknown."""
+
+    image: ImageItem
+    label: int
+    labels: list[LabelItem]
+    models: list[ModelItem]
+    waiting: int
+
+    @classmethod
+    def of(cls, view: PredictionView) -> PredictionItem:
+        return cls(
+            image=ImageItem.of(view.image),
+            label=view.label,
+            labels=[_label(one) for one in view.labels],
+            models=[
+                ModelItem(model=m.model, right=m.right, guesses=[GuessItem(cid=g.cid, score=g.score) for g in m.guesses])
+                for m in view.models
+            ],
+            waiting=view.waiting,
+        )
+
+
+class RowItem(Answer):
+    """An image in the list: ``votes`` of ``models`` models say ``best``, ``right`` are right; ``waiting`` labels have no verdict."""
+
+    image: ImageItem
+    label: ClassItem | None
+    best: ClassItem | None
+    votes: int
+    right: int
+    models: int
+    answers: int
+    waiting: int
+    judged: int
+
+
+class ListAnswer(Answer):
+    """A page of images; ``next`` is the ``after`` of the next page, null at the end."""
+
+    images: list[RowItem]
+    total: int
+    next: str | None
+
+
+class QueueAnswer(Answer):
+    """Images one after the other, of ``total``; ``more`` says whether it goes on."""
+
+    items: list[PredictionItem]
+    total: int
+    more: bool
+
+
+class ModelProgressItem(Answer):
+    """A model: top-1 accuracy, and multi-label accuracy over the ``n`` images that count so far; fractions."""
+
+    model: str
+    labelled: int
+    top1: float | None
+    n: int
+    multilabel: float | None
+    low: float | None
+    high: float | None
+
+
+class ProgressAnswer(Answer):
+    """How far a test set is judged: pairs of image and predicted label, images, and the models so far."""
+
+    labels: int
+    waiting: int
+    images: int
+    images_done: int
+    models: list[ModelProgressItem]
+
+
+class SetItem(Answer):
+    """A test set with predictions."""
+
+    folder: str
+    dataset: str
+    models: int
+
+
+class SetsAnswer(Answer):
+    """Every test set with predictions."""
+
+    sets: list[SetItem]
+
+
+# ----------------------------------------------------------------------------------------------------------- pages
+
+
+def _moment(visit: Visit) -> int:
+    return int(visit.desk.now() // _LOOK_AGAIN_S)
+
+
+def _sets(visit: Visit) -> tuple[list[stage.PredictionSetRow], SetName | None]:
+    return stage.list_sets(visit.study, visit.desk.predictions, visit.desk.memo, moment=_moment(visit))
+
+
+def _name(visit: Visit, query: SetQuery) -> SetName | None:
+    if query.dataset:
+        return SetName(query.folder, query.dataset)
+    rows, first = _sets(visit)
+    return next((row.name for row in rows if row.name.folder == query.folder), None) if query.folder else first
+
+
+def _board(visit: Visit, name: SetName) -> Board | None:
+    """The test set; None while its index is being made beside the requests."""
+    desk, moment = visit.desk, _moment(visit)
+
+    def find() -> Board | None:
+        return stage.open_board(desk.study, desk.predictions, desk.memo, name, moment=moment)
+
+    found = find()
+    if found is None:
+        with suppress(TimeoutError):
+            desk.predictions.start(desk.study, desk.memo, name, moment=moment).result(_PATIENCE_S)
+        found = find()
+    return found
+
+
+def _ready(visit: Visit, query: SetQuery) -> Board:
+    name = _name(visit, query)
+    if name is None:
+        raise RefusedError(404, "There are no predictions", remedy="Run: retest evaluate")
+    board = _board(visit, name)
+    if board is None:
+        raise RefusedError(503, "The predictions are being prepared", remedy="Ask again in a few seconds", headers={"Retry-After": "2"})
+    return board
+
+
+def _address(path: str, query: FilterQuery, name: SetName | None, **changes: str | None) -> str:
+    """A permanent address: the filter without what is as usual, with some values changed (None leaves one out)."""
+    values = {key: value for key, value in query.model_dump(exclude_defaults=True).items() if key not in ("after", "image") and value != ""}
+    if name is not None:
+        values |= {"dataset": name.dataset, **({"folder": name.folder} if name.folder else {})}
+    for key, value in changes.items():
+        values.pop(key, None)
+        if value:
+            values[key] = value
+    text = urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()})
+    return f"{PREFIX}{path}{'?' + text if text else ''}"
+
+
+def _list_page(visit: Visit, query: ListQuery) -> Response:
+    rows, _ = _sets(visit)
+    name = _name(visit, query)
+    board = None if name is None else _board(visit, name)
+    page = None
+    if board is not None:
+        page = stage.list_images(visit.study, board, visit.desk.memo, query.filter(), after=query.after, limit=query.limit)
+    return visit.render(
+        "predictions.html",
+        sets=rows,
+        name=name,
+        query=query,
+        page=page,
+        notes=() if board is None else board.index.notes,
+        progress=None if board is None else board.judged.progress(),
+        link=lambda path="/predictions", to=name, **changes: _address(path, query, to, **changes),
+    )
+
+
+def _image_page(visit: Visit, query: PlaceQuery) -> Response:
+    name = _name(visit, query)
+    board = None if name is None else _board(visit, name)
+    return visit.render(
+        "prediction.html",
+        name=name,
+        query=query,
+        progress=None if board is None else board.judged.progress(),
+        back=_address("/predictions", query, name),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+
+
+def _label(view: LabelView) -> LabelItem:
+    return LabelItem(
+        of=ClassItem.of(view.cid, view.info),
+        own=view.own,
+        votes=view.votes,
+        in_top5=view.in_top5,
+        item=view.item,
+        state=view.state,
+        version=view.version,
+        user=view.user,
+        time=view.time,
+        examples=[image_url(one.id, one.sha256) for one in view.examples],
+    )
+
+
+def _list(visit: Visit, query: ListQuery, body: None) -> ListAnswer:
+    found = stage.list_images(visit.study, _ready(visit, query), visit.desk.memo, query.filter(), after=query.after, limit=query.limit)
+    images = [
+        RowItem(
+            image=ImageItem.of(row.image),
+            label=None if row.label < 0 else ClassItem.of(row.label, row.label_class),
+            best=None if row.best < 0 else ClassItem.of(row.best, row.best_class),
+            votes=row.votes,
+            right=row.right,
+            models=row.models,
+            answers=row.answers,
+            waiting=row.waiting,
+            judged=row.judged,
+        )
+        for row in found.rows
+    ]
+    return ListAnswer(images=images, total=found.total, next=found.next)
+
+
+def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
+    found = stage.predictions_queue(
+        visit.study,
+        visit.desk.predictions,
+        _ready(visit, query),
+        visit.desk.memo,
+        query.filter(),
+        after=query.after,
+        before=query.before,
+        limit=query.limit,
+    )
+    return QueueAnswer(items=[PredictionItem.of(one) for one in found.items], total=found.total, more=found.more)
+
+
+def _image(visit: Visit, query: ImageQuery, body: None) -> PredictionItem:
+    board = _ready(visit, query)
+    return PredictionItem.of(stage.prediction_view(visit.study, visit.desk.predictions, board, visit.desk.memo, query.image))
+
+
+def _progress(visit: Visit, query: SetQuery, body: None) -> ProgressAnswer:
+    found: JudgingProgress = _ready(visit, query).judged.progress()
+    models = [
+        ModelProgressItem(model=m.model, labelled=m.labelled, top1=m.top1, n=m.n, multilabel=m.multilabel, low=m.low, high=m.high)
+        for m in found.models
+    ]
+    return ProgressAnswer(labels=found.labels, waiting=found.waiting, images=found.images, images_done=found.images_done, models=models)
+
+
+def _all_sets(visit: Visit, query: Query, body: None) -> SetsAnswer:
+    return SetsAnswer(sets=[SetItem(folder=r.name.folder, dataset=r.name.dataset, models=r.models) for r in _sets(visit)[0]])
+
+
+PAGES = (
+    Page(path="/predictions", handler=_list_page, query=ListQuery, nav="Predictions"),
+    Page(path="/predictions/image", handler=_image_page, query=PlaceQuery),
+)
+ENDPOINTS = (
+    Endpoint(method="GET", path="/predictions/sets", handler=_all_sets, answer=SetsAnswer, summary="Test sets with predictions"),
+    Endpoint(
+        method="GET",
+        path="/predictions",
+        handler=_list,
+        query=ListQuery,
+        answer=ListAnswer,
+        summary="Images of a test set by how models agree",
+    ),
+    Endpoint(
+        method="GET",
+        path="/predictions/queue",
+        handler=_queue,
+        query=QueueQuery,
+        answer=QueueAnswer,
+        summary="The next images of a filter with all that models say",
+    ),
+    Endpoint(
+        method="GET",
+        path="/predictions/image",
+        handler=_image,
+        query=ImageQuery,
+        answer=PredictionItem,
+        summary="One image with all that models say",
+    ),
+    Endpoint(
+        method="GET",
+        path="/predictions/progress",
+        handler=_progress,
+        query=SetQuery,
+        answer=ProgressAnswer,
+        summary="How far a test set is judged, and multi-label accuracy so far",
+    ),
+)

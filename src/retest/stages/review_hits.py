@@ -103,6 +103,7 @@ class HitView:
     after: str | None
     place: int | None
     total: int
+    current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +251,7 @@ def hit_view(
     inspection = inspect_hit(study, uuid)
     hit = inspection.hit
     with study.database.read() as tables:
-        figures, _ = current_figures(tables, memo)
+        figures, current = current_figures(tables, memo)
         fits = fitting(figures, _excluded(tables, memo), memo, wanted, sort, descending)
         views = view_images(study, tables, hit.images_all, wnid=hit.wnid)
         latest = tables.decisions.latest(EXCLUDE_HIT, [hit.uuid]).get(hit.uuid)
@@ -267,6 +268,7 @@ def hit_view(
         after=fits[place + 1].uuid if place is not None and place + 1 < len(fits) else None,
         place=place,
         total=len(fits),
+        current=current,
     )
 
 

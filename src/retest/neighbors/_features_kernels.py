@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retest.neighbors._best import insert
 from retest.neighbors._jit import helper, kernel
-from retest.neighbors._simd import load, multiply_add, splat, store
+from retest.neighbors._simd import any_below, any_up_to, load, minimum, multiply_add, splat, store
 
 _LANES = 8
 _STEP = 4 * _LANES
@@ -37,6 +37,15 @@ def _squared_distance(a: Any, b: Any, lanes: Any) -> Any:
         rest = np.float64(a[at]) - np.float64(b[at])
         total += rest * rest
     return total
+
+
+@helper
+def _least(most: Any, bounds: Any, scale: Any, row: Any, at: Any) -> Any:
+    """Eight lanes with the smallest of ``(most + bounds) - scale * row`` over the 32 places from ``at`` on."""
+    found = (most + load(bounds, at)) - scale * load(row, at)
+    for part in range(at + _LANES, at + _STEP, _LANES):
+        found = minimum(found, (most + load(bounds, part)) - scale * load(row, part))
+    return found
 
 
 @kernel
@@ -67,28 +76,38 @@ def search_rows(
         counts: int64 (q,).
     """
     n, k = products.shape[1], best.shape[1]
-    scale, above, below, absolute = 2.0 * setup[0], 1.0 + setup[1], 1.0 - setup[1], setup[2]
+    scale, absolute = 2.0 * setup[0], setup[2]
+    above, below = norms_b * (1.0 + setup[1]), norms_b * (1.0 - setup[1])
     upper, upper_places, lanes = np.empty(k, np.float64), np.empty(k, np.int64), np.empty(_LANES, np.float64)
+    lowest = np.empty(n // _STEP * _LANES, np.float64)
     computed = 0
     for i in range(products.shape[0]):
         row = products[i]
-        most, least = norms_a[i] * above + absolute, norms_a[i] * below - absolute
+        most, least = norms_a[i] * (1.0 + setup[1]) + absolute, norms_a[i] * (1.0 - setup[1]) - absolute
         count = counts[i]
         for at in range(count):
             upper[at] = best[i, at]
             upper_places[at] = best_places[i, at]
         limit = upper[k - 1] if count == k else np.inf
-        for j in range(n):
-            bound = most + norms_b[j] * above - scale * np.float64(row[j])
-            if bound < limit:
-                count = insert(upper, upper_places, count, bound, places[j])
-                if count == k:
-                    limit = upper[k - 1]
-        for j in range(n):
-            if least + norms_b[j] * below - scale * np.float64(row[j]) <= limit:
-                computed += 1
-                distance = _squared_distance(queries[i], references[places[j]], lanes)
-                counts[i] = insert(best[i], best_places[i], counts[i], distance, places[j])
+        for start in range(0, n, _STEP):
+            if start + _STEP <= n:
+                store(lowest, start // _STEP * _LANES, _least(splat(least), below, splat(scale), row, start))
+                if not any_below(_least(splat(most), above, splat(scale), row, start), splat(limit)):
+                    continue
+            for j in range(start, min(start + _STEP, n)):
+                bound = (most + above[j]) - scale * np.float64(row[j])
+                if bound < limit:
+                    count = insert(upper, upper_places, count, bound, places[j])
+                    if count == k:
+                        limit = upper[k - 1]
+        for start in range(0, n, _STEP):
+            if start + _STEP <= n and not any_up_to(load(lowest, start // _STEP * _LANES), splat(limit)):
+                continue
+            for j in range(start, min(start + _STEP, n)):
+                if (least + below[j]) - scale * np.float64(row[j]) <= limit:
+                    computed += 1
+                    distance = _squared_distance(queries[i], references[places[j]], lanes)
+                    counts[i] = insert(best[i], best_places[i], counts[i], distance, places[j])
     return computed
 
 

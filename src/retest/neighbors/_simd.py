@@ -170,6 +170,22 @@ minimum, maximum = _extreme("<"), _extreme(">")
 """The smaller, the larger of each two of floating point lanes (none of them NaN)."""
 
 
+def _any(comparison: str) -> Any:
+    @intrinsic
+    def any_lane(_context: Any, a: Any, b: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            bits = builder.bitcast(builder.fcmp_ordered(comparison, *arguments), ir.IntType(a.count))
+            return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+        return types.boolean(a, b), generate
+
+    return any_lane
+
+
+any_below, any_up_to = _any("<"), _any("<=")
+"""Whether a number is below, or not above, the one in the same lane, of floating point lanes."""
+
+
 def _operation(integer: str, floating: str) -> Any:
     @intrinsic
     def operation(_context: Any, a: Any, b: Any) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from retest.cli._common import opened, stamp_now, study_option
 from retest.errors import UsageError
+
+ImageUrls = Literal["proxied", "signed", "cached"]
 
 
 @click.command()
@@ -34,6 +37,20 @@ from retest.errors import UsageError
     help="Folder that keeps images of a remote blob store (also one made by retest download --local-cache).",
 )
 @click.option(
+    "--image-urls",
+    type=click.Choice(["proxied", "signed", "cached"]),
+    default="proxied",
+    show_default=True,
+    help="Who sends reviewers the images: this server; the object store, at signed addresses that expire; or --image-cache alone.",
+)
+@click.option(
+    "--image-url-seconds",
+    type=click.IntRange(60, 604800),
+    default=3600,
+    show_default=True,
+    help="With --image-urls signed: seconds until an address expires.",
+)
+@click.option(
     "--predictions",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -49,6 +66,8 @@ def serve(
     admin_link: bool,
     read_only: bool,
     image_cache: Path | None,
+    image_urls: ImageUrls,
+    image_url_seconds: int,
     predictions: tuple[Path, ...],
 ) -> None:
     """Serve the study's labelling pages, its review pages (/review) and the Mechanical Turk requester protocol. Stop with Ctrl+C.
@@ -62,6 +81,7 @@ def serve(
     \b
     Examples:
       retest serve --study my-study --admin-link
+      retest serve --study my-study --image-cache images --image-urls cached
       retest serve --study my-study --port 8000 --public-url https://label.example.org --trusted-proxy 127.0.0.1
     """
     import logging
@@ -95,6 +115,8 @@ def serve(
                 read_only=read_only,
                 local_admin=stamp_now().user if admin_link else None,
                 image_cache=image_cache,
+                image_urls=image_urls,
+                image_url_s=image_url_seconds,
                 predictions=predictions,
             )
             app = create_app(study, options=options, review=review)

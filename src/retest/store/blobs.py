@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,12 @@ class BlobStore(Protocol):
 
     def location(self, key: str) -> str:
         """Where a person finds the blob (a path or a URL)."""
+
+    def signed_url(self, key: str, *, seconds: int) -> str | None:
+        """An address at which anybody may read the key for so long (S3: up to seven days); None for stores without (folders, memory).
+
+        The store is not asked: whether the key exists is not known.
+        """
 
 
 class ObjectStore:
@@ -128,6 +135,17 @@ class ObjectStore:
 
     def location(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"
+
+    def signed_url(self, key: str, *, seconds: int) -> str | None:
+        checked = _checked(key)
+        if isinstance(self._store, (LocalStore, MemoryStore)):
+            return None
+        try:
+            return str(obstore.sign(self._store, "GET", checked, timedelta(seconds=seconds)))
+        except ValueError:  # a back end that obstore cannot sign for
+            return None
+        except (BaseError, OSError) as error:
+            raise self._explained(key, error) from error
 
     def _explained(self, key: str, error: Exception) -> StoreError:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__

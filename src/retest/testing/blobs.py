@@ -15,8 +15,10 @@ No test framework is imported; a failed check raises AssertionError.
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from retest.errors import NotFoundError, RetestError, UsageError
 from retest.store import BlobStore
@@ -110,6 +112,18 @@ class BlobStoreContract:
             store.put("key", data)
             _check(store.get("key") == data and store.size("key") == len(data), "put did not replace")
         _check(store.put_new("key", b"new") is False and store.get("key") == b"last", "put_new replaced what put stored")
+
+    def test_a_signed_address_gives_the_bytes_where_there_is_one(self) -> None:
+        store = self.make_store()
+        key = "images/a b+c é.jpg"
+        store.put_new(key, b"bytes")
+        address = store.signed_url(key, seconds=60)
+        if address is not None:
+            with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 an address of the store
+                _check(answer.read() == b"bytes", "the signed address gives other bytes")
+            _check(store.signed_url("images/other.jpg", seconds=60) != address, "two keys have one signed address")
+        for odd in ("../a", ""):
+            _raises(UsageError, partial(store.signed_url, odd, seconds=60), f"{odd!r} was signed")
 
     def test_a_mark_stays_with_the_content_and_goes_with_it(self) -> None:
         store = self.make_store()

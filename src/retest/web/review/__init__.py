@@ -22,7 +22,7 @@ from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role
 from retest.study import Study
 from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
-from retest.web.review.images import review_image_routes
+from retest.web.review.images import image_origin, review_image_routes
 from retest.web.review.judging import JUDGING
 from retest.web.review.openapi import describe
 from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
@@ -55,7 +55,8 @@ def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callab
     """
     sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
     navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)
-    return Desk(study, options, sessions, Limiter(now), now, navigation, predictions=PredictionShelf(options.predictions))
+    shelf, origin = PredictionShelf(options.predictions), image_origin(study, options)
+    return Desk(study, options, sessions, Limiter(now), now, navigation, predictions=shelf, image_origin=origin)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from retest.errors import StoreError, UsageError
 
-__all__ = ["KEY_FILE", "KEY_VARIABLE", "ReviewOptions", "session_key"]
+__all__ = ["IMAGE_URLS", "KEY_FILE", "KEY_VARIABLE", "ReviewOptions", "session_key"]
 
+ImageUrls = Literal["proxied", "signed", "cached"]
+IMAGE_URLS: tuple[ImageUrls, ...] = ("proxied", "signed", "cached")
+MAX_IMAGE_URL_S = 7 * 24 * 3600
 KEY_VARIABLE = "RETEST_REVIEW_KEY"
 KEY_FILE = "review.key"
 _MIN_KEY_BYTES = 16
@@ -29,13 +33,34 @@ class ReviewOptions:
             server that nobody but this machine can reach.
         predictions: folders of ``retest evaluate --out`` that reviewers can look at beside the study's own predictions.
         image_cache: folder in which images of a remote blob store are kept, in the layout of ``retest download --local-cache``.
+        image_urls: ``proxied``: this server reads images and sends them on; ``signed``: browsers fetch them from the blob store, at
+            addresses that are signed and expire; ``cached``: only what lies in ``image_cache`` is shown, the store is never asked.
+        image_url_s: seconds until a signed address expires, 60 to 604,800.
     """
 
     key: bytes = field(repr=False)
     read_only: bool = False
     local_admin: str | None = None
     image_cache: Path | None = None
+    image_urls: ImageUrls = "proxied"
+    image_url_s: int = 3600
     predictions: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.image_urls not in IMAGE_URLS:
+            raise UsageError(f"{self.image_urls!r} is not known", item="image_urls", remedy=f"Use one of: {', '.join(IMAGE_URLS)}")
+        if not 60 <= self.image_url_s <= MAX_IMAGE_URL_S:
+            raise UsageError(
+                f"must be 60 to {MAX_IMAGE_URL_S} seconds, is {self.image_url_s}", item="image_url_s", remedy="An hour is the default"
+            )
+        if self.image_urls == "cached" and self.image_cache is None:
+            raise UsageError("there is no cache of images", item="image_urls=cached", remedy="Name its folder with --image-cache")
+        if self.image_urls == "signed" and self.image_cache is not None:
+            raise UsageError(
+                "with signed addresses no image passes through this server, so none is kept",
+                item="image_cache",
+                remedy="Leave --image-cache out, or serve images proxied",
+            )
 
 
 def session_key(folder: Path, environment: Mapping[str, str]) -> bytes:

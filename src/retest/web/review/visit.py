@@ -58,7 +58,7 @@ __all__ = [
 PREFIX = "/review"
 MAX_BODY_BYTES = 2_000_000
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class RefusedError(Exception):
 @dataclass(slots=True)
 class Desk:
     """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date,
-    ``predictions`` holds open test sets with predictions.
+    ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch images beside this server.
 
     ``writing`` is held while something is decided: SQLite has one writer, and those who wait for it look again and again.
     """
@@ -96,6 +96,7 @@ class Desk:
     counting: Background = field(default_factory=Background)
     predictions: PredictionShelf = field(default_factory=PredictionShelf)
     writing: Lock = field(default_factory=Lock)
+    image_origin: str = ""
 
     def time(self) -> str:
         """Now, as the history writes it."""
@@ -323,7 +324,7 @@ def render(desk: Desk, template: str, *, status: int = 200, visit: Visit | None 
     name = desk.study.config.study.name
     html = _environment().get_template(template).render(visit=visit, desk=desk, partial=partial, study_name=name, **values)
     headers = {
-        "Content-Security-Policy": _POLICY,
+        "Content-Security-Policy": _POLICY.format(images=f"'self' {desk.image_origin}".strip()),
         "Cache-Control": "no-store",
         "Vary": "HX-Request, Cookie",
         # With no-referrer, browsers send "Origin: null" with a form, and nothing could be told of where it comes from.

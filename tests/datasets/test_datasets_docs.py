@@ -1,10 +1,8 @@
-"""The documentation page and the notebooks are run line by line, and what they show is what happens."""
+"""The notebooks are run cell by cell, and what they show is what happens. (tests/docs runs the page of the data classes.)"""
 
 from __future__ import annotations
 
-import doctest
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -35,39 +33,6 @@ def workplace(demo_out, released, tmp_path, monkeypatch):
             shutil.copytree(source, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def page_blocks():
-    return re.findall(r"^```pycon\n(.*?)^```$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def run_page(text: str) -> tuple[int, int, str]:
-    said: list[str] = []
-    test = doctest.DocTestParser().get_doctest(text, {}, "docs/data.md", "docs/data.md", 0)
-    done = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
-    return done.attempted, done.failed, "".join(said)
-
-
-def test_the_page_tells_the_truth(workplace):
-    attempted, failed, said = run_page("\n".join(page_blocks()))
-    assert failed == 0, said
-    assert attempted > 50
-
-
-def test_the_page_with_torch(workplace):
-    pytest.importorskip("torch", reason="torch is not installed (extra: models)")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    namespace: dict[str, object] = {}
-    exec(code, namespace)
-    assert tuple(namespace["batch"].shape) == (32, 3, 224, 224)
-    assert namespace["labels"].tolist() == [index // 10 for index in range(32)]
-
-
-def test_a_lie_on_the_page_would_be_seen(workplace):
-    text = "\n".join(page_blocks()).replace("{'train': 200, 'val': 160}", "{'train': 200, 'val': 161}")
-    _, failed, said = run_page(text)
-    assert failed == 1
-    assert "{'train': 200, 'val': 161}" in said
 
 
 def test_the_page_has_every_class():

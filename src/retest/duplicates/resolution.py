@@ -68,6 +68,7 @@ def resolve(
     is_original: Callable[[str], bool],
     overrides: Collection[str] = frozenset(),
     parameters: ResolutionParameters | None = None,
+    good_images: Mapping[str, int] | None = None,
 ) -> list[Resolution]:
     """Decide for every candidate in some component whether it is a near-duplicate, and say why (method, section 6).
 
@@ -76,11 +77,14 @@ def resolve(
     near-duplicates and do not appear.
 
     Args:
-        candidates: all candidates of the study, as the good ones are counted over the whole class.
+        candidates: all candidates of the study, as the good ones are counted over the whole class; with ``good_images`` those that
+            are in a pair or share their photo with another one are enough.
         pairs: near-duplicate pairs over candidates and original images, in one direction or both.
         is_original: whether an id names an image of the original benchmark.
         overrides: candidates that stay even against the rule. No effect in a component with an original image.
         parameters: thresholds of the rule.
+        good_images: wnid -> how many of its candidates are good: not excluded, with a frequency of at least ``good_threshold``.
+            By default they are counted among ``candidates``.
 
     Returns:
         One :class:`~retest.records.Resolution` per candidate in a component, sorted by candidate id.
@@ -92,7 +96,7 @@ def resolve(
     settings = parameters or ResolutionParameters()
     known = _by_id(candidates, is_original)
     edges = {(first, second) for first, second in pairs if first != second}
-    good = _count_good(known.values(), settings)
+    good = _count_good(known.values(), settings) if good_images is None else Counter(good_images)
     linked = _links(edges)
     result: list[Resolution] = []
     for component in components(edges, same_photo=_photo_groups(known.values())):

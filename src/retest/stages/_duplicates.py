@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 
 from retest.duplicates import Component, DuplicateCandidate, find_components, resolve, review_thresholds
 from retest.records import Neighbor
@@ -24,18 +28,25 @@ _REVIEW_INPUTS = ("candidates", "exclusions", "neighbors", "reviewed_neighbors")
 
 
 def duplicate_candidates(tables: Tables) -> list[DuplicateCandidate]:
-    """All candidates of the study as resolution sees them."""
-    excluded = tables.exclusions.all().keys() | tables.flags.ids()
-    frequencies = {(f.image_id, f.wnid): f.value for f in tables.frequencies.all() if f.num_assignments}
-    return [
-        DuplicateCandidate(image, wnid, source, photo, frequencies.get((image, wnid)), image in excluded)
-        for image, wnid, source, photo, _ in tables.candidates.identities()
-    ]
+    """The candidates that some pair or an equal photo joins to another image, as resolution sees them; others are in no component."""
+    joined = {image for pair in tables.pairs.all() for image in pair}
+    joined.update(image for group in tables.candidates.shared_photos() for image in group)
+    return [DuplicateCandidate(*row) for row in tables.bulk.for_resolution(sorted(joined))]
 
 
 def original_ids(tables: Tables) -> set[str]:
     """Ids of all original images of the study."""
-    return {image.id for image in tables.originals.all()}
+    return set(tables.originals.ids())
+
+
+def paired_originals(tables: Tables) -> set[str]:
+    """Ids of the original images that are in some near-duplicate pair."""
+    return set(tables.originals.get(sorted({image for pair in tables.pairs.all() for image in pair})))
+
+
+def shared_photos(tables: Tables) -> dict[str, tuple[str, str]]:
+    """candidate -> (source, photo id), of those that show the same photo as another candidate."""
+    return tables.candidates.photos(image for group in tables.candidates.shared_photos() for image in group)
 
 
 def duplicate_components(tables: Tables, candidates: list[DuplicateCandidate], originals: set[str]) -> list[Component]:
@@ -45,7 +56,7 @@ def duplicate_components(tables: Tables, candidates: list[DuplicateCandidate], o
 
 def near_duplicates_of_originals(tables: Tables) -> set[str]:
     """Candidates whose component holds an original image: they need no answers."""
-    originals = original_ids(tables)
+    originals = paired_originals(tables)
     found: set[str] = set()
     for component in duplicate_components(tables, duplicate_candidates(tables), originals):
         if any(member in originals for member in component.members):
@@ -53,22 +64,20 @@ def near_duplicates_of_originals(tables: Tables) -> set[str]:
     return found
 
 
-def neighbor_lists(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, Sequence[Neighbor]]]:
-    """candidate -> metric -> its neighbours."""
-    lists: dict[str, dict[str, Sequence[Neighbor]]] = {}
-    for metric in metrics:
-        for image, found in tables.neighbors.all(metric):
-            lists.setdefault(image, {})[metric] = found
-    return lists
+def lists_by_candidate(tables: Tables, metrics: Sequence[str]) -> Iterator[tuple[str, dict[str, Sequence[Neighbor]]]]:
+    """(candidate, metric -> its neighbours), by candidate id; the lists of all metrics are walked side by side."""
+    walks = [_walk(tables, metric) for metric in metrics]
+    for image, rows in groupby(merge(*walks, key=itemgetter(0)), key=itemgetter(0)):
+        yield image, {metric: found for _, metric, found in rows}
 
 
-def reviewed_by_candidate(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, set[str]]]:
-    """candidate -> metric -> references that were reviewed."""
-    result: dict[str, dict[str, set[str]]] = {}
-    for metric in metrics:
-        for image, references in tables.reviews.reviewed(metric).items():
-            result.setdefault(image, {})[metric] = references
-    return result
+def _walk(tables: Tables, metric: str) -> Iterator[tuple[str, str, Sequence[Neighbor]]]:
+    return ((image, metric, found) for image, found in tables.neighbors.all(metric))
+
+
+def reviewed_by_metric(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, set[str]]]:
+    """metric -> candidate -> references that were reviewed."""
+    return {metric: tables.reviews.reviewed(metric) for metric in metrics}
 
 
 def refresh_resolution(study: Study, tables: Tables) -> None:
@@ -80,14 +89,19 @@ def refresh_resolution(study: Study, tables: Tables) -> None:
     key = completion_key("resolution-1", study.config.resolution, tables.generations.of(*_INPUTS))
     if tables.completions.key(_STAGE, "all") == key:
         return
-    originals = original_ids(tables)
+    originals = paired_originals(tables)
+    parameters = study.config.resolution
+    good: Counter[str] = Counter()
+    for wnid, selected, assignments, number in tables.bulk.labelled_candidates():
+        good[wnid] += number * (selected / assignments >= parameters.good_threshold)
     tables.pairs.replace_resolutions(
         resolve(
             duplicate_candidates(tables),
             tables.pairs.all(),
             is_original=originals.__contains__,
             overrides=set(tables.pairs.overrides()),
-            parameters=study.config.resolution,
+            parameters=parameters,
+            good_images=good,
         )
     )
     tables.completions.put(_STAGE, "all", key)
@@ -95,14 +109,14 @@ def refresh_resolution(study: Study, tables: Tables) -> None:
 
 def _store_thresholds(study: Study, tables: Tables) -> None:
     parameters = study.config.review
-    metrics = list(parameters.targets)
-    lists, reviewed = neighbor_lists(tables, metrics), reviewed_by_candidate(tables, metrics)
-    excluded = set(tables.exclusions.all())
-    photos = {row[0]: (row[2], row[3]) for row in tables.candidates.identities()}
-    found: dict[str, dict[str, float]] = {metric: {} for metric in metrics}
-    for image, neighbors in lists.items():
-        derived = review_thresholds(image, neighbors, parameters=parameters, reviewed=reviewed.get(image), excluded=excluded, photos=photos)
-        for metric, threshold in derived.items():
-            found[metric][image] = min(threshold, 1e100)  # the published files' infinity; databases and JSON have none
-    for metric, thresholds in found.items():
-        tables.reviews.put_thresholds(metric, thresholds)
+    excluded, photos = tables.exclusions.ids(), shared_photos(tables)
+    reviewed = reviewed_by_metric(tables, list(parameters.targets))
+
+    def derived() -> Iterator[tuple[str, str, float]]:
+        for image, neighbors in lists_by_candidate(tables, list(parameters.targets)):
+            seen = {metric: reviewed[metric].get(image, set()) for metric in parameters.targets}
+            found = review_thresholds(image, neighbors, parameters=parameters, reviewed=seen, excluded=excluded, photos=photos)
+            for metric, threshold in found.items():
+                yield image, metric, min(threshold, 1e100)  # the published files' infinity; databases and JSON have none
+
+    tables.reviews.put_all_thresholds(derived())

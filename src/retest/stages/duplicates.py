@@ -18,10 +18,11 @@ from retest.stages._common import Stamp
 from retest.stages._duplicates import (
     duplicate_candidates,
     duplicate_components,
-    neighbor_lists,
-    original_ids,
+    lists_by_candidate,
+    paired_originals,
     refresh_resolution,
-    reviewed_by_candidate,
+    reviewed_by_metric,
+    shared_photos,
 )
 from retest.store import Tables
 from retest.study import Study
@@ -48,15 +49,21 @@ def queue(study: Study, *, thresholds: Mapping[str, float] | None = None) -> Que
     """The review queue by the rules; ``thresholds`` replaces the targets for a look at other choices."""
     parameters = study.config.review
     with study.database.read() as tables:
-        lists = neighbor_lists(tables, list(parameters.targets))
-        excluded = set(tables.exclusions.all())
-        photos = {row[0]: (row[2], row[3]) for row in tables.candidates.identities()}
-        reviewed = reviewed_by_candidate(tables, list(parameters.targets))
-        missing = tuple(metric for metric in parameters.targets if metric not in set(tables.neighbors.metrics()))
-    shown = {image: found for image, found in lists.items() if image not in excluded}
-    items = tuple(review_queue(shown, parameters=parameters, reviewed=reviewed, excluded=excluded, photos=photos, thresholds=thresholds))
+        metrics = list(parameters.targets)
+        excluded, photos, reviewed = tables.exclusions.ids(), shared_photos(tables), reviewed_by_metric(tables, metrics)
+        missing = tuple(metric for metric in metrics if metric not in set(tables.neighbors.metrics()))
+        items: list[ReviewItem] = []
+        shown = 0
+        for image, found in lists_by_candidate(tables, metrics):
+            if image in excluded:
+                continue
+            shown += 1
+            seen = {image: {metric: reviewed[metric].get(image, set()) for metric in metrics}}
+            items += review_queue(
+                {image: found}, parameters=parameters, reviewed=seen, excluded=excluded, photos=photos, thresholds=thresholds
+            )
     waiting = {item.candidate_id for item in items}
-    return Queue(items, len(shown), len(shown) - len(waiting), missing)
+    return Queue(tuple(items), shown, shown - len(waiting), missing)
 
 
 def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: Stamp) -> int:
@@ -170,7 +177,7 @@ def set_override(study: Study, candidate_ids: Sequence[str], *, listed: bool, st
     """
     changed = 0
     with study.database.write() as tables:
-        known = {row[0] for row in tables.candidates.identities()} | {image for pair in tables.pairs.all() for image in pair}
+        known = set(tables.candidates.get(candidate_ids)) | {image for pair in tables.pairs.touching(candidate_ids) for image in pair}
         current = set(tables.pairs.overrides())
         for candidate in candidate_ids:
             if candidate not in known:
@@ -239,7 +246,7 @@ def stats(study: Study) -> DuplicateStats:
     """Figures of the near-duplicate graph and its resolution."""
     with study.database.write() as tables:
         refresh_resolution(study, tables)
-        originals = original_ids(tables)
+        originals = paired_originals(tables)
         components = duplicate_components(tables, duplicate_candidates(tables), originals)
         resolutions = list(tables.pairs.resolutions().values())
     return duplicate_stats(components, resolutions, is_original=originals.__contains__)

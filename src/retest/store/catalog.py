@@ -241,6 +241,10 @@ class ExclusionTable(TableGroup):
         query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)
         return {row.candidate_id: Exclusion(**row._mapping) for row in self._rows(query)}
 
+    def ids(self) -> set[str]:
+        """The candidates that are excluded."""
+        return set(self._connection.execute(sa.select(schema.exclusions.c.candidate_id)).scalars())
+
     def get(self, candidate_ids: Iterable[str]) -> dict[str, Exclusion]:
         """The exclusions of those of these candidates that are excluded."""
         found = self._by_ids(sa.select(schema.exclusions), schema.exclusions.c.candidate_id, candidate_ids)

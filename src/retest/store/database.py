@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from sqlalchemy.engine import Connection
 
 from retest.store import (
+    bulk,
     catalog,
     engine,
     facts,
@@ -29,6 +30,7 @@ class Tables:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.bulk = bulk.BulkTable(connection)
         self.classes = catalog.ClassTable(connection)
         self.originals = catalog.OriginalTable(connection)
         self.candidates = catalog.CandidateTable(connection)

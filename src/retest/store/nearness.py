@@ -113,6 +113,10 @@ class ReviewTable(TableGroup):
         rows = ({"candidate_id": c, "metric": metric, "threshold": value} for c, value in thresholds.items())
         self._put(schema.review_thresholds, rows)
 
+    def put_all_thresholds(self, thresholds: Iterable[tuple[str, str, float]]) -> None:
+        """Set (candidate, metric, review threshold) as they come."""
+        self._put(schema.review_thresholds, ({"candidate_id": c, "metric": metric, "threshold": value} for c, metric, value in thresholds))
+
     def thresholds(self) -> dict[str, dict[str, float]]:
         """candidate -> metric -> review threshold as last derived."""
         result: dict[str, dict[str, float]] = {}

@@ -32,6 +32,8 @@ from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route
 
 __all__ = ["KEY_VARIABLE", "PREFIX", "ReviewOptions", "local_link", "open_desk", "openapi_document", "review_routes", "session_key"]
 
+_CONNECTIONS = 8
+
 # In the order of the navigation.
 _MODULES: tuple[ModuleType, ...] = (pages_progress, pages_classes, pages_browser, pages_audit, pages_people, api_decisions)
 
@@ -53,6 +55,7 @@ def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callab
         secure: whether people reach the server by https.
         now: the clock, seconds since 1970.
     """
+    study.database.keep_connections(_CONNECTIONS)
     sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
     navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)
     shelf, origin = PredictionShelf(options.predictions), image_origin(study, options)

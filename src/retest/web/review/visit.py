@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from threading import Lock
 from typing import Any, get_origin
 from urllib.parse import quote, urlencode
 
@@ -82,8 +81,6 @@ class RefusedError(Exception):
 class Desk:
     """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date,
     ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch images beside this server.
-
-    ``writing`` is held while something is decided: SQLite has one writer, and those who wait for it look again and again.
     """
 
     study: Study
@@ -92,11 +89,13 @@ class Desk:
     limiter: Limiter
     now: Callable[[], float]
     navigation: tuple[tuple[str, str, Role], ...] = ()
-    memo: Memo = field(default_factory=Memo)
+    memo: Memo = field(init=False)
     counting: Background = field(default_factory=Background)
     predictions: PredictionShelf = field(default_factory=PredictionShelf)
-    writing: Lock = field(default_factory=Lock)
     image_origin: str = ""
+
+    def __post_init__(self) -> None:
+        self.memo = Memo(later=lambda name, job: self.counting.start(lambda stop: job(), name=name))
 
     def time(self) -> str:
         """Now, as the history writes it."""

@@ -63,6 +63,7 @@ format: $(VENV)/.test
 
 docs: $(VENV)/.base
 	@$(BIN)/python -c "from retest.study.config import settings_reference; print(settings_reference(), end='')" > docs/settings.md
+	@$(BIN)/python docs/pictures.py
 
 # An environment of its own: what documents must not change what is tested.
 build/site-venv/.ready: $(VENV)/.created requirements/docs.txt

@@ -20,22 +20,34 @@ from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySe
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "photos"
 SHOWN = "birds"
+DOGS = {
+    "terrier": ("Bedlington", "Norfolk", "Kerry_blue", "Irish_terrier", "West_Highland", "Tibetan", "Border_terrier"),
+    "hound": ("bloodhound", "coonhound", "whippet", "Ibizan", "otterhound", "Saluki", "borzoi"),
+    "fox": ("red_fox", "kit_fox", "grey_fox"),
+}
+"""Classes of photos by what is in their names."""
 
 
-def make_photo_study(folder: Path) -> Path | None:
-    """Three made-up classes of sample photos with random answers; None where the photos are not there."""
+def make_photo_study(folder: Path, *, classes: dict[str, tuple[str, ...]] | None = None) -> Path | None:
+    """Three made-up classes of sample photos (or these) with random answers; None where the photos are not there."""
     photos = sorted(PHOTOS.glob("n0*.JPEG"))
     if len(photos) < 60:
         return None
     rng = random.Random(7)
     groups = {"birds": photos[8:38], "fish": photos[:8], "reptiles": photos[38:60]}
+    if classes is not None:
+        groups = {wnid: [p for p in photos if any(name in p.name for name in names)] for wnid, names in classes.items()}
     for wnid, members in groups.items():
         for number, photo in enumerate(members):
             part = "val" if number % 3 == 0 else "pool"
             for place in (part, "train") if number < 2 else (part,):
                 (folder / place / wnid).mkdir(parents=True, exist_ok=True)
                 shutil.copy(photo, folder / place / wnid / f"{place}-{photo.name}")
-    glosses = {"birds": "warm-blooded egg-laying vertebrates with feathers", "fish": "cold-blooded aquatic vertebrates"}
+    glosses = {"birds": "warm-blooded egg-laying vertebrates with feathers", "fish": "cold-blooded aquatic vertebrates"} | {
+        "terrier": "a small lively dog, bred to drive game out of its burrow",
+        "hound": "a dog used for hunting, typically with large drooping ears",
+        "fox": "an alert carnivorous mammal with pointed muzzle and ears and a bushy tail",
+    }
     info = [
         {"cid": i, "wnid": wnid, "synset": [wnid], "gloss": glosses.get(wnid, "scaly cold-blooded vertebrates"), "wikipedia_pages": []}
         for i, wnid in enumerate(groups)

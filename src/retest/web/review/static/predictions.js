@@ -121,7 +121,7 @@ async function lookAhead() {
 
 // --- Drawing
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const score = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
 
 function draw() {
   place.setAttribute("aria-busy", "false");
@@ -207,7 +207,7 @@ function guesses(one, names) {
   const head = element("tr", {}, element("th", {}, "Model"), ...Array.from({ length: width }, (_, place) => element("th", {}, place ? `${place + 1}` : "First")));
   const rows = one.models.map((model) => element("tr", {}, element("td", {}, model.model), ...model.guesses.map((guess) =>
     element("td", { class: guess.cid === one.label ? "true" : "" }, names.get(guess.cid)?.of.name ?? `class ${guess.cid}`,
-      guess.score === null ? "" : element("span", { class: "hint" }, ` ${guess.score.toPrecision(3)}`)))));
+      guess.score === null ? "" : element("span", { class: "hint" }, ` ${score(guess.score)}`)))));
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What each model says" },
     element("table", { class: "guesses" }, element("thead", {}, head), element("tbody", {}, ...rows)));
 }

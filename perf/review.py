@@ -1,232 +1,361 @@
-"""How fast the review pages answer with many reviewers at once: p50 and p95 per kind of request, over real HTTP.
+"""How fast the review pages answer with many reviewers at once: p50, p95 and p99 per kind of request, over real HTTP.
 
     python perf/review.py --candidates 1000000 --classes 1000 --folder /tmp/review-1m --json
 
 makes a synthetic study (once per folder), starts ``retest serve`` and lets 20 reviewers work: each one asks, waits as long as a person
-looks (exponential, 1 second on average; --think-s 0 asks without pause), asks again. The clients are threads of this process, so they
-share the machine with the server. Times are those of whole answers, connection kept open, as a browser sees them.
+looks (exponential, 1 second on average), asks again; pictures are fetched without waiting, as a browser does. ``--think-s 0`` asks
+without pause: what the server can do at most. The clients are coroutines of this process with a hand-written HTTP client, and share the
+machine with the server; how much processor time each took is reported. Times are those of whole answers, connection kept open.
+
+The server is fresh; before the clock starts, one reviewer makes each kind of visit once. ``--extra NAME=PATH`` adds a page to the mix.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import hashlib
-import http.client
+import asyncio
 import json
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from statistics import quantiles
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
-import sqlalchemy as sa
+import review_study
 
-from retest.images import variant_names
 from retest.stages import review_people
-from retest.stages._common import Stamp
-from retest.stages._facts import refresh
-from retest.stages.review_progress import refresh_counts
-from retest.store import schema
-from retest.study import StudyConfig, StudySettings, create_study, open_study
-from retest.testing.synthetic import SyntheticParameters, fill_study, random_facts
+from retest.study import open_study
 
-STAMP = Stamp("perf", "2026-01-01T00:00:00+00:00")
-_BLOCK = 20_000
+API = "/review/api"
+METRICS = ("l2", "dssim", "fc7")
+DEEP = 4
+PICTURES = 12
+Step = Callable[[], Awaitable[object]]
 
 
-def make(folder: Path, candidates: int, classes: int) -> dict[str, float]:
-    """Make the study; seconds per step."""
-    seconds: dict[str, float] = {}
+class Connection:
+    """One kept-alive connection that speaks just enough HTTP/1.1 for this server."""
 
-    def step(name: str, work: Callable[[], object]) -> None:
-        started = time.perf_counter()
-        work()
-        seconds[name] = round(time.perf_counter() - started, 2)
-        print(f"  {name}: {seconds[name]} s", file=sys.stderr)
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    with closing(create_study(folder, StudyConfig(study=StudySettings(name="perf")))) as study:
-        ids: list[str] = []
-
-        def raw() -> None:
-            facts = random_facts(seed=1, parameters=SyntheticParameters(candidates=candidates, classes=classes))
-            fill_study(study, facts)
-            ids.extend([*(c.id for c in facts.candidates), *(o.id for o in facts.originals)])
-
-        step("raw records", raw)
-        gc.collect()
-        step("variants", lambda: _variants(study, ids))
-
-        def derive() -> None:
-            with study.database.write() as tables:
-                refresh(study, tables)
-
-        step("frequencies and resolution", derive)
-        step("counts per class", lambda: refresh_counts(study))
-    (folder / "made.json").write_text(json.dumps(seconds))
-    return seconds
-
-
-def _variants(study, ids: list[str]) -> None:
-    """A stored rendition per image, so that every query meets a full table; the blobs themselves are not needed."""
-    name = variant_names(study.config.images)[1]
-    for start in range(0, len(ids), _BLOCK):
-        rows = [
-            {"image_id": i, "variant": name, "blob_key": f"images/x/{i}", "sha256": hashlib.sha256(i.encode()).hexdigest()}
-            | {"size_bytes": 1000, "width": 500, "height": 375, "notes": []}
-            for i in ids[start : start + _BLOCK]
-        ]
-        with study.database.write() as tables:
-            tables.connection.execute(sa.insert(schema.variants), rows)
+    async def request(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=2**22)
+        reader, writer = self._streams
+        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status, _, rest = head.partition("\r\n")
+        found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest.split("\r\n") if line)}
+        data = await reader.readexactly(int(found.get("content-length", 0)))
+        return int(status.split()[1]), found, data
 
 
 class Reviewer:
     """One person at a browser: a session, a connection, a random walk over the pages."""
 
-    def __init__(self, url: str, token: str, wnids: list[str], seed: int) -> None:
-        parts = urlsplit(url)
-        self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=120)
-        self.random, self.wnids = random.Random(seed), wnids
+    def __init__(self, port: int, wnids: list[str], seed: int, extra: dict[str, str]) -> None:
+        self.connection = Connection(port)
+        self.random, self.wnids, self.extra = random.Random(seed), wnids, extra
         self.times: list[tuple[str, float]] = []
         self.failures: list[str] = []
-        body = urlencode({"token": token})
-        self.connection.request("POST", "/review/sign-in", body, {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = self.connection.getresponse()
-        answer.read()
-        self.headers = {"Cookie": answer.headers["Set-Cookie"].split(";")[0]}
-        self.csrf = re.search(r'data-csrf="(\w+)"', self.ask("", "/review", keep=False).decode()).group(1)
+        self.conflicts = 0
+        self.headers: dict[str, str] = {}
+        self.csrf = ""
 
-    def ask(self, name: str, path: str, body: object = None, *, keep: bool = True) -> bytes:
+    async def sign_in(self, token: str) -> None:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        _, headers, _ = await self.connection.request("POST", "/review/sign-in", form, urlencode({"token": token}).encode())
+        self.headers = {"Cookie": headers["set-cookie"].split(";")[0]}
+        _, _, page = await self.connection.request("GET", "/review/classes?limit=1", self.headers)
+        self.csrf = re.search(r'data-csrf="(\w+)"', page.decode()).group(1)
+
+    async def ask(self, name: str, path: str, body: object = None) -> bytes:
+        headers, sent = self.headers, b""
+        if body is not None:
+            sent = json.dumps(body).encode()
+            headers = {**headers, "Content-Type": "application/json", "X-CSRF-Token": self.csrf}
         started = time.perf_counter()
-        if body is None:
-            self.connection.request("GET", path, headers=self.headers)
-        else:
-            headers = {**self.headers, "Content-Type": "application/json", "X-CSRF-Token": self.csrf}
-            self.connection.request("POST", path, json.dumps(body), headers)
-        answer = self.connection.getresponse()
-        data = answer.read()
-        if answer.status not in (200, 409):
-            self.failures.append(f"{name} {answer.status} {data[:200]!r}")
-        if keep:
-            self.times.append((name, time.perf_counter() - started))
+        status, _, data = await self.connection.request("GET" if body is None else "POST", path, headers, sent)
+        self.times.append((name, time.perf_counter() - started))
+        self.conflicts += status == 409
+        if status not in (200, 409):
+            self.failures.append(f"{name} {path} {status} {data[:200]!r}")
         return data
 
-    def work(self, until: float, think_s: float) -> None:
+    async def load(self, name: str, path: str) -> Any:
+        return json.loads(await self.ask(name, path))
+
+    async def work(self, until: float, think_s: float) -> None:
         while time.perf_counter() < until:
-            for step in self.visit():
-                step()
+            visit = self.random.choices((self.browse, self.pairs, self.revision, self.history), (40, 30, 20, 10))[0]
+            for step in visit():
+                await step()
                 if think_s:
-                    time.sleep(self.random.expovariate(1 / think_s))
+                    await asyncio.sleep(self.random.expovariate(1 / think_s))
                 if time.perf_counter() > until:
                     return
 
-    def visit(self) -> list[Callable[[], object]]:
-        """What one visit of a class is made of."""
+    async def every_visit(self) -> None:
+        for visit in (self.browse, self.pairs, self.revision, self.history):
+            for step in visit():
+                await step()
+        self.times.clear()
+
+    async def _decide(self, name: str, state: dict, kind: str, item: str, after: object, before: object, version: int) -> None:
+        change = {"kind": kind, "item": item, "after": after, "before": before, "version": version}
+        done = json.loads(await self.ask(name, f"{API}/decisions", {"changes": [change]}))
+        state["numbers"] = [one["no"] for one in done.get("decided", []) if one["no"]]
+
+    async def _undo(self, state: dict) -> None:
+        if state.get("numbers"):
+            await self.ask("undo", f"{API}/take-back", {"numbers": state["numbers"]})
+
+    async def _pictures(self, urls: list[str]) -> None:
+        for url in urls[:PICTURES]:
+            await self.ask("thumbnail", url)
+
+    def _after(self, state: dict) -> str:
+        return f"&after={quote(state['next'])}" if state.get("next") else ""
+
+    def browse(self) -> list[Step]:
+        """Find a class, look at its candidates, decide about two of them."""
         wnid = self.random.choice(self.wnids)
-        api = "/review/api"
         state: dict = {}
+        listing = f"{API}/candidates?wnid={wnid}&limit=200"
+        order = self.random.choice(("sort=taken", "sort=assignments&descending=false", "sort=id"))
 
-        def candidates() -> None:
-            found = json.loads(self.ask("candidates, first page", f"{api}/candidates?wnid={wnid}&limit=200"))
-            state.update(found)
+        async def candidates() -> None:
+            state.update(await self.load("candidates, first page", listing))
+            await self._pictures([one["image"] for one in state["candidates"]])
 
-        def more() -> None:
-            if state.get("next"):
-                self.ask("candidates, next page", f"{api}/candidates?wnid={wnid}&limit=200&after={quote(state['next'])}")
+        async def deeper() -> None:
+            place = dict(state)
+            for _ in range(DEEP):
+                if place.get("next"):
+                    place = await self.load("candidates, page deep", listing + self._after(place))
 
-        def exclude() -> None:
-            item = self.random.choice(state["candidates"])
-            mark = item["problematic"]
+        async def flag() -> None:
+            one = self.random.choice(state["candidates"])
+            mark = one["problematic"]
             after = None if mark["state"] else {"detail": "perf"}
-            change = {"kind": "problematic", "item": item["id"], "after": after, "before": mark["state"], "version": mark["version"]}
-            done = json.loads(self.ask("decide", f"{api}/decisions", {"changes": [change]}))
-            state["no"] = [one["no"] for one in done.get("decided", []) if one["no"]]
+            await self._decide("decide: problematic", state, "problematic", one["id"], after, mark["state"], mark["version"])
 
-        def undo() -> None:
-            if state.get("no"):
-                self.ask("take back", f"{api}/take-back", {"numbers": state["no"]})
+        async def exclude() -> None:
+            one = self.random.choice(state["candidates"])
+            mark = one["exclusion"]
+            after = None if mark["state"] else {"reason": "perf", "detail": ""}
+            await self._decide("decide: exclude", state, "exclusion", one["id"], after, mark["state"], mark["version"])
 
-        def details() -> None:
-            self.ask("image details", f"{api}/image?id={self.random.choice(state['candidates'])['id']}")
+        async def join() -> None:
+            first, second = sorted(one["id"] for one in self.random.sample(state["candidates"], 2))
+            await self._decide("decide: near-duplicates", state, "near_duplicate_pair", f"{first}|{second}", True, None, 0)
+
+        async def details() -> None:
+            await self.ask("image details", f"{API}/image?id={self.random.choice(state['candidates'])['id']}")
 
         return [
             lambda: self.ask("page: progress", "/review"),
             lambda: self.ask("page: classes", "/review/classes?sort=missing&descending=true"),
-            lambda: self.ask("page: classes, search", f"/review/classes?q={wnid[:6]}"),
-            lambda: self.ask("page: class", f"/review/class?wnid={wnid}"),
-            lambda: self.ask("originals", f"{api}/originals?wnid={wnid}&limit=50"),
+            lambda: self.ask("page: classes, search", f"/review/classes?q={wnid[:7]}"),
+            lambda: self.ask("page: class browser", f"/review/class?wnid={wnid}"),
+            lambda: self.ask("originals", f"{API}/originals?wnid={wnid}&limit=50"),
             candidates,
-            more,
-            lambda: self.ask("candidates, filtered", f"{api}/candidates?wnid={wnid}&min_frequency=0.7&excluded=no&only_targets=true"),
+            deeper,
+            lambda: self.ask("candidates, filtered", f"{listing}&min_frequency=0.7&excluded=no&near_duplicate=no&only_targets=true"),
+            lambda: self.ask("candidates, of a revision", f"{listing}&revision=perf-1"),
+            lambda: self.ask("candidates, sorted", f"{listing}&{order}"),
             details,
+            flag,
             exclude,
-            undo,
+            lambda: self._undo(state),
+            join,
+            lambda: self._undo(state),
+        ]
+
+    def pairs(self) -> list[Step]:
+        """Look at what waits in a metric, decide, undo, look at a component."""
+        metric = self.random.choice(METRICS)
+        state: dict = {"items": []}
+
+        async def queue() -> None:
+            state.update(await self.load("pairs: queue", f"{API}/pairs/queue?metric={metric}&limit=10"))
+            await self._pictures([n["image"]["url"] for one in state["items"] for n in one["neighbors"]])
+
+        async def deeper() -> None:
+            place = dict(state)
+            for _ in range(self.random.randrange(1, DEEP)):
+                if place.get("next"):
+                    place = await self.load("pairs: queue, deep", f"{API}/pairs/queue?metric={metric}&limit=10{self._after(place)}")
+            state["items"] = place["items"] or state["items"]
+
+        async def review() -> None:
+            one = self.random.choice(state["items"])
+            shown = sorted({*(one["state"] or {}).get("references", ()), *(n["image"]["id"] for n in one["neighbors"])})
+            marked = sorted({*(one["state"] or {}).get("near_duplicates", ()), *shown[: self.random.randrange(2)]})
+            state["candidate"] = one["candidate"]["id"]
+            after = {"references": shown, "near_duplicates": marked}
+            item = f"{state['candidate']}/{metric}"
+            await self._decide("decide: pairs", state, "near_duplicate_review", item, after, one["state"], one["version"])
+
+        async def component() -> None:
+            name = self.random.choice(state["components"])["name"]
+            await self.ask("page: component", f"/review/component?image={name}")
+            await self.ask("component", f"{API}/components/component?image={name}")
+
+        async def components() -> None:
+            await self.ask("page: components", "/review/components")
+            after = f"{self.random.getrandbits(30):08x}"  # names are the least id of each, so they lie low
+            state.update(await self.load("components", f"{API}/components?after={after}&limit=20"))
+
+        return [
+            lambda: self.ask("page: near-duplicates", f"/review/pairs?metric={metric}"),
+            lambda: self.ask("pairs: progress", f"{API}/pairs/progress?metric={metric}"),
+            queue,
+            deeper,
+            review,
+            lambda: self.ask("pairs: candidate", f"{API}/pairs/candidate?metric={metric}&candidate={state['candidate']}"),
+            lambda: self._undo(state),
+            components,
+            component,
+        ]
+
+    def revision(self) -> list[Step]:
+        """Review two classes of a revision."""
+        name, state = f"perf-{self.random.randrange(3)}", {}
+
+        async def classes() -> None:
+            only, part = self.random.choice(("all", "open", "bad")), self.random.randrange(1, 21)
+            path = f"{API}/revision/classes?name={name}&only={only}&part={part}&parts=20"
+            state["classes"] = (await self.load("revision: classes", path))["classes"]
+
+        async def one() -> None:
+            wnid = self.random.choice([row["wnid"] for row in state["classes"]] or self.wnids)
+            await self.ask("page: class of a revision", f"/review/revision/class?name={name}&wnid={wnid}&parts=20")
+            state.update(await self.load("revision: class", f"{API}/revision/class?name={name}&wnid={wnid}"))
+            await self._pictures([image["url"] for image in state["images"]])
+
+        async def review() -> None:
+            row = state["row"]
+            before = {"reviewed": row["reviewed"], "problematic": row["problematic"]}
+            after = {"reviewed": not row["reviewed"], "problematic": False}
+            version = state["version"]
+            await self._decide("decide: class of a revision", state, "class_review", state["item"], after, before, version)
+
+        return [
+            lambda: self.ask("page: revisions", "/review/revisions"),
+            lambda: self.ask("page: revision", f"/review/revision?name={name}"),
+            classes,
+            one,
+            review,
+            one,
+            review,
+            lambda: self._undo(state),
+            lambda: self.ask("revision: facts", f"{API}/revision/facts?name={name}"),
+            lambda: self.ask("page: difference of two revisions", f"/review/revision/diff?old=perf-0&new={name}"),
+        ]
+
+    def history(self) -> list[Step]:
+        """Look at what was decided, and at the pages of others."""
+        person = quote(f"reviewer {self.random.randrange(review_study.PEOPLE)}")
+        state: dict = {}
+
+        async def decisions() -> None:
+            state.update(await self.load("decisions", f"{API}/decisions?kind=exclusion&limit=100"))
+
+        async def deeper() -> None:
+            await self.ask("decisions, deep", f"{API}/decisions?user={person}&before={self.random.randrange(1, state['next'] + 2)}")
+
+        return [
             lambda: self.ask("page: audit log", "/review/audit"),
-            lambda: self.ask("page: audit, one person", "/review/audit?user=reviewer%203&kind=problematic"),
+            lambda: self.ask("page: audit log, one person", f"/review/audit?user={person}&kind=problematic"),
+            lambda: self.ask("page: audit log, a time", "/review/audit?since=2026-03-01&until=2026-03-02"),
+            decisions,
+            deeper,
+            lambda: self.ask("page: audit log, an item", f"/review/audit?item={quote(state['decisions'][0]['item'])}"),
+            lambda: self.ask("page: people", "/review/people"),
+            *(lambda name=name, path=path: self.ask(name, path) for name, path in self.extra.items()),
         ]
 
 
-def measure(folder: Path, *, reviewers: int, seconds: float, think_s: float) -> dict:
-    with closing(open_study(folder)) as study:
-        with study.database.read() as tables:
-            wnids = [info.wnid for info in tables.classes.all()]
-        tokens = [
-            review_people.give_token(study, f"reviewer {n}", review_people.Role.REVIEWER, stamp=STAMP).token for n in range(reviewers)
-        ]
-    command = [sys.executable, "-m", "retest", "serve", "--study", str(folder), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    try:
-        port = re.search(r"port (\d+)\)", server.stdout.readline()).group(1)
-        _wait_until_up(port)
-        people = [Reviewer(f"http://127.0.0.1:{port}", token, wnids, n) for n, token in enumerate(tokens)]
-        people[0].visit()[1]()  # class counts are parsed once per process
-        people[0].times.clear()
-        until = time.perf_counter() + seconds
-        threads = [threading.Thread(target=person.work, args=(until, think_s)) for person in people]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        memory = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text())
-    finally:
-        server.terminate()
-        server.wait(30)
+async def _visit(port: int, tokens: list[str], wnids: list[str], *, seconds: float, think_s: float, extra: dict[str, str]) -> dict:
+    people = [Reviewer(port, wnids, number, extra) for number in range(len(tokens))]
+    await asyncio.gather(*(person.sign_in(token) for person, token in zip(people, tokens, strict=True)))
+    await people[0].every_visit()
+    load, own = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_SELF)
+    until = time.perf_counter() + seconds
+    await asyncio.gather(*(person.work(until, think_s) for person in people))
+    now = resource.getrusage(resource.RUSAGE_SELF)
     times: dict[str, list[float]] = defaultdict(list)
     for person in people:
         for name, took in person.times:
             times[name].append(1000 * took)
-    rows = {
-        name: {"n": len(found), "p50_ms": round(quantiles(found, n=100)[49], 1), "p95_ms": round(quantiles(found, n=100)[94], 1)}
-        for name, found in sorted(times.items())
-        if len(found) > 1
-    }
+    everything = [took for found in times.values() for took in found]
     return {
-        "reviewers": reviewers,
+        "reviewers": len(people),
         "think_s": think_s,
-        "requests_per_s": round(sum(map(len, times.values())) / seconds, 1),
-        "server_peak_mb": int(memory.group(1)) // 1024 if memory else None,
+        "load_before": round(load, 2),
+        "requests_per_s": round(len(everything) / seconds, 1),
+        "client_cpu_s": round(now.ru_utime + now.ru_stime - own.ru_utime - own.ru_stime, 2),
+        "conflicts": sum(person.conflicts for person in people),
         "failures": [failure for person in people for failure in person.failures][:5],
-        "times": rows,
+        "all": _row(everything),
+        "times": {name: _row(found) for name, found in sorted(times.items())},
     }
 
 
-def _wait_until_up(port: str) -> None:
+def _row(found: list[float]) -> dict[str, float | int]:
+    cuts = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
+    row = {"n": len(found), "p50_ms": cuts[49], "p95_ms": cuts[94], "p99_ms": cuts[98], "max_ms": max(found)}
+    return {name: round(value, 1) for name, value in row.items()}
+
+
+def measure(folder: Path, *, reviewers: int, seconds: float, think_s: float, extra: dict[str, str]) -> dict:
+    with closing(open_study(folder)) as study:
+        with study.database.read() as tables:
+            wnids = [info.wnid for info in tables.classes.all()]
+        admin = review_people.Role.ADMIN
+        tokens = [review_people.give_token(study, f"reviewer {n}", admin, stamp=review_study.STAMP).token for n in range(reviewers)]
+    command = [sys.executable, "-m", "retest", "serve", "--study", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        port = int(re.search(r"port (\d+)\)", server.stdout.readline()).group(1))
+        asyncio.run(_wait_until_up(port))
+        before = _processor_s(server.pid)
+        found = asyncio.run(_visit(port, tokens, wnids, seconds=seconds, think_s=think_s, extra=extra))
+        found["server_cpu_s"] = round(_processor_s(server.pid) - before, 2)
+        memory = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text())
+        found["server_peak_mb"] = int(memory.group(1)) // 1024
+    finally:
+        server.terminate()
+        server.wait(30)
+    return found
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _wait_until_up(port: int) -> None:
     for _ in range(600):
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=5)
-            connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
+            if (await Connection(port).request("GET", "/health", {}))[0] == 200:
                 return
-        except OSError:
-            time.sleep(0.1)
+        except (OSError, asyncio.IncompleteReadError):
+            await asyncio.sleep(0.1)
     raise SystemExit("the server does not come up")
 
 
@@ -238,18 +367,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--think-s", type=float, default=1.0, help="how long a person looks between two requests, on average")
     parser.add_argument("--folder", type=Path, required=True, help="where the study lies, or is made")
+    parser.add_argument("--extra", action="append", default=[], metavar="NAME=PATH", help="another page of the mix")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    made = options.folder / "made.json"
-    steps = json.loads(made.read_text()) if made.exists() else make(options.folder, options.candidates, options.classes)
-    found = measure(options.folder, reviewers=options.reviewers, seconds=options.seconds, think_s=options.think_s)
+    steps = review_study.make(options.folder, options.candidates, options.classes)
+    extra = dict(one.split("=", 1) for one in options.extra)
+    found = measure(options.folder, reviewers=options.reviewers, seconds=options.seconds, think_s=options.think_s, extra=extra)
     if options.json:
         print(json.dumps({"make_s": steps, **found}, indent=2))
         return
-    print(f"{found['reviewers']} reviewers, {found['requests_per_s']} requests per second, peak of the server {found['server_peak_mb']} MB")
-    print(f"{'request':32} {'n':>6} {'p50 ms':>8} {'p95 ms':>8}")
-    for name, row in found["times"].items():
-        print(f"{name:32} {row['n']:>6} {row['p50_ms']:>8} {row['p95_ms']:>8}")
+    for name in ("reviewers", "requests_per_s", "load_before", "server_cpu_s", "client_cpu_s", "server_peak_mb", "conflicts"):
+        print(f"{name:16} {found[name]}")
+    print(f"{'request':34} {'n':>6} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'max ms':>8}")
+    for name, row in [*found["times"].items(), ("all", found["all"])]:
+        print(f"{name:34} {row['n']:>6} {row['p50_ms']:>8} {row['p95_ms']:>8} {row['p99_ms']:>8} {row['max_ms']:>8}")
     for failure in found["failures"]:
         print("FAILED", failure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -196,9 +197,28 @@ def histogram(frequencies: Iterable[float], edges: tuple[float, ...]) -> tuple[i
 
 
 def all_counts(tables: Tables, memo: Memo) -> dict[str, ClassCounts]:
-    """wnid -> its counts as last derived, for every class that was ever counted."""
+    """wnid -> its counts as last derived, for every class that was ever counted.
+
+    Every decision changes the counts of a class or two; only those are read again.
+    """
     key = generations_key(tables.generations.of("class_counts"))
-    return memo.get("class counts", key, lambda: {wnid: from_stored(values) for wnid, values in tables.class_counts.all().items()})
+    read = memo.get("class counts read", None, _ReadCounts)
+    return memo.get("class counts", key, lambda: read.update(tables.class_counts.texts()))
+
+
+class _ReadCounts:
+    """Counts beside the text that they were read from."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, ClassCounts]] = {}
+
+    def update(self, texts: Mapping[str, str]) -> dict[str, ClassCounts]:
+        known, new = self._known, {}
+        for wnid, text in texts.items():
+            one = known.get(wnid)
+            new[wnid] = one if one is not None and one[0] == text else (text, from_stored(json.loads(text)))
+        self._known = new
+        return {wnid: counts for wnid, (_, counts) in new.items()}
 
 
 def refresh_counts(study: Study, *, stop: Callable[[], bool] = lambda: False) -> bool:

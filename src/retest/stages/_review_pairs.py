@@ -31,7 +31,7 @@ MAX_FACTOR = 2.0
 """The queue reaches up to this many times the review target: thresholds can be chosen up to there."""
 STAGE, ITEM, OWN = "review", "pair_queue", "pair_queue_own_changes"
 MANY_LISTS = 50_000
-_BLOCK = 1000
+_BLOCK = 200  # candidates at a time: whoever waits for the processor or for a turn to write waits for no more
 _UNREVIEWED = 1e100
 _ATTEMPTS = 3
 
@@ -169,15 +169,32 @@ def _refresh_metric(study: Study, metric: str, stop: Callable[[], bool]) -> bool
     while True:
         if stop():
             return False
-        with study.database.write() as tables:
+        with study.database.read() as tables:
             block = tables.pair_queue.neighbors_after(metric, after, _BLOCK)
             if not block:
                 return True
             lists = {candidate: [Neighbor(reference, distance) for reference, distance in found] for candidate, found in block}
-            rows = queue_rows(study, tables, metric, lists)
-            tables.pair_queue.remove(metric, sorted(lists.keys() - {row.candidate_id for row in rows}))
-            tables.pair_queue.put(rows)
-            after = block[-1][0]
+            seen = _seen(tables)
+            wrong = _wrong_rows(study, tables, metric, lists)
+        after = block[-1][0]
+        if not any(wrong):
+            continue
+        with study.database.write() as tables:  # for a moment only: people decide meanwhile
+            missing, stale = wrong if _seen(tables) == seen else _wrong_rows(study, tables, metric, lists)
+            tables.pair_queue.remove(metric, stale)
+            tables.pair_queue.put(missing)
+
+
+def _seen(tables: Tables) -> dict[str, int]:
+    return tables.generations.of("neighbors", "reviewed_neighbors", "exclusions", "candidates", "pair_queue")
+
+
+def _wrong_rows(study: Study, tables: Tables, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> tuple[list[QueueRow], list[str]]:
+    """Rows of these candidates that the queue lacks or has otherwise, and candidates whose row it should not have."""
+    rows = queue_rows(study, tables, metric, lists)
+    known = tables.pair_queue.rows_of(metric, lists)
+    wanted = {row.candidate_id for row in rows}
+    return [row for row in rows if known.get(row.candidate_id) != row], sorted(known.keys() - wanted)
 
 
 # What can be decided

@@ -132,6 +132,5 @@ def latest_numbers(study: Study, decisions: Iterable[Decision]) -> dict[tuple[st
     for decision in decisions:
         items.setdefault(decision.kind, []).append(decision.item)
     with study.database.read() as tables:
-        return {
-            (kind, item): d.no for kind, listed in items.items() for item, d in tables.decisions.latest(kind, dict.fromkeys(listed)).items()
-        }
+        found = {kind: tables.decisions.versions(kind, dict.fromkeys(listed)) for kind, listed in items.items()}
+    return {(kind, item): no for kind, versions in found.items() for item, no in versions.items()}

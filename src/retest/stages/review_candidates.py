@@ -325,7 +325,7 @@ def _wanted_bins(tables: Tables, wnid: str, wanted: CandidateFilter) -> set[int]
 
 def _views(tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> tuple[CandidateView, ...]:
     ids = [image.id for image in images]
-    excluded, flagged = tables.decisions.latest(EXCLUSION, ids), tables.decisions.latest(PROBLEMATIC, ids)
+    excluded, flagged = tables.decisions.versions(EXCLUSION, ids), tables.decisions.versions(PROBLEMATIC, ids)
     partners: dict[str, set[str]] = {}
     for first, second in tables.pairs.touching([image for image in ids if image in marks.pairs]):
         partners.setdefault(first, set()).add(second)
@@ -337,8 +337,8 @@ def _views(tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> t
         views.append(
             CandidateView(
                 image,
-                Mark(reason and {"reason": reason[0], "detail": reason[1]}, excluded[image.id].no if image.id in excluded else 0),
-                Mark(None if detail is None else {"detail": detail}, flagged[image.id].no if image.id in flagged else 0),
+                Mark(reason and {"reason": reason[0], "detail": reason[1]}, excluded.get(image.id, 0)),
+                Mark(None if detail is None else {"detail": detail}, flagged.get(image.id, 0)),
                 tuple(sorted(partners.get(image.id, ()))),
                 image.id in marks.near_duplicates,
             )

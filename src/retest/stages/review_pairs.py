@@ -15,7 +15,6 @@ from retest.stages._review_derived import component_members
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
 from retest.stages._review_pairs import (
-    MANY_LISTS,
     MAX_FACTOR,
     OVERRIDE,
     REVIEW,
@@ -105,7 +104,8 @@ class PairQueue:
 class QueueProgress:
     """How much is left in a metric: candidates within ``threshold``, neighbours within the target, and candidates at other thresholds.
 
-    ``current`` is False while the queue is being derived; numbers grow until it is.
+    ``current`` is False while the queue is being derived; numbers grow until it is. ``recounting`` says that what was decided in the
+    last seconds is not subtracted yet: in a large study it is counted beside the requests.
     """
 
     metric: str
@@ -116,6 +116,7 @@ class QueueProgress:
     waiting: int
     steps: tuple[tuple[float, int], ...]
     current: bool
+    recounting: bool
     computed: bool
     """Whether any neighbours are stored in this metric."""
 
@@ -202,7 +203,7 @@ def candidate_pairs(study: Study, memo: Memo, candidate_id: str, metric: str, *,
     return found[0]
 
 
-def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | None = None, moment: Hashable = None) -> QueueProgress:
+def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | None = None) -> QueueProgress:
     """How much is left, and how another threshold would change it.
 
     Args:
@@ -210,7 +211,6 @@ def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | 
         memo: where counts are kept.
         metric: one of the metrics with a review target.
         threshold: the chosen one; the target by default.
-        moment: in a study of many candidates counts are made anew only when this changes (such as every ten seconds).
 
     Raises:
         UsageError: an unknown metric, or a threshold out of range.
@@ -220,12 +220,10 @@ def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | 
     steps = sorted({*(factor * target for factor in _STEPS), chosen})
     with study.database.read() as tables:
         lists = memo.get("neighbor lists", generations_key(tables.generations.of("neighbors")), tables.neighbors.counts)
-        generations = generations_key(tables.generations.of("pair_queue", "exclusions"))
-        key = (moment, study.config.review.targets[metric]) if lists.get(metric, 0) > MANY_LISTS else generations
-        counts, waiting = memo.get(
-            ("pairs left", metric, chosen), key, lambda: (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
-        )
+        key = generations_key(tables.generations.of(*_COUNTED))
         current = queue_is_current(study, tables)
+    left = memo.recent(("pairs left", metric, chosen), key, lambda: _left(study, metric, steps))
+    counts, waiting = left.value
     return QueueProgress(
         metric=metric,
         target=target,
@@ -235,8 +233,18 @@ def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | 
         waiting=waiting,
         steps=tuple(zip(steps, counts, strict=True)),
         current=current,
+        recounting=not left.current,
         computed=metric in lists,
     )
+
+
+_COUNTED = ("pair_queue", "exclusions")
+
+
+def _left(study: Study, metric: str, steps: Sequence[float]) -> tuple[Hashable, tuple[list[int], int]]:
+    with study.database.read() as tables:
+        key = generations_key(tables.generations.of(*_COUNTED))
+        return key, (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
 
 
 def list_components(study: Study, *, after: str = "", limit: int = 100) -> ComponentPage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from retest.stages._review_counts import ClassCounts, all_counts, counts_are_current, refresh_counts
 from retest.stages._review_memo import Memo, generations_key
@@ -10,6 +12,8 @@ from retest.store import RevisionSummary, Tables
 from retest.study import Study
 
 __all__ = ["Progress", "RevisionProgress", "refresh_counts", "study_progress"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,14 @@ class RevisionProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Sums over all classes (``classes_done`` miss no image of any bin) and the revisions; ``current`` is False while counts lag."""
+    """Sums over all classes (``classes_done`` miss no image of any bin) and the revisions.
+
+    ``current`` is False while counts lag behind a stage. In a large study the numbers of HITs and of reviewed neighbours are counted
+    beside the requests; ``recounting`` says that this is under way, so that they are some seconds old.
+    """
 
     current: bool
+    recounting: bool
     classes: int
     classes_done: int
     candidates: int
@@ -46,48 +55,50 @@ class Progress:
 
 
 def study_progress(study: Study, memo: Memo) -> Progress:
-    """Count what a study holds; costs a few short queries as long as nothing has changed."""
+    """Count what a study holds; costs a few short queries whatever its size, also while people decide."""
     with study.database.read() as tables:
-        counts = all_counts(tables, memo)
         current = counts_are_current(study, tables)
-        slow = memo.get("progress", generations_key(tables.generations.of(*_INPUTS)), lambda: _slow(tables))
+        sums = memo.get("class sums", _key(tables, "class_counts"), lambda: _sums(all_counts(tables, memo).values()))
+        number = memo.get("number of classes", _key(tables, "classes"), tables.classes.count)
+        pairs = memo.get("number of pairs", _key(tables, "near_duplicate_pairs"), tables.pairs.count)
+        revisions = memo.get("revisions", _key(tables, "revisions"), tables.revisions.summaries)
+        reviewed = memo.get("class reviews", _key(tables, "class_reviews"), tables.revisions.review_counts)
         decisions = tables.decisions.newest()
-        number = memo.get("number of classes", generations_key(tables.generations.of("classes")), tables.classes.count)
-    listed = list(counts.values())
-
-    def total(name: str) -> int:
-        return sum(getattr(one, name) for one in listed)
-
+        hits_key, neighbors_key = _key(tables, "hits"), _key(tables, "reviewed_neighbors")
+    hits = memo.recent("number of HITs", hits_key, lambda: _counted(study, "hits", lambda now: now.hits.numbers()))
+    neighbors = memo.recent(
+        "number of reviewed neighbors", neighbors_key, lambda: _counted(study, "reviewed_neighbors", lambda now: now.reviews.count())
+    )
     return Progress(
         current=current,
+        recounting=not (hits.current and neighbors.current),
         classes=number,
-        classes_done=sum(_is_done(one) for one in listed),
-        **{name: total(name) for name in _SUMS},
-        missing=total("missing"),
-        hits=slow[0],
-        hits_submitted=slow[1],
-        reviewed_neighbors=slow[2],
-        pairs=slow[3],
-        revisions=slow[4],
+        **sums,
+        hits=hits.value[0],
+        hits_submitted=hits.value[1],
+        reviewed_neighbors=neighbors.value,
+        pairs=pairs,
+        revisions=tuple(RevisionProgress(summary, *reviewed.get(summary.name, (0, 0, 0))) for summary in revisions),
         decisions=decisions,
     )
 
 
-_SUMS = ("candidates", "stored", "labelled", "excluded", "problematic", "near_duplicates", "usable")
-_INPUTS = ("hits", "reviewed_neighbors", "near_duplicate_pairs", "revisions", "class_reviews")
+_SUMS = ("candidates", "stored", "labelled", "excluded", "problematic", "near_duplicates", "usable", "missing")
+
+
+def _sums(counts: Collection[ClassCounts]) -> dict[str, int]:
+    sums = {name: sum(getattr(one, name) for one in counts) for name in _SUMS}
+    return {**sums, "classes_done": sum(_is_done(one) for one in counts)}
 
 
 def _is_done(counts: ClassCounts) -> bool:
     return sum(counts.target_bins) > 0 and counts.missing == 0
 
 
-def _slow(tables: Tables) -> tuple[int, int, int, int, tuple[RevisionProgress, ...]]:
-    totals = tables.hits.totals()
-    revisions = tuple(_revision(tables, summary) for summary in tables.revisions.summaries())
-    return totals.hits, totals.submitted, tables.reviews.count(), tables.pairs.count(), revisions
+def _key(tables: Tables, table: str) -> Hashable:
+    return generations_key(tables.generations.of(table))
 
 
-def _revision(tables: Tables, summary: RevisionSummary) -> RevisionProgress:
-    reviews = tables.revisions.reviews(summary.name).values()
-    reviewed, problematic = sum(r.reviewed for r in reviews), sum(r.problematic for r in reviews)
-    return RevisionProgress(summary, len(reviews), reviewed, problematic)
+def _counted(study: Study, table: str, count: Callable[[Tables], T]) -> tuple[Hashable, T]:
+    with study.database.read() as tables:
+        return _key(tables, table), count(tables)

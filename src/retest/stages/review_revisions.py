@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from retest.errors import NotFoundError, UsageError
-from retest.records import ClassReview, Revision
+from retest.records import ClassReview, Revision, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
 from retest.stages._review_core import Change
 from retest.stages._review_images import ImageView, view_images
-from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_memo import Memo, Recent, generations_key
 from retest.stages._review_revisions import CLASS_REVIEW, class_item
 from retest.store import RevisionSummary, Tables
 from retest.study import Study
@@ -32,9 +33,8 @@ __all__ = [
 ]
 
 ONLY = ("all", "open", "bad")
-_INPUTS = (
-    "revisions", "class_reviews", "selection_frequencies", "exclusions", "image_flags", "resolutions", "candidates", "originals",
-)  # fmt: skip
+_INPUTS = ("revisions", "selection_frequencies", "exclusions", "image_flags", "resolutions", "candidates", "originals")
+_CHECKED = "checks of a revision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,16 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassPage:
-    """A page of classes; ``total`` of them fit, ``reviewed`` of those are done; ``next`` goes on behind it (None: the end)."""
+    """A page of classes; ``total`` of them fit, ``reviewed`` of those are done; ``next`` goes on behind it (None: the end).
+
+    Warnings of a large revision are brought up to date beside the requests: ``current`` says whether they are.
+    """
 
     rows: tuple[RevisionRow, ...]
     total: int
     reviewed: int
     next: str | None
+    current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,10 @@ class ClassView:
 
 @dataclass(frozen=True, slots=True)
 class RevisionFacts:
-    """A revision on one page. Frequencies are of its labelled images; ``warnings`` are counted per check."""
+    """A revision on one page. Frequencies are of its labelled images; ``warnings`` are counted per check.
+
+    Checks of a large revision are brought up to date beside the requests: ``current`` says whether they are.
+    """
 
     summary: RevisionSummary
     classes: int
@@ -89,14 +96,26 @@ class RevisionFacts:
     problematic: int
     warnings: tuple[RevisionWarning, ...]
     counts: dict[str, int]
+    current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Contents:
+    """A revision, its images by class, and the classes of each image; a revision never changes."""
+
     revision: Revision
     by_class: dict[str, tuple[str, ...]]
+    classes: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What the checks say of a revision, by class, and the figures of its labelled images."""
+
     warnings: dict[str, tuple[RevisionWarning, ...]]
-    facts: dict[str, CandidateFacts]
+    min_frequency: float | None
+    mean_frequency: float | None
+    fewest_assignments: int
 
 
 def list_revisions(study: Study) -> list[RevisionSummary]:
@@ -124,14 +143,19 @@ def list_classes(
         NotFoundError: there is no such revision.
         UsageError: an unknown choice, part or limit.
     """
-    if only not in ONLY or not 1 <= part <= parts <= 100 or not 1 <= limit <= 1000:
-        raise UsageError("unknown choice, part or limit", remedy=f"Choose {', '.join(ONLY)}; part 1 to parts, at most 100; limit 1 to 1000")
+    _check_part(only, part, parts)
+    if not 1 <= limit <= 1000:
+        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with after")
     with study.database.read() as tables:
-        rows = _rows(study, tables, memo, name, part, parts)
-    fits = [row for row in rows if only == "all" or (not row.reviewed if only == "open" else row.problematic or row.warnings > 0)]
-    page = [row for row in fits if row.wnid > after]
-    following = page[limit - 1].wnid if len(page) > limit else None
-    return ClassPage(tuple(page[:limit]), len(fits), sum(row.reviewed for row in fits), following)
+        known, key = _contents(tables, memo, name), _key(tables)
+        reviews = tables.revisions.reviews(name)
+        names = _names(tables, memo)
+    checked = _checked(study, memo, name, key)
+    fits = _fitting(known, checked.value, reviews, only, part, parts)
+    page = fits[bisect_right(fits, after) :]
+    rows = tuple(_row(known, names, reviews.get(wnid), wnid, len(checked.value.warnings.get(wnid, ()))) for wnid in page[:limit])
+    done = sum(wnid in reviews and reviews[wnid].reviewed for wnid in fits)
+    return ClassPage(rows, len(fits), done, page[limit - 1] if len(page) > limit else None, checked.current)
 
 
 def class_view(
@@ -145,30 +169,35 @@ def class_view(
     """
     if not 0 <= originals <= 200:
         raise UsageError(f"must be 0 to 200, is {originals}", item="originals", remedy="Ask for fewer")
-    order = [row.wnid for row in list_classes(study, memo, name, only=only, part=part, parts=parts, limit=1000).rows]
+    _check_part(only, part, parts)
     with study.database.read() as tables:
-        known = _known(study, tables, memo, name)
+        known, key = _contents(tables, memo, name), _key(tables)
         if wnid not in known.by_class:
             raise NotFoundError(f"revision {name} has no such class", item=wnid, remedy="See its classes")
-        row = next(row for row in _rows(study, tables, memo, name, 1, 1) if row.wnid == wnid)
+        reviews = tables.revisions.reviews(name)
+        warnings = _warnings_of_class(study, tables, known, wnid)
+        row = _row(known, _names(tables, memo), reviews.get(wnid), wnid, len(warnings))
         ids = known.by_class[wnid]
-        shown = [image.id for image in tables.originals.all(wnid=wnid) if image.split == "val" and image.id not in ids][:originals]
+        shown = [image for image in tables.originals.ids(split=Split.VAL, wnid=wnid) if image not in ids][:originals]
         views = view_images(study, tables, [*ids, *shown], wnid=wnid)
         item = class_item(name, wnid)
         latest = tables.decisions.latest(CLASS_REVIEW, [item]).get(item)
         glosses = memo.get(
             "glosses", generations_key(tables.generations.of("classes")), lambda: {c.wnid: c.gloss for c in tables.classes.all()}
         )
+    order = _fitting(known, _checked(study, memo, name, key).value, reviews, only, part, parts)
+    place = bisect_left(order, wnid)
+    following = order[bisect_right(order, wnid) :][:1]
     return ClassView(
         revision=name,
         row=row,
         gloss=glosses.get(wnid, ""),
         images=tuple(views[image] for image in ids),
         originals=tuple(views[image] for image in shown),
-        warnings=tuple(str(warning) for warning in known.warnings.get(wnid, ())),
+        warnings=tuple(str(warning) for warning in warnings),
         version=latest.no if latest else 0,
-        before=max((other for other in order if other < wnid), default=None),
-        after=min((other for other in order if other > wnid), default=None),
+        before=order[place - 1] if place else None,
+        after=following[0] if following else None,
     )
 
 
@@ -179,28 +208,28 @@ def facts(study: Study, memo: Memo, name: str) -> RevisionFacts:
         NotFoundError: there is no such revision.
     """
     with study.database.read() as tables:
-        known = _known(study, tables, memo, name)
-        summary = next(one for one in tables.revisions.summaries() if one.name == name)
-        reviews = tables.revisions.reviews(name).values()
-    labelled = [known.facts[image] for image in dict(known.revision.images) if image in known.facts]
-    frequencies = [f.frequency for f in labelled if f.num_assignments]
+        known, key = _contents(tables, memo, name), _key(tables)
+        summaries = memo.get("revisions", generations_key(tables.generations.of("revisions")), tables.revisions.summaries)
+        _, reviewed, problematic = tables.revisions.review_counts().get(name, (0, 0, 0))
+    checked = _checked(study, memo, name, key)
     sizes = [len(images) for images in known.by_class.values()] or [0]
-    warnings = tuple(warning for found in known.warnings.values() for warning in found)
+    warnings = tuple(warning for found in checked.value.warnings.values() for warning in found)
     counts: dict[str, int] = {}
     for warning in warnings:
         counts[str(warning.check)] = counts.get(str(warning.check), 0) + 1
     return RevisionFacts(
-        summary=summary,
+        summary=next(one for one in summaries if one.name == name),
         classes=len(known.by_class),
         smallest_class=min(sizes),
         largest_class=max(sizes),
-        min_frequency=min(frequencies, default=None),
-        mean_frequency=sum(frequencies) / len(frequencies) if frequencies else None,
-        fewest_assignments=min((f.num_assignments for f in labelled), default=0),
-        reviewed=sum(review.reviewed for review in reviews),
-        problematic=sum(review.problematic for review in reviews),
+        min_frequency=checked.value.min_frequency,
+        mean_frequency=checked.value.mean_frequency,
+        fewest_assignments=checked.value.fewest_assignments,
+        reviewed=reviewed,
+        problematic=problematic,
         warnings=warnings[:500],
         counts=counts,
+        current=checked.current,
     )
 
 
@@ -234,47 +263,97 @@ def carried_over(study: Study, old: str, new: str) -> list[Change]:
     return [Change(CLASS_REVIEW, item, done, latest[item].no if item in latest else 0, none) for item in items]
 
 
-def _rows(study: Study, tables: Tables, memo: Memo, name: str, part: int, parts: int) -> list[RevisionRow]:
-    known = _known(study, tables, memo, name)
-    reviews = tables.revisions.reviews(name)
-    names = memo.get(
-        "class names", generations_key(tables.generations.of("classes")), lambda: {info.wnid: info.name for info in tables.classes.all()}
-    )
-    found = []
-    for wnid in sorted(known.by_class)[part - 1 :: parts]:
-        review = reviews.get(wnid)
-        flags = (review.reviewed, review.problematic) if review else (False, False)
-        found.append(RevisionRow(wnid, names.get(wnid, wnid), len(known.by_class[wnid]), *flags, len(known.warnings.get(wnid, ()))))
-    return found
+def _check_part(only: str, part: int, parts: int) -> None:
+    if only not in ONLY or not 1 <= part <= parts <= 100:
+        raise UsageError("unknown choice or part", remedy=f"Choose {', '.join(ONLY)}; part 1 to parts, at most 100 parts")
 
 
-def _known(study: Study, tables: Tables, memo: Memo, name: str) -> _Known:
-    """A revision with its classes, and what is wrong with it today; resolution is taken as it was last derived."""
-    key = generations_key(tables.generations.of(*(table for table in _INPUTS if table != "class_reviews")))
-    return memo.get(("revision", name), key, lambda: _load(study, tables, name))
+def _fitting(known: _Contents, checked: _Checked, reviews: Mapping[str, ClassReview], only: str, part: int, parts: int) -> list[str]:
+    """The classes of a part that were asked for, sorted."""
+    order = list(known.by_class)[part - 1 :: parts]
+    if only == "open":
+        return [wnid for wnid in order if wnid not in reviews or not reviews[wnid].reviewed]
+    if only == "bad":
+        return [wnid for wnid in order if wnid in checked.warnings or (wnid in reviews and reviews[wnid].problematic)]
+    return order
 
 
-def _load(study: Study, tables: Tables, name: str) -> _Known:
-    revision = tables.revisions.get(name)
-    by_class: dict[str, list[str]] = {}
-    for image, wnid in revision.images:
-        by_class.setdefault(wnid, []).append(image)
-    ids = list(dict.fromkeys(image for image, _ in revision.images))
-    found = {one.id: one for one in tables.facts.candidates((), ids=ids)}
-    found |= _originals(tables, [image for image in ids if image not in found])
-    components = {image: one.component for image, one in tables.pairs.resolutions_of(ids).items()}
+def _row(known: _Contents, names: Mapping[str, str], review: ClassReview | None, wnid: str, warnings: int) -> RevisionRow:
+    flags = (review.reviewed, review.problematic) if review else (False, False)
+    return RevisionRow(wnid, names.get(wnid, wnid), len(known.by_class[wnid]), *flags, warnings)
+
+
+def _names(tables: Tables, memo: Memo) -> dict[str, str]:
+    key = generations_key(tables.generations.of("classes"))
+    return memo.get("class names", key, lambda: {info.wnid: info.name for info in tables.classes.all()})
+
+
+def _key(tables: Tables) -> Hashable:
+    return generations_key(tables.generations.of(*_INPUTS))
+
+
+def _contents(tables: Tables, memo: Memo, name: str) -> _Contents:
+    def load() -> _Contents:
+        revision = tables.revisions.get(name)
+        by_class: dict[str, list[str]] = {}
+        classes: dict[str, tuple[str, ...]] = {}
+        for image, wnid in revision.images:
+            by_class.setdefault(wnid, []).append(image)
+            classes[image] = (*classes.get(image, ()), wnid)
+        return _Contents(revision, {wnid: tuple(by_class[wnid]) for wnid in sorted(by_class)}, classes)
+
+    return memo.get(("revision", name), generations_key(tables.generations.of("revisions")), load)
+
+
+def _checked(study: Study, memo: Memo, name: str, key: Hashable) -> Recent[_Checked]:
+    """What is wrong with a revision; resolution is taken as it was last derived."""
+
+    def load() -> tuple[Hashable, _Checked]:
+        with study.database.read() as tables:
+            known = _contents(tables, memo, name)
+            facts = _facts(tables, known.classes)
+            components = {image: one.component for image, one in tables.pairs.resolutions_of(known.classes).items()}
+            warnings: dict[str, list[RevisionWarning]] = {}
+            for warning in _check(study, known.revision, facts, components):
+                warnings.setdefault(warning.wnid, []).append(warning)
+            labelled = [one.frequency for one in facts.values() if one.num_assignments]
+            return _key(tables), _Checked(
+                {wnid: tuple(found) for wnid, found in warnings.items()},
+                min(labelled, default=None),
+                sum(labelled) / len(labelled) if labelled else None,
+                min((one.num_assignments for one in facts.values()), default=0),
+            )
+
+    return memo.recent((_CHECKED, name), key, load)
+
+
+def _warnings_of_class(study: Study, tables: Tables, known: _Contents, wnid: str) -> list[RevisionWarning]:
+    """What is wrong with one class at this moment: it is looked at together with what is joined to its images in the revision."""
+    own = set(known.by_class[wnid])
+    names = {one.component for one in tables.pairs.resolutions_of(own).values()}
+    components = {image: name for image, name in tables.pair_queue.among_components(names).items() if image in known.classes}
+    concerned = own | components.keys()
+    # Other classes are incomplete here, so only what is said of this one counts.
+    part = replace(known.revision, images=tuple((image, other) for image in sorted(concerned) for other in known.classes[image]))
+    found = _check(study, part, _facts(tables, concerned), components)
+    return [warning for warning in found if warning.wnid == wnid]
+
+
+def _check(study: Study, revision: Revision, facts: Mapping[str, CandidateFacts], components: Mapping[str, str]) -> list[RevisionWarning]:
     least = 0 if revision.sampling_function == "sample_val_dummy" else study.config.sampling.min_num_annotations
     stated = revision.parameters.get("per_class")
-    warnings: dict[str, list[RevisionWarning]] = {}
-    for warning in check_revision(
+    return check_revision(
         revision,
-        found.values(),
+        facts.values(),
         component_of=components,
         min_num_annotations=least,
         per_class=stated if isinstance(stated, int) else None,
-    ):
-        warnings.setdefault(warning.wnid, []).append(warning)
-    return _Known(revision, {w: tuple(i) for w, i in by_class.items()}, {w: tuple(one) for w, one in warnings.items()}, found)
+    )
+
+
+def _facts(tables: Tables, ids: Collection[str]) -> dict[str, CandidateFacts]:
+    found = {one.id: one for one in tables.facts.candidates((), ids=ids)}
+    return found | _originals(tables, [image for image in ids if image not in found])
 
 
 def _originals(tables: Tables, ids: Sequence[str]) -> dict[str, CandidateFacts]:

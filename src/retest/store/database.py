@@ -23,6 +23,7 @@ from retest.store import (
     review_people,
     review_predictions,
 )
+from retest.store.turns import Turns
 
 
 class Tables:
@@ -67,6 +68,12 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = engine.connect(url)
+        self._url, self._turns = url, Turns()
+
+    def keep_connections(self, number: int) -> None:
+        """Keep this many connections open between transactions, for a process that serves many small ones."""
+        self.engine.dispose()
+        self.engine = engine.connect(self._url, keep=number)
 
     def upgrade(self) -> None:
         """Create or migrate the tables."""
@@ -80,8 +87,12 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Tables]:
-        """A transaction that may write. Keep it short: SQLite has one writer at a time."""
-        with engine.transaction(self.engine) as connection:
+        """A transaction that may write. Keep it short: there is one writer at a time.
+
+        Threads of this process write in the order in which they ask; SQLite alone would let each look again now and then whether it is
+        free, and one that writes block after block would be the luckiest.
+        """
+        with self._turns, engine.transaction(self.engine) as connection:
             yield Tables(connection)
 
     def empty_log(self) -> None:

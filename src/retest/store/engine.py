@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import alembic.command
 import alembic.config
@@ -26,15 +27,22 @@ _BUSY_TIMEOUT_S = 60
 _READ_ONLY = "retest_read_only"
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, keep: int = 0) -> Engine:
     """Open the database at an SQLAlchemy URL; SQLite is put into WAL mode with immediate write transactions.
+
+    Args:
+        url: where the database is.
+        keep: connections to a file that are kept for the next transaction, as a server of many small ones needs: opening one reads the
+            whole schema, and closing the last one empties the log. By default each transaction opens its own and leaves nothing open.
 
     Raises:
         StoreError: the URL is not understood or the driver is missing.
     """
     try:
         # A pool keeps connections to a server, and looks whether each still lives before it hands it out.
-        options = {"poolclass": NullPool} if url.startswith("sqlite") else {"pool_pre_ping": True, "max_overflow": 40}
+        options: dict[str, Any] = {"pool_pre_ping": True, "max_overflow": 40}
+        if url.startswith("sqlite"):
+            options = {"pool_size": keep, "max_overflow": 40} if keep else {"poolclass": NullPool}
         engine = sa.create_engine(url, hide_parameters=True, **options)
     except (sa.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
         raise StoreError(

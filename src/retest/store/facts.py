@@ -30,7 +30,8 @@ class FactTable(TableGroup):
         query = _candidate_query()
         # By class and id: so every table that is joined is walked along its own index.
         rows = self._plain(query.order_by(_T.c.wnid, _T.c.id)) if wanted is None else self._plain(query, _T.c.id, wanted)
-        flagged = review_people.FlagTable(self._connection).ids()  # few, so a join would only cost
+        flags = review_people.FlagTable(self._connection)
+        flagged = flags.ids() if wanted is None else flags.get(wanted).keys()  # few, so a join would only cost
         for image, wnid, number, selected, excluded, duplicate in rows:
             frequency = selected / number if number else 0.0
             reached = thresholds.get(image, none)

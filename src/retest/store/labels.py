@@ -136,6 +136,10 @@ class HitTable(TableGroup):
         )
         return [row.crowd for row in self._rows(query)]
 
+    def numbers(self) -> tuple[int, int]:
+        """How many HITs there are, and how many of them are submitted."""
+        return self._count(schema.hits), self._count(schema.hits, schema.hits.c.submitted.is_(True))
+
     def totals(self) -> HitTotals:
         """Counts over all HITs, excluded ones included; an image counts once per place in a HIT."""
         t = schema.hits

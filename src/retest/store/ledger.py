@@ -98,6 +98,14 @@ class DecisionTable(TableGroup):
             found.update((row.item, Decision(**row._mapping)) for row in self._connection.execute(query))
         return found
 
+    def versions(self, kind: str, items: Iterable[str]) -> dict[str, int]:
+        """item -> number of the latest decision of a kind about it; read from an index alone."""
+        t = schema.decisions
+        query = sa.select(t.c.item, sa.func.max(t.c.no)).where(t.c.kind == kind).group_by(t.c.item)
+        return {
+            item: no for block in chunks(items, _ITEMS_PER_QUERY) for item, no in self._connection.execute(query.where(t.c.item.in_(block)))
+        }
+
     def get(self, numbers: Iterable[int]) -> dict[int, Decision]:
         """number -> decision, for those of these numbers that exist."""
         t = schema.decisions
@@ -135,13 +143,11 @@ class DecisionTable(TableGroup):
         return self._distinct(schema.decisions.c.kind)
 
     def _distinct(self, column: sa.Column[str]) -> list[str]:
-        found: list[str] = []
-        while True:
-            query = sa.select(sa.func.min(column))
-            value = self._connection.execute(query.where(column > found[-1]) if found else query).scalar_one()
-            if value is None:
-                return found
-            found.append(value)
+        steps = sa.select(sa.func.min(column).label("value")).cte("steps", recursive=True)
+        following = sa.select(sa.func.min(column)).where(column > steps.c.value).correlate(steps).scalar_subquery()
+        steps = steps.union_all(sa.select(following).where(steps.c.value.is_not(None)))
+        query = sa.select(steps.c.value).where(steps.c.value.is_not(None)).order_by(steps.c.value)
+        return list(self._connection.execute(query).scalars())
 
     def count(self) -> int:
         return self._count(schema.decisions)

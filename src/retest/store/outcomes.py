@@ -109,6 +109,13 @@ class RevisionTable(TableGroup):
         t = schema.class_reviews
         return (ClassReview(**row._mapping) for row in self._rows(sa.select(t).order_by(t.c.revision, t.c.wnid)))
 
+    def review_counts(self) -> dict[str, tuple[int, int, int]]:
+        """revision -> how many classes somebody decided about, how many are reviewed, how many problematic."""
+        t = schema.class_reviews
+        sums = [sa.func.sum(sa.case((column.is_(True), 1), else_=0)) for column in (t.c.reviewed, t.c.problematic)]
+        rows = self._connection.execute(sa.select(t.c.revision, sa.func.count(), *sums).group_by(t.c.revision))
+        return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+
     def reviews(self, name: str) -> dict[str, ClassReview]:
         t = schema.class_reviews
         return {row.wnid: ClassReview(**row._mapping) for row in self._rows(sa.select(t).where(t.c.revision == name).order_by(t.c.wnid))}

@@ -143,6 +143,12 @@ class ClassCountTable(TableGroup):
         t = schema.class_counts
         return {row.wnid: row.counts for row in self._connection.execute(sa.select(t).order_by(t.c.wnid))}
 
+    def texts(self) -> dict[str, str]:
+        """wnid -> its counts as JSON, unread: to see which have changed."""
+        t = schema.class_counts
+        rows = self._connection.execute(sa.select(t.c.wnid, sa.cast(t.c.counts, sa.Text)).order_by(t.c.wnid))
+        return {row[0]: row[1] for row in rows}
+
     def get(self, wnid: str) -> dict[str, Any] | None:
         t = schema.class_counts
         return self._connection.execute(sa.select(t.c.counts).where(t.c.wnid == wnid)).scalar_one_or_none()

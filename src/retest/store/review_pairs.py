@@ -56,6 +56,11 @@ class PairQueueTable(TableGroup):
         rows = self._connection.execute(query.order_by(nearest, _Q.c.candidate_id).limit(limit))
         return [QueueRow(**row._mapping) for row in rows]
 
+    def rows_of(self, metric: str, candidate_ids: Iterable[str]) -> dict[str, QueueRow]:
+        """candidate -> its row, for those of these candidates that have one in a metric."""
+        found = self._by_ids(sa.select(_Q).where(_Q.c.metric == metric), _Q.c.candidate_id, candidate_ids)
+        return {row.candidate_id: QueueRow(**row._mapping) for row in found}
+
     def counts(self, metric: str, thresholds: Sequence[float]) -> list[int]:
         """How many candidates that are not excluded wait within each threshold."""
         left_out = sa.select(_Q.c.nearest).join(_E, _E.c.candidate_id == _Q.c.candidate_id).where(_Q.c.metric == metric)
@@ -112,6 +117,12 @@ class PairQueueTable(TableGroup):
         query = sa.select(t.c.image_id, t.c.wnid, t.c.num_selected, t.c.num_assignments)
         found = self._by_ids(query, t.c.image_id, image_ids)
         return {(row.image_id, row.wnid): (row.num_selected, row.num_assignments) for row in found}
+
+    def among_components(self, names: Iterable[str]) -> dict[str, str]:
+        """candidate -> its component, for all candidates of these components."""
+        t = schema.resolutions
+        rows = self._by_ids(sa.select(t.c.candidate_id, t.c.component), t.c.component, names)
+        return {row.candidate_id: row.component for row in rows}
 
     def components(self, *, after: str = "", limit: int) -> list[tuple[str, int, int]]:
         """(component, candidates in it, how many of them are near-duplicates) by name."""

@@ -55,8 +55,7 @@ def _decide(visit: Visit, query: Query, body: DecideBody) -> DecidedAnswer:
     for kind in {change.kind for change in body.changes}:
         _may_decide(visit, kind)
     changes = [Change(c.kind, c.item, c.after, c.version, c.before if "before" in c.model_fields_set else NOT_SAID) for c in body.changes]
-    with visit.desk.writing:
-        return _decided(review.decide(visit.study, changes, stamp=visit.stamp))
+    return _decided(review.decide(visit.study, changes, stamp=visit.stamp))
 
 
 def _take_back(visit: Visit, query: Query, body: TakeBackBody) -> DecidedAnswer:
@@ -64,8 +63,7 @@ def _take_back(visit: Visit, query: Query, body: TakeBackBody) -> DecidedAnswer:
         _may_decide(visit, decision.kind)
         if decision.user != visit.who.name and not visit.who.may(Role.REVIEWER):
             raise RefusedError(403, "You may take back your own decisions only", remedy=f"Ask {decision.user}, or a reviewer")
-    with visit.desk.writing:
-        return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
+    return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
 
 
 def _may_decide(visit: Visit, kind: str) -> None:

@@ -93,7 +93,7 @@ def _found(visit: Visit, query: ClassesQuery) -> review_classes.ClassPage:
         limit=query.limit,
     )
     if not found.current:
-        visit.desk.counting.start(lambda stop: review_classes.refresh_counts(visit.study, stop=stop))
+        visit.desk.counting.start(lambda stop: review_classes.refresh_counts(visit.study, stop=stop), name="class counts")
     return found
 
 

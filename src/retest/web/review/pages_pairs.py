@@ -15,8 +15,6 @@ from retest.web.review.visit import Endpoint, Page, Query, Visit, image_url
 
 __all__ = ["ENDPOINTS", "PAGES"]
 
-_RECOUNT_S = 10
-
 
 class PairsQuery(Query):
     """Which part of the queue."""
@@ -176,6 +174,7 @@ class ProgressAnswer(Answer):
     waiting: int
     steps: list[StepItem]
     current: bool
+    recounting: bool
     computed: bool
 
 
@@ -215,10 +214,9 @@ class ComponentsAnswer(Answer):
 
 
 def _progress(visit: Visit, metric: str, threshold: float | None) -> QueueProgress:
-    moment = int(visit.desk.now() // _RECOUNT_S)
-    found = stage.queue_progress(visit.study, visit.desk.memo, metric, threshold=threshold, moment=moment)
+    found = stage.queue_progress(visit.study, visit.desk.memo, metric, threshold=threshold)
     if not found.current:
-        visit.desk.counting.start(lambda stop: stage.refresh_queue(visit.study, stop=stop))
+        visit.desk.counting.start(lambda stop: stage.refresh_queue(visit.study, stop=stop), name="pair queue")
     return found
 
 

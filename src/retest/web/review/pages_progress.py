@@ -13,7 +13,7 @@ __all__ = ["PAGES"]
 def _progress(visit: Visit, query: Query) -> Response:
     found = study_progress(visit.study, visit.desk.memo)
     if not found.current:
-        visit.desk.counting.start(lambda stop: refresh_counts(visit.study, stop=stop))
+        visit.desk.counting.start(lambda stop: refresh_counts(visit.study, stop=stop), name="class counts")
     return visit.render("progress.html", progress=found)
 
 

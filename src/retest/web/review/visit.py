@@ -375,4 +375,4 @@ def image_url(image_id: str, sha256_hex: str | None, *, variant: str = "display"
     """Address of an image; of the placeholder where it is not stored."""
     if sha256_hex is None:
         return static_url("missing.svg")
-    return f"{PREFIX}/images/{variant}?{urlencode({'id': image_id, 'v': sha256_hex[:12]})}"
+    return f"{PREFIX}/images/{variant}?id={quote(image_id, safe='')}&v={sha256_hex[:12]}"

@@ -16,8 +16,8 @@ SPAMMER = "99" + "badbad" * 3
 REJECTED = "98" + "facade" * 3
 
 
-def add_hits(folder: Path, *, seed: int = 3) -> list[str]:
-    """Two HITs of each class, which share half of their images; uuids in the order in which they were added.
+def add_hits(folder: Path, *, seed: int = 3, share: float = 0.5) -> list[str]:
+    """Two HITs of each class, each with a share of its candidates, half of which both show; uuids in the order in which they were added.
 
     Ten careful annotators answer, one who selects everything within seconds, and one whose answers are rejected.
     """
@@ -30,7 +30,7 @@ def add_hits(folder: Path, *, seed: int = 3) -> list[str]:
                 candidates = tables.candidates.ids(wnid=wnid)
                 own = tables.originals.ids(split="val", wnid=wnid)
                 other = tables.originals.ids(split="val", wnid=next(one for one in wnids if one != wnid))
-                half = len(candidates) // 2
+                half = int(len(candidates) * share)
                 for part in (0, 1):
                     label = tuple(candidates[part * half // 2 : part * half // 2 + half])
                     positive, negative = tuple(own[:3]), tuple(other[:3])

@@ -12,10 +12,11 @@ from review_server import CLASSES, STAMP, ReviewServer
 from retest.labeling import selection_frequencies
 from retest.records import Hit
 from retest.stages import label, label_judge, review, review_hits
+from retest.stages._common import Stamp
 from retest.stages._review_counts import count_class, counts_are_current, from_stored
 from retest.stages._review_hit_figures import NOW
 from retest.stages._review_memo import Memo
-from retest.stages.review import Change
+from retest.stages.review import Change, DecisionConflictError
 from retest.stages.review_hits import HitFilter
 from retest.study import open_study
 
@@ -96,6 +97,35 @@ def test_a_hit_that_the_command_line_left_out_can_be_counted_again_here(study, h
     with study.database.read() as tables:
         assert tables.hits.excluded() == {}
     assert frequencies(study) == counted_anew(study)
+
+
+def test_two_decisions_about_one_item_are_undone_and_done_again_step_by_step(study, hits):
+    def state():
+        return review.current(study, "exclude_hit", [hits[0]])[0].state
+
+    first = leave_out(study, hits[0], "one")
+    second = leave_out(study, hits[0], "two", first.version)
+    undone = []
+    for decision, wanted in ((second, "one"), (first, None)):
+        undone.append(review.take_back(study, [decision.no], stamp=STAMP)[0])
+        assert state() == wanted
+    for decision, wanted in ((undone[1], "one"), (undone[0], "two")):
+        review.take_back(study, [decision.no], stamp=STAMP)
+        assert state() == wanted
+
+
+def test_what_somebody_else_decided_since_is_not_undone_unseen(study, hits):
+    other = Stamp("Ada", STAMP.time)
+    first = leave_out(study, hits[0], "one")
+    there = review.decide(study, [Change("exclude_hit", hits[0], None, first.version)], stamp=other)[0]
+    review.take_back(study, [there.no], stamp=other)  # the state is as Rex left it, but not the history
+    with pytest.raises(DecisionConflictError):
+        review.take_back(study, [first.no], stamp=STAMP)
+    own = leave_out(study, hits[1], "one")
+    later = leave_out(study, hits[1], "two", own.version)
+    with pytest.raises(DecisionConflictError):
+        review.take_back(study, [own.no], stamp=STAMP)  # "two" stands
+    assert review.current(study, "exclude_hit", [hits[1]])[0].version == later.version
 
 
 def test_stale_frequencies_are_not_noted_as_current(study, hits):

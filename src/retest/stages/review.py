@@ -7,6 +7,7 @@ decision that restores the state before; taking that one back restores the decis
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from retest.errors import UsageError
 from retest.stages import _review_hits, _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
@@ -28,7 +29,7 @@ from retest.stages._review_core import (
 )
 from retest.stages._review_derived import derive
 from retest.stages._review_marks import EXCLUSION, PAIR, PROBLEMATIC, pair_item, paired_images
-from retest.store import Decision, DecisionFilter
+from retest.store import Decision, DecisionFilter, Tables
 from retest.study import Study
 
 __all__ = [
@@ -60,6 +61,9 @@ __all__ = [
 ]
 
 
+_MOST_STEPS = 1000
+
+
 def decide(study: Study, changes: Sequence[Change], *, stamp: Stamp) -> list[Decided]:
     """Write decisions, all of them or none; the results in the order of the changes.
 
@@ -78,6 +82,8 @@ def decide(study: Study, changes: Sequence[Change], *, stamp: Stamp) -> list[Dec
 def take_back(study: Study, numbers: Iterable[int], *, stamp: Stamp) -> list[Decided]:
     """Return the items of these decisions to their states before, by new decisions; called again with those, it restores them.
 
+    What the same person decided about an item since, and took back, is in nobody's way: step after step can be undone and done again.
+
     Raises:
         DecisionConflictError: one of the items was decided about again since.
         NotFoundError: there is no decision of a number.
@@ -85,8 +91,19 @@ def take_back(study: Study, numbers: Iterable[int], *, stamp: Stamp) -> list[Dec
     """
     with study.database.write() as tables:
         wanted = list(numbers)
-        changes = reversal(tables.decisions.get(wanted), wanted)
+        changes = [_own_since(tables, change, stamp.user) for change in reversal(tables.decisions.get(wanted), wanted)]
         return write_changes(study, tables, changes, stamp=stamp, derive=derive)
+
+
+def _own_since(tables: Tables, change: Change, user: str) -> Change:
+    """The change on top of the latest decision, where all since the one that was seen are the same person's; its state must be as seen."""
+    latest = tables.decisions.latest(change.kind, [change.item]).get(change.item)
+    if latest is None or latest.no == change.version:
+        return change
+    wanted = DecisionFilter(kind=change.kind, item=change.item)
+    since = [one for one in tables.decisions.page(wanted, limit=_MOST_STEPS) if one.no > change.version]
+    own = len(since) < _MOST_STEPS and all(one.user == user for one in since)
+    return replace(change, version=latest.no) if own else change
 
 
 def decisions_of(study: Study, numbers: Iterable[int]) -> Mapping[int, Decision]:

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT    ?= demo-study
 
-.PHONY: help demo test test-all chaos lint types format lock docs site dist release-check clean
+.PHONY: help demo test test-all chaos lint types format lock docs site dist release-check install-check test-python clean
 
 help:
 	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
@@ -18,6 +18,8 @@ help:
 	@echo "make site     build the documentation into build/site"
 	@echo "make dist     build wheel and sdist into dist/"
 	@echo "make release-check  build both, install the wheel into a clean environment and run the demo there"
+	@echo "make install-check  the same, that step alone (what CI does)"
+	@echo "make test-python PYTHON=python3.12  the core tests with another Python, in an environment of its own"
 	@echo "make lock     renew requirements/*.txt from pyproject.toml (needs uv)"
 
 $(VENV)/.created:
@@ -79,7 +81,18 @@ dist: $(VENV)/.test
 	@$(BIN)/python -m hatchling build -d dist
 
 release-check: $(VENV)/.test
-	@$(BIN)/python -m pytest tests/release
+	@$(BIN)/python -m pytest -rs tests/release $(ARGS)
+
+install-check: $(VENV)/.test
+	@$(BIN)/python -m pytest -rs tests/release -k clean_installation
+
+# Another Python than that of .venv: an environment of its own in build/, the core tests, no torch.
+test-python:
+	@$(PYTHON) -m venv build/python-$(notdir $(PYTHON))
+	@grep -vE '^(torch|torchvision|timm|onnx|onnxruntime|onnxscript|onnx-ir|safetensors|triton|nvidia-.*|cuda-.*)==' requirements/test.txt > build/python-$(notdir $(PYTHON))/core.txt
+	@build/python-$(notdir $(PYTHON))/bin/python -m pip --disable-pip-version-check --quiet install -r build/python-$(notdir $(PYTHON))/core.txt
+	@build/python-$(notdir $(PYTHON))/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
+	@build/python-$(notdir $(PYTHON))/bin/python -m pytest -n 2 --dist loadgroup -m "not long and not browser" $(ARGS)
 
 lock:
 	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --extra all --group dev -o requirements/test.txt

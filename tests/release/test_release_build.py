@@ -1,8 +1,9 @@
-"""The wheel and the sdist: what is in them (always), and the demo from a clean installation (long)."""
+"""The wheel and the sdist: what is in them (always), and the demo from a clean installation (long; CI: make install-check)."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -92,3 +93,24 @@ def test_the_demo_runs_from_a_clean_installation(built, tmp_path):
     assert (tmp_path / "demo/report.html").stat().st_size > 100_000
     where = subprocess.run([python, "-c", "import retest; print(retest.__file__)"], capture_output=True, text=True, env=environment)
     assert where.stdout.startswith(str(tmp_path))
+    # What the sdist builds is the same package.
+    subprocess.run(
+        [python, "-m", "pip", "--quiet", "install", "--no-deps", "--target", tmp_path / "sdist", built[1]], check=True, env=environment
+    )
+    with zipfile.ZipFile(built[0]) as wheel:
+        names = {name for name in wheel.namelist() if name.startswith("retest/")}
+    assert {name for name in names if not (tmp_path / "sdist" / name).is_file()} == set()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", ["uvx", "pipx"])
+def test_it_runs_without_being_installed(runner, built, tmp_path):
+    if (program := shutil.which(runner)) is None:
+        pytest.skip(f"{runner} is not installed")
+    options = {"uvx": ["--from", str(built[0])], "pipx": ["run", "--spec", str(built[0])]}[runner]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = [program, *options, "retest", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("retest, version")

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from retest.records import Revision, Split
+from retest.records import Revision, SelectionFrequency, Split
 from retest.report import DuplicateExample, FrequencyHistogram, MetricDistance, ReportImage, SampleImage, TargetComparison
 from retest.sampling import largest_remainder
 from retest.stages._common import display_variant
 from retest.store import Tables
+from retest.store.rows import chunks
 from retest.study import Study
 
 _METRIC_EXAMPLES = 8
+_CLOSEST_EXAMPLES = 2
+_LISTS_AT_ONCE = 1000
 _SAMPLES_PER_CLASS = 3
 _CLASSES_SHOWN = 10
 
 
-def _frequency_table(tables: Tables) -> dict[tuple[str, str], float]:
-    return {(f.image_id, f.wnid): f.value for f in tables.frequencies.all() if f.num_assignments}
+def _frequencies_of(tables: Tables, revision: Revision) -> dict[tuple[str, str], float]:
+    found = tables.bulk.frequencies_of(image for image, _ in revision.images)
+    return {key: f.value for key, f in found.items() if f.num_assignments}
 
 
 def histograms(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[FrequencyHistogram, ...] | None:
     """Selection frequencies of the original validation images, of all candidates and of each revision; None without answers."""
-    frequencies = _frequency_table(tables)
-    if not frequencies:
+    if not tables.bulk.answered_images():
         return None
-    sets = {
-        original: [(i.id, i.wnid) for i in tables.originals.all(split=Split.VAL) if i.wnid is not None],
-        "candidates": [(row[0], row[1]) for row in tables.candidates.identities()],
-        **{revision.name: list(revision.images) for revision in revisions},
-    }
     inner = study.config.sampling.histogram_edges
     edges = (0.0, *inner, 1.0)
-    return tuple(FrequencyHistogram(name, edges, _count(frequencies, pairs, inner)) for name, pairs in sets.items())
+    counts = {original: _summed(tables, str(Split.VAL), inner), "candidates": _summed(tables, "candidates", inner)}
+    for revision in revisions:
+        counts[revision.name] = _count(_frequencies_of(tables, revision), revision.images, inner)
+    return tuple(FrequencyHistogram(name, edges, found) for name, found in counts.items())
+
+
+def _summed(tables: Tables, which: str, inner: Sequence[float]) -> tuple[int, ...]:
+    counts = [0] * (len(inner) + 1)
+    for selected, assignments, number in tables.bulk.frequencies_in(which):
+        counts[bisect_right(inner, selected / assignments)] += number
+    return tuple(counts)
 
 
 def _count(frequencies: Mapping[tuple[str, str], float], pairs: Iterable[tuple[str, str]], inner: Sequence[float]) -> tuple[int, ...]:
@@ -56,7 +64,7 @@ def target_comparison(study: Study, tables: Tables, revisions: Sequence[Revision
     per_class = int(revision.parameters.get("per_class") or largest)
     enough = int(revision.parameters.get("min_num_annotations_val") or settings.min_num_annotations_val)
     inner = _inner_edges(revision.parameters.get("histogram_bins"), settings.histogram_edges)
-    answers = {(f.image_id, f.wnid): f for f in tables.frequencies.all()}
+    answers = tables.bulk.frequencies_of(tables.originals.ids(split=Split.VAL))
     target = [0] * (len(inner) + 1)
     for wnid, images in tables.originals.ids_by_class(Split.VAL).items():
         counts = [0] * len(target)
@@ -66,7 +74,7 @@ def target_comparison(study: Study, tables: Tables, revisions: Sequence[Revision
                 counts[bisect_right(inner, found.value)] += 1
         if any(counts):
             target = [total + share for total, share in zip(target, largest_remainder(counts, per_class), strict=True)]
-    achieved = _count(_frequency_table(tables), revision.images, inner)
+    achieved = _count(_frequencies_of(tables, revision), revision.images, inner)
     return TargetComparison(revision.name, original, (0.0, *inner, 1.0), tuple(target), achieved)
 
 
@@ -79,13 +87,13 @@ def _inner_edges(recorded: object, otherwise: Sequence[float]) -> Sequence[float
 def sample_images(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[SampleImage, ...] | None:
     """A few images per class of the original and of each revision, with credit where there is one."""
     names = {info.wnid: info.name for info in tables.classes.all()[:_CLASSES_SHOWN]}
-    frequencies = _frequency_table(tables)
     chosen: list[tuple[str, str, str]] = []
     originals = tables.originals.ids_by_class(Split.VAL)
     for wnid in names:
         chosen += [(original, image, wnid) for image in originals.get(wnid, [])[:_SAMPLES_PER_CLASS]]
         for revision in revisions:
             chosen += [(revision.name, image, wnid) for image, of in revision.images if of == wnid][:_SAMPLES_PER_CLASS]
+    frequencies = tables.bulk.frequencies_of({image for _, image, _ in chosen})
     pictures = _pictures(study, tables, {image for _, image, _ in chosen})
     candidates = tables.candidates.get({image for _, image, _ in chosen})
     found = []
@@ -94,8 +102,12 @@ def sample_images(study: Study, tables: Tables, revisions: Sequence[Revision], o
             source = candidates.get(image)
             credit = " ".join(part for part in (source.owner, source.license) if part) if source else ""
             link = (source.source_page or "") if source else ""
-            found.append(SampleImage(dataset, names[wnid], pictures[image], frequencies.get((image, wnid)), credit, link))
+            found.append(SampleImage(dataset, names[wnid], pictures[image], _share(frequencies.get((image, wnid))), credit, link))
     return tuple(found) or None
+
+
+def _share(frequency: SelectionFrequency | None) -> float | None:
+    return frequency.value if frequency is not None and frequency.num_assignments else None
 
 
 def _pictures(study: Study, tables: Tables, images: Iterable[str]) -> dict[str, ReportImage]:
@@ -107,19 +119,22 @@ def duplicate_examples(study: Study, tables: Tables) -> tuple[DuplicateExample, 
     """A few pairs on either side of the decision, with their distances."""
     marked = set(tables.pairs.all())
     distances: dict[tuple[str, str], dict[str, float]] = {}
-    reviewed: dict[str, set[tuple[str, str]]] = {}
+    kept: list[tuple[str, str]] = []
+    for metric in sorted(tables.neighbors.metrics()):
+        nearest: list[tuple[float, tuple[str, str]]] = []  # reviewed and not marked: what nearly was a near-duplicate
+        for pair, distance in _judged_neighbors(tables, metric, {first for first, _ in marked}, marked):
+            if pair in marked:
+                distances.setdefault(pair, {})[metric] = distance
+            elif pair[::-1] not in marked:
+                nearest = sorted([*nearest, (distance, pair)])[:_CLOSEST_EXAMPLES]
+        kept += [pair for _, pair in nearest]
+    chosen = _spread(sorted(distances)) + list(dict.fromkeys(kept))
     for metric in tables.neighbors.metrics():
-        seen = tables.reviews.reviewed(metric)
-        for image, neighbors in tables.neighbors.all(metric):
-            for neighbor in neighbors:
-                if neighbor.reference in seen.get(image, ()):
-                    reviewed.setdefault(metric, set()).add((image, neighbor.reference))
-                    distances.setdefault((image, neighbor.reference), {})[metric] = neighbor.distance
-                elif (image, neighbor.reference) in marked:
-                    distances.setdefault((image, neighbor.reference), {})[metric] = neighbor.distance
-    chosen = _spread(sorted(pair for pair in distances if pair in marked)) + _closest(distances, marked)
+        for pair, distance in _judged_neighbors(tables, metric, set(), marked, among={first for first, _ in kept}):
+            if pair in kept:
+                distances.setdefault(pair, {})[metric] = distance
     pictures = _pictures(study, tables, {image for pair in chosen for image in pair})
-    resolutions = tables.pairs.resolutions()
+    resolutions = tables.pairs.resolutions_of({first for first, _ in chosen})
     targets = study.config.review.targets
     return tuple(
         DuplicateExample(
@@ -139,14 +154,18 @@ def _spread(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return pairs[::step][:_METRIC_EXAMPLES]
 
 
-def _closest(distances: Mapping[tuple[str, str], Mapping[str, float]], marked: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Reviewed pairs that were not marked, the closest by each metric: what nearly was a near-duplicate."""
-    kept = []
-    for metric in sorted({metric for found in distances.values() for metric in found}):
-        near = sorted(
-            (found[metric], pair)
-            for pair, found in distances.items()
-            if metric in found and pair not in marked and pair[::-1] not in marked
-        )
-        kept += [pair for _, pair in near[:2]]
-    return list(dict.fromkeys(kept))
+def _judged_neighbors(
+    tables: Tables, metric: str, further: set[str], marked: set[tuple[str, str]], *, among: set[str] | None = None
+) -> Iterator[tuple[tuple[str, str], float]]:
+    """(candidate, neighbour) with their distance where they were reviewed in this metric or are marked.
+
+    Candidates without any review in the metric are looked at if they are among the ``further`` ones; ``among`` limits them all.
+    """
+    seen = tables.reviews.reviewed(metric)
+    images = sorted(seen.keys() | further if among is None else among)
+    for block in chunks(images, _LISTS_AT_ONCE):
+        for image, neighbors in tables.neighbors.get(block, metric).items():
+            for neighbor in neighbors:
+                pair = (image, neighbor.reference)
+                if pair in marked or neighbor.reference in seen.get(image, ()):
+                    yield pair, neighbor.distance

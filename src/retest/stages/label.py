@@ -19,7 +19,7 @@ from retest.labeling import (
     plan_hits,
     plan_original_hits,
 )
-from retest.records import VALID_STATUSES, Candidate, ClassInfo, Hit, Split
+from retest.records import ClassInfo, Hit, Split
 from retest.stages._closing import ENDED, closed_hits, record_closed
 from retest.stages._common import Progress, Stamp, display_variant, public_blob_key, silent
 from retest.stages._consistency import check_images
@@ -82,7 +82,7 @@ def _make_plan(study: Study, tables: Tables, stamp: Stamp, *, originals: bool) -
     need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
     work = [ClassImages(wnid, ids, *_controls_of(classes, wnid, controls)) for wnid, ids in sorted(need.items()) if ids]
     make = plan_original_hits if originals else plan_hits
-    taken = {hit.uuid for hit in tables.hits.all()}
+    taken = set(tables.hits.requested_assignments())
     hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
     return Plan(hits, estimate_plan(hits, parameters, study.config.cost), skipped)
 
@@ -93,8 +93,8 @@ def _stored(study: Study, tables: Tables, made: Plan) -> Plan:
 
 def _usable_originals(tables: Tables, study: Study) -> dict[str, tuple[str, ...]]:
     """wnid -> validation images that are stored, so that they can be shown."""
-    shown = {variant.image_id for variant in tables.variants.all(display_variant(study.config.images))}
     found = tables.originals.ids_by_class(Split.VAL)
+    shown = tables.variants.complete([display_variant(study.config.images)], among=[image for ids in found.values() for image in ids])
     return {wnid: tuple(i for i in ids if i in shown) for wnid, ids in found.items()}
 
 
@@ -114,48 +114,52 @@ def _controls_of(
 def _candidates_to_label(
     tables: Tables, study: Study, classes: Mapping[str, ClassInfo]
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
-    stored = {variant.image_id for variant in tables.variants.all(display_variant(study.config.images))}
-    excluded = tables.exclusions.all()
-    absent = [row[0] for row in tables.candidates.identities() if row[0] not in stored and row[0] not in excluded]
-    if absent:
-        raise StageError(f"{len(absent)} candidates are not stored yet", item=absent[0], remedy="Run: retest download, then retest publish")
-    selection = candidates_needing_labels(
-        (Candidate(i, wnid, source, photo, "", search_key=key) for i, wnid, source, photo, key in tables.candidates.identities()),
-        parameters=study.config.labeling,
-        num_assignments=_num_assignments(tables),
-        outstanding=_outstanding(tables),
-        excluded=set(excluded),
-        near_duplicates_of_originals=near_duplicates_of_originals(tables),
-        wnids=list(classes),
-    )
-    return selection.by_class(), selection.counts
+    missing, example = tables.bulk.candidates_without(display_variant(study.config.images))
+    if missing:
+        raise StageError(f"{missing} candidates are not stored yet", item=example, remedy="Run: retest download, then retest publish")
+    excluded, duplicates, expected = tables.exclusions.ids(), near_duplicates_of_originals(tables), _outstanding(tables)
+    need: dict[str, tuple[str, ...]] = {}
+    counts: Counter[str] = Counter()
+    for wnid in tables.candidates.count_by_class():
+        selection = candidates_needing_labels(
+            tables.candidates.all(wnid=wnid),
+            parameters=study.config.labeling,
+            num_assignments={(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all(wnid=wnid)},
+            outstanding=expected,
+            excluded=excluded,
+            near_duplicates_of_originals=duplicates,
+            wnids=list(classes),
+        )
+        need |= selection.by_class()
+        counts.update(selection.counts)
+    return need, dict(counts) or {"selected": 0}
 
 
 def _originals_to_label(
     tables: Tables, controls: Mapping[str, tuple[str, ...]], parameters: HitParameters
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
-    answered, expected = _num_assignments(tables), _outstanding(tables)
+    expected = _outstanding(tables)
     need: dict[str, tuple[str, ...]] = {}
     done = 0
     wnids = sorted(controls)[: parameters.max_classes]
     for wnid in wnids:
+        answered = {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all(wnid=wnid)}
         ids = [i for i in controls[wnid] if answered.get((i, wnid), 0) + expected.get((i, wnid), 0) < parameters.min_assignments]
         need[wnid] = tuple(ids)
         done += len(controls[wnid]) - len(ids)
     return need, {"labelled": done}
 
 
-def _num_assignments(tables: Tables) -> dict[tuple[str, str], int]:
-    return {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all()}
-
-
 def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
     """Answers still expected from HITs that are planned or published here, and neither excluded nor closed."""
-    received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
-    wanted, own = tables.hits.requested_assignments(), tables.hits.published_here()
-    over = closed_hits(tables) | {hit.uuid for hit in tables.hits.all(submitted=True) if hit.uuid not in own}
-    missing = {uuid: 0 if uuid in over else max(0, number - received.get(uuid, 0)) for uuid, number in wanted.items()}
-    return outstanding_assignments(tables.hits.all(include_excluded=False), missing)
+    closed = closed_hits(tables)
+    missing: dict[str, int] = {}
+    for hit in tables.bulk.hit_states():
+        # Those that were submitted elsewhere (imported ones) were answered long ago.
+        over = hit.uuid in closed or hit.excluded or (hit.submitted and hit.crowd is None)
+        if not over and hit.assignments > hit.received:
+            missing[hit.uuid] = hit.assignments - hit.received
+    return outstanding_assignments(tables.hits.get(missing).values(), missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,10 +362,9 @@ def _close_ended(study: Study, crowd: Crowd, hits: Sequence[Hit], stamp: Stamp) 
 def answer_histogram(study: Study) -> dict[int, int]:
     """How many published HITs have 0, 1, ... valid answers (the published progress histogram)."""
     with study.database.read() as tables:
-        hits = [hit.uuid for hit in tables.hits.all(submitted=True, include_excluded=False)]
-        counts = tables.assignments.counts_by_hit()
-        top = max(tables.hits.requested_assignments().values(), default=0)
-    valid = Counter(sum(n for status, n in counts.get(uuid, {}).items() if status in VALID_STATUSES) for uuid in hits)
+        states = list(tables.bulk.hit_states())
+    top = max((hit.assignments for hit in states), default=0)
+    valid = Counter(hit.valid for hit in states if hit.submitted and not hit.excluded)
     return {number: valid[number] for number in range(max([top, *valid]) + 1)}
 
 

@@ -157,7 +157,7 @@ def _inputs(
     original: str,
 ) -> FindingInputs:
     """What further findings are computed from: answers per evaluated set, in the order of its predictions."""
-    frequencies = list(tables.frequencies.all())
+    frequencies = list(tables.frequencies.all()) if predictions else []
     classes = {info.cid: info for info in tables.classes.all()}
     wnid_of = {image.id: image.wnid for image in tables.originals.all(split=Split.VAL) if image.wnid is not None}
     for revision in revisions:
@@ -247,20 +247,19 @@ def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:
 def _stages(tables: Tables, revisions: Sequence[Revision]) -> tuple[StageSize, ...]:
     originals = tables.originals.counts()
     hits = tables.hits.totals()
-    excluded = tables.exclusions.all()
-    labelled = {f.image_id for f in tables.frequencies.all() if f.num_assignments}
-    near = sum(resolution.near_duplicate for resolution in tables.pairs.resolutions().values())
-    identities = [row[0] for row in tables.candidates.identities()]
+    candidates = tables.candidates.count()
     sampled = {image for revision in revisions for image, _ in revision.images}
     return (
         StageSize(
             "Original training images", originals.get("train", 0), "reference of the near-duplicate search; models are trained on them"
         ),
         StageSize("Original validation images", originals.get("val", 0), "the test set that is replicated; also the source of controls"),
-        StageSize("Candidates found", len(identities), "all photos the source gave"),
-        StageSize("Candidates kept", sum(image not in excluded for image in identities), "not excluded for any reason"),
-        StageSize("Candidates labelled", sum(image in labelled for image in identities), "with at least one valid answer"),
-        StageSize("Near-duplicates", near, "candidates that give way to an original image or to another candidate"),
+        StageSize("Candidates found", candidates, "all photos the source gave"),
+        StageSize("Candidates kept", tables.bulk.kept_candidates(), "not excluded for any reason"),
+        StageSize("Candidates labelled", tables.bulk.answered_candidates(), "with at least one valid answer"),
+        StageSize(
+            "Near-duplicates", tables.bulk.near_duplicates(), "candidates that give way to an original image or to another candidate"
+        ),
         StageSize("In a new test set", len(sampled), "distinct images of all revisions"),
         StageSize("HITs", hits.hits, "pages of images for one class", "HITs"),
         StageSize("Answers", tables.assignments.count(), "assignments of all HITs", "answers"),

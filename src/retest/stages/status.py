@@ -33,9 +33,8 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
     originals = tables.originals.counts()
     hits = tables.hits.totals()
     referenced = tables.candidates.count(source="reference")
-    resolutions = tables.pairs.resolutions().values()
     exclusions = tables.exclusions.counts()
-    stored = tables.variants.complete(variant_names(study.config.images))
+    names = variant_names(study.config.images)
     return {
         "classes": tables.classes.count(),
         "originals_train": originals.get("train", 0),
@@ -46,14 +45,13 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
         "duplicate_occurrences": tables.candidates.occurrences(),
         "excluded": sum(exclusions.values()),
         "excluded_by_reason": exclusions,
-        "images_stored": len(stored),
-        "images_waiting": _waiting(tables, stored),
-        "image_problems": len(tables.problems.all()),
+        "images_stored": tables.variants.count_complete(names),
+        "images_waiting": tables.bulk.waiting_images(names),
+        "image_problems": tables.bulk.problems(),
         "opaque_names": tables.opaque_names.count(),
         "opaque_names_missing": max(
             0,
-            len({v.image_id for v in tables.variants.all(display_variant(study.config.images))})
-            - len(tables.opaque_names.all(current_key_version(tables))),
+            tables.variants.counts().get(display_variant(study.config.images), 0) - tables.bulk.opaque_names(current_key_version(tables)),
         ),
         "hits": hits.hits,
         "hits_submitted": hits.submitted,
@@ -66,18 +64,12 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
         "neighbor_lists": tables.neighbors.counts(),
         "reviewed_neighbors": tables.reviews.count(),
         "near_duplicate_pairs": tables.pairs.count(),
-        "near_duplicates": sum(r.near_duplicate for r in resolutions),
+        "near_duplicates": tables.bulk.near_duplicates(),
         "revisions": len(tables.revisions.names()),
         "predictions": tables.predictions.count(),
         "decisions": tables.decisions.count(),
         "warnings": sum(tables.warnings.counts().values()),
     }
-
-
-def _waiting(tables: Tables, stored: set[str]) -> int:
-    settled = stored | set(tables.problems.all()) | set(tables.exclusions.all())
-    candidates = sum(row[0] not in settled for row in tables.candidates.identities() if row[2] != "reference")
-    return candidates + sum(image.id not in settled and image.location is not None for image in tables.originals.all())
 
 
 def _next_step(counts: Mapping[str, Any]) -> str:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sa
 
-from retest.records import VALID_STATUSES, Assignment, AssignmentStatus, Hit, SelectionFrequency
+from retest.records import VALID_STATUSES, Assignment, AssignmentStatus, Hit, ImageVariant, SelectionFrequency, Split
 from retest.store import schema
 from retest.store.labels import hit_of
 from retest.store.rows import TableGroup
 
 _C, _F = schema.candidates, schema.selection_frequencies
 _BLOCK = 500  # rows of HITs and answers are long
+
+
+@dataclass(frozen=True, slots=True)
+class HitState:
+    """A HIT without its images. ``assignments`` were asked for, ``received`` came, ``valid`` of them are not rejected."""
+
+    uuid: str
+    assignments: int
+    submitted: bool
+    crowd: str | None
+    excluded: bool
+    received: int
+    valid: int
 
 
 class BulkTable(TableGroup):
@@ -81,6 +95,91 @@ class BulkTable(TableGroup):
         query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments, sa.func.count()).select_from(found)
         query = query.where(_F.c.num_assignments > 0, *kept).group_by(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments)
         return ((row[0], row[1], row[2], row[3]) for row in self._stream(query))
+
+    def waiting_images(self, variants: Sequence[str]) -> int:
+        """How many images can be fetched but are not stored in all of these variants, have no problem and are not excluded."""
+        stored, problem, excluded, image = schema.variants, schema.image_problems, schema.exclusions, schema.originals
+        count = 0
+        wanted = ((_C, _C.c.source != "reference"), (image, image.c.location.is_not(None)))
+        for table, condition in wanted:
+            complete = sa.select(sa.func.count()).where(stored.c.image_id == table.c.id, stored.c.variant.in_(variants)).scalar_subquery()
+            settled = (problem.c.image_id, excluded.c.candidate_id)
+            free = [~sa.exists().where(column == table.c.id) for column in settled]
+            count += self._count(table, condition, *free, complete < len(variants))
+        return count
+
+    def problems(self) -> int:
+        """How many images could not be used."""
+        return self._count(schema.image_problems)
+
+    def opaque_names(self, key_version: int) -> int:
+        """How many images have an opaque name of a key version."""
+        return self._count(schema.opaque_names, schema.opaque_names.c.key_version == key_version)
+
+    def near_duplicates(self) -> int:
+        """How many candidates resolution calls near-duplicates."""
+        return self._count(schema.resolutions, schema.resolutions.c.near_duplicate.is_(True))
+
+    def kept_candidates(self) -> int:
+        """How many candidates are not excluded."""
+        return self._count(_C, ~sa.exists().where(schema.exclusions.c.candidate_id == _C.c.id))
+
+    def answered_candidates(self) -> int:
+        """How many candidates have at least one valid answer, for whatever class."""
+        return self._count(_C, sa.exists().where(_F.c.image_id == _C.c.id, _F.c.num_assignments > 0))
+
+    def answered_images(self) -> int:
+        """How many (image, class) have at least one valid answer."""
+        return self._count(_F, _F.c.num_assignments > 0)
+
+    def frequencies_in(self, condition: str) -> Iterator[tuple[int, int, int]]:
+        """(times selected, assignments, how many) over images labelled for their own class: ``val`` originals or ``candidates``."""
+        t = _C if condition == "candidates" else schema.originals
+        query = sa.select(_F.c.num_selected, _F.c.num_assignments, sa.func.count())
+        query = query.select_from(t.join(_F, (_F.c.image_id == t.c.id) & (_F.c.wnid == t.c.wnid))).where(_F.c.num_assignments > 0)
+        if t is schema.originals:
+            query = query.where(t.c.split == condition)
+        return ((row[0], row[1], row[2]) for row in self._stream(query.group_by(_F.c.num_selected, _F.c.num_assignments)))
+
+    def frequencies_of(self, ids: Iterable[str]) -> dict[tuple[str, str], SelectionFrequency]:
+        """(image, wnid) -> selection frequency, of these images for every class they were labelled for."""
+        rows = self._by_ids(sa.select(_F), _F.c.image_id, ids)
+        return {(r.image_id, r.wnid): SelectionFrequency(r.image_id, r.wnid, r.num_assignments, r.num_selected) for r in rows}
+
+    def has_blocks(self, metric: str) -> bool:
+        """Whether a neighbour search has planned its blocks for a metric."""
+        t = schema.completions
+        begun = sa.select(t.c.item).where(t.c.stage == "neighbor-blocks", t.c.item.startswith(f"{metric}/", autoescape=True)).limit(1)
+        return self._connection.execute(begun).first() is not None
+
+    def sample_variants(self, variant: str, number: int) -> list[ImageVariant]:
+        """Up to ``number`` stored images in one rendition, original training images first."""
+        t, image = schema.variants, schema.originals
+        train = t.join(image, (image.c.id == t.c.image_id) & (image.c.split == str(Split.TRAIN)))
+        columns = (t.c.image_id, t.c.variant, t.c.blob_key, t.c.sha256, t.c.size_bytes, t.c.width, t.c.height)
+        found: dict[str, ImageVariant] = {}
+        for source in (train, t):
+            query = sa.select(*columns).select_from(source).where(t.c.variant == variant).order_by(t.c.sha256).limit(2 * number)
+            found |= {row[0]: ImageVariant(*row) for row in self._stream(query)} if len(found) < number else {}
+        return list(found.values())[:number]
+
+    def candidates_without(self, variant: str) -> tuple[int, str]:
+        """How many candidates are neither excluded nor stored in this rendition, and the first of them."""
+        t, excluded = schema.variants, schema.exclusions
+        stored = sa.exists().where(t.c.image_id == _C.c.id, t.c.variant == variant)
+        left_out = sa.exists().where(excluded.c.candidate_id == _C.c.id)
+        count, first = self._connection.execute(sa.select(sa.func.count(), sa.func.min(_C.c.id)).where(~stored, ~left_out)).one()
+        return int(count), first or ""
+
+    def hit_states(self) -> Iterator[HitState]:
+        """Every HIT without its images, with how many answers came."""
+        hit, t = schema.hits, schema.assignments
+        valid = sa.func.sum(sa.case((t.c.status.in_([str(status) for status in VALID_STATUSES]), 1), else_=0))
+        counts = sa.select(t.c.hit_uuid, sa.func.count().label("received"), valid.label("valid")).group_by(t.c.hit_uuid).subquery()
+        columns = (hit.c.uuid, hit.c.assignments, hit.c.submitted, hit.c.crowd, hit.c.excluded, counts.c.received, counts.c.valid)
+        query = sa.select(*columns).select_from(hit.outerjoin(counts, counts.c.hit_uuid == hit.c.uuid)).order_by(hit.c.no)
+        for uuid, wanted, submitted, crowd, excluded, received, good in self._stream(query):
+            yield HitState(uuid, wanted, bool(submitted), crowd, excluded is not None, int(received or 0), int(good or 0))
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
         for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():

@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OUT    ?= demo-study
 
-.PHONY: help demo test test-all chaos lint types format lock docs site dist release-check install-check test-python clean
+.PHONY: help demo test test-all chaos audit lint types format lock docs site dist release-check install-check test-python clean
 
 help:
 	@echo "make demo     run a whole replication study on embedded data (OUT=$(OUT))"
 	@echo "make test     install everything and run the tests"
 	@echo "make test-all also the tests that take minutes"
 	@echo "make chaos    every fault at every stage, again and again"
+	@echo "make audit    compare the locked packages with the known vulnerabilities"
 	@echo "make lint     style, types and import rules"
 	@echo "make format   format the code"
 	@echo "make docs     write the generated pages of docs/"
@@ -49,6 +50,15 @@ test-all: $(VENV)/.test
 
 chaos: $(VENV)/.test
 	@$(BIN)/python -m pytest --timeout 3600 tests/chaos $(ARGS)
+
+# An environment of its own: what audits is no part of what is audited.
+build/audit-venv/.ready: $(VENV)/.created requirements/audit.txt
+	@$(BIN)/python -m venv build/audit-venv
+	@build/audit-venv/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/audit.txt
+	@touch $@
+
+audit: build/audit-venv/.ready
+	@build/audit-venv/bin/python .ci/audit build/audit-venv/bin/python -m pip_audit
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
@@ -98,6 +108,7 @@ lock:
 	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --no-emit-package retest pyproject.toml --extra all --group dev -o requirements/test.txt
 	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml -c requirements/test.txt -o requirements/base.txt
 	uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate pyproject.toml --group docs -c requirements/test.txt -o requirements/docs.txt
+	uv pip compile --universal --python-version 3.11 --upgrade -q --no-header --no-annotate --only-group audit pyproject.toml -o requirements/audit.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

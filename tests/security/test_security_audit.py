@@ -1,0 +1,62 @@
+"""``.ci/audit``: a vulnerability fails, nobody to ask is said, and a service that knows no package is no good news."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+AUDIT = Path(__file__).parents[2] / ".ci" / "audit"
+GOOD = {"name": "good", "version": "1.0", "vulns": []}
+BAD = {
+    "name": "bad",
+    "version": "1.0",
+    "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["1.1", "2.0"], "aliases": [], "description": "x"}],
+}
+OPEN = {"name": "open", "version": "2.0", "vulns": [{"id": "GHSA-x", "fix_versions": []}]}
+UNKNOWN = {"name": "unknown", "skip_reason": "Dependency not found on PyPI and could not be audited: unknown (1.0)"}
+AWAY = "requests.exceptions.ConnectionError: no route"
+
+
+@pytest.mark.parametrize(
+    ("pypi", "osv", "code", "said"),
+    [
+        ([GOOD], [BAD], 0, "audit: 1 packages checked against pypi, 0 known vulnerabilities"),
+        ([GOOD, BAD], AWAY, 1, "audit: bad 1.0 has PYSEC-2026-1, mended in 1.1, 2.0"),
+        ([OPEN, UNKNOWN], AWAY, 1, "mended in no version yet"),
+        ([GOOD, UNKNOWN], AWAY, 0, "1 packages NOT CHECKED, pypi does not know them: unknown"),
+        ([UNKNOWN], [BAD], 1, "1 packages checked against osv, 1 known vulnerabilities"),
+        (
+            [UNKNOWN],
+            AWAY,
+            0,
+            f"audit: NOT CHECKED, since no service of vulnerabilities can be asked from here: pypi: knows none.*osv: {AWAY}",
+        ),
+        (AWAY, [], 0, "NOT CHECKED"),
+        (AWAY, [GOOD], 0, "1 packages checked against osv"),
+    ],
+)
+def test_what_is_said_and_whether_it_fails(tmp_path: Path, pypi: object, osv: object, code: int, said: str):
+    answers = {"pypi": pypi, "osv": osv}
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    fake = tmp_path / "pip_audit.py"
+    fake.write_text(
+        "import json, pathlib, sys\n"
+        "assert sum(word == '--requirement' for word in sys.argv) >= 3\n"
+        "service = sys.argv[sys.argv.index('--vulnerability-service') + 1]\n"
+        "answer = json.loads((pathlib.Path(__file__).parent / 'answers.json').read_text())[service]\n"
+        "sys.exit(answer) if isinstance(answer, str) else print(json.dumps({'dependencies': answer, 'fixes': []}))\n"
+        "sys.exit(int(any(entry.get('vulns') for entry in answer)))\n"
+    )
+    done = subprocess.run([sys.executable, str(AUDIT), sys.executable, str(fake)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert re.search(said, done.stdout), done.stdout
+
+
+def test_a_tool_that_is_not_there_is_said(tmp_path: Path):
+    done = subprocess.run([sys.executable, str(AUDIT), str(tmp_path / "absent")], capture_output=True, text=True, check=False)
+    assert (done.returncode, "NOT CHECKED" in done.stdout) == (0, True)

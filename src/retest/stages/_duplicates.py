@@ -80,6 +80,11 @@ def reviewed_by_metric(tables: Tables, metrics: Sequence[str]) -> dict[str, dict
     return {metric: tables.reviews.reviewed(metric) for metric in metrics}
 
 
+def was_resolved(tables: Tables) -> bool:
+    """Whether a resolution was ever derived, current or not."""
+    return tables.completions.key(_STAGE, "all") is not None
+
+
 def refresh_resolution(study: Study, tables: Tables) -> None:
     """Bring review thresholds and resolution up to date; does nothing when nothing they depend on has changed."""
     thresholds_key = completion_key("thresholds-1", study.config.review, tables.generations.of(*_REVIEW_INPUTS))

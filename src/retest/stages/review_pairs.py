@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import Neighbor
+from retest.stages._duplicates import refresh_resolution, was_resolved
 from retest.stages._review_core import State
 from retest.stages._review_derived import component_members
 from retest.stages._review_images import ImageView, view_images
@@ -45,8 +46,10 @@ __all__ = [
     "next_candidates",
     "queue_progress",
     "refresh_queue",
+    "resolve_all",
     "review_item",
     "review_metrics",
+    "unresolved_pairs",
 ]
 
 MOST = 100
@@ -245,6 +248,18 @@ def _left(study: Study, metric: str, steps: Sequence[float]) -> tuple[Hashable, 
     with study.database.read() as tables:
         key = generations_key(tables.generations.of(*_COUNTED))
         return key, (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
+
+
+def unresolved_pairs(study: Study) -> int:
+    """How many pairs are decided while no resolution was ever derived, as right after an import; 0 once one was."""
+    with study.database.read() as tables:
+        return 0 if was_resolved(tables) else tables.pairs.count()
+
+
+def resolve_all(study: Study) -> None:
+    """Derive the resolution of all components, as ``retest duplicates resolve`` does."""
+    with study.database.write() as tables:
+        refresh_resolution(study, tables)
 
 
 def list_components(study: Study, *, after: str = "", limit: int = 100) -> ComponentPage:

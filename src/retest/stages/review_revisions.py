@@ -314,7 +314,7 @@ def _checked(study: Study, memo: Memo, name: str, key: Hashable) -> Recent[_Chec
             facts = _facts(tables, known.classes)
             components = {image: one.component for image, one in tables.pairs.resolutions_of(known.classes).items()}
             warnings: dict[str, list[RevisionWarning]] = {}
-            for warning in _check(study, known.revision, facts, components):
+            for warning in _check(study, tables, known.revision, facts, components):
                 warnings.setdefault(warning.wnid, []).append(warning)
             labelled = [one.frequency for one in facts.values() if one.num_assignments]
             return _key(tables), _Checked(
@@ -335,12 +335,17 @@ def _warnings_of_class(study: Study, tables: Tables, known: _Contents, wnid: str
     concerned = own | components.keys()
     # Other classes are incomplete here, so only what is said of this one counts.
     part = replace(known.revision, images=tuple((image, other) for image in sorted(concerned) for other in known.classes[image]))
-    found = _check(study, part, _facts(tables, concerned), components)
+    found = _check(study, tables, part, _facts(tables, concerned), components)
     return [warning for warning in found if warning.wnid == wnid]
 
 
-def _check(study: Study, revision: Revision, facts: Mapping[str, CandidateFacts], components: Mapping[str, str]) -> list[RevisionWarning]:
-    least = 0 if revision.sampling_function == "sample_val_dummy" else study.config.sampling.min_num_annotations
+def _check(
+    study: Study, tables: Tables, revision: Revision, facts: Mapping[str, CandidateFacts], components: Mapping[str, str]
+) -> list[RevisionWarning]:
+    # A published study comes without its answers: that every image lacks them says nothing about an image.
+    answered = tables.generations.of("assignments")["assignments"] > 0
+    unlabelled = revision.sampling_function == "sample_val_dummy" or not answered
+    least = 0 if unlabelled else study.config.sampling.min_num_annotations
     stated = revision.parameters.get("per_class")
     return check_revision(
         revision,

@@ -287,7 +287,11 @@ def _component(visit: Visit, query: ComponentQuery, body: None) -> ComponentAnsw
 
 
 def _components_page(visit: Visit, query: ComponentsQuery) -> Response:
-    return visit.render("components.html", page=stage.list_components(visit.study, after=query.after, limit=query.limit), query=query)
+    deriving = stage.unresolved_pairs(visit.study)
+    if deriving:
+        visit.desk.counting.start(lambda stop: stage.resolve_all(visit.study), name="resolution")
+    found = stage.list_components(visit.study, after=query.after, limit=query.limit)
+    return visit.render("components.html", page=found, query=query, deriving=deriving)
 
 
 def _components(visit: Visit, query: ComponentsQuery, body: None) -> ComponentsAnswer:

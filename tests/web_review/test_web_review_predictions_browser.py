@@ -224,6 +224,8 @@ def test_screenshots(chromium, tmp_path):
             top[0] = [1, 0, 2] if number < 4 else [2, 0, 1]
             store(server, "dogs-a-1", model, ids, [0] * len(ids), top, scores=np.array([[0.6, 0.3, 0.1]] * len(ids), np.float32))
         review.decide(server.study, [Change("predicted_label", label_item(ids[0], "fox"), "wrong", 0)], stamp=STAMP)
+        others = [Change("predicted_label", label_item(image, "hound"), "wrong", 0) for image in ids[1:]]
+        review.decide(server.study, others, stamp=STAMP)
         for width, suffix in ((1280, ""), (390, "-phone")):
             person = Person(chromium, server, "Ada", viewport={"width": width, "height": 800})
             page = person.open(f"/predictions/image?show=all_wrong&image={ids[0]}", READY)

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from review_guesses import MORE, STRANGE, add_classes, disputed, entropy_of, give_random, rows_of, store, votes_of, wrong_by_all
@@ -13,6 +14,7 @@ from review_server import STAMP, ReviewServer
 from test_web_review_revisions import add_revision
 
 from retest.analysis import disagreement_table
+from retest.cli.serve import serve
 from retest.errors import UsageError
 from retest.models import read_predictions, write_predictions
 from retest.records import Predictions
@@ -385,6 +387,12 @@ def test_predictions_of_a_folder_are_shown_beside_those_of_the_study(folder, tmp
             for name in ("found", "found-2"):
                 found = ann.get("/review/api/predictions/progress", params={**query, "folder": name}).json()
                 assert [(m["n"], m["multilabel"]) for m in found["models"]] == [(1, 1.0)] * 2
+
+
+def test_a_folder_that_is_not_there_is_refused_when_the_server_starts(folder, tmp_path):
+    done = CliRunner().invoke(serve, ["--study", str(folder), "--predictions", str(tmp_path / "nowhere")])
+    assert done.exit_code == 2
+    assert "nowhere" in done.output
 
 
 # Who may judge

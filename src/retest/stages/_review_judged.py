@@ -19,7 +19,7 @@ from retest.stages._review_predictions import CORRECT, DONT_KNOW, PREDICTED_LABE
 from retest.store import DecisionFilter, Tables
 
 # Numbers of decisions are given before they are committed: a few that were late are looked at again.
-_LATE = 50
+_LATE = 16
 _PAGE = 500
 
 
@@ -106,7 +106,7 @@ class JudgedLabels:
         images: dict[str, None] = {}
         before: int | None = None
         while True:
-            page = tables.decisions.page(DecisionFilter(kind=PREDICTED_LABEL), before=before, limit=_LATE if before is None else _PAGE)
+            page = tables.decisions.page(DecisionFilter(kind=PREDICTED_LABEL), before=before, limit=2 * _LATE if before is None else _PAGE)
             images |= dict.fromkeys(labelled_image(decision.item)[0] for decision in page)
             if not page or page[-1].no <= self._newest - _LATE:
                 return images

@@ -6,22 +6,26 @@ The labels are judged by decisions of kind ``predicted_label``: see :mod:`retest
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import NotFoundError, UsageError
-from retest.records import ClassInfo, Split
+from retest.records import ClassInfo
 from retest.stages._common import display_variant
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_judged import JudgingProgress, ModelProgress
 from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_prediction_index import PredictionIndex
 from retest.stages._review_predictions import PREDICTED_LABEL, VERDICTS, label_item
 from retest.stages._review_shelf import Board, PredictionShelf, SetName
 from retest.store import Decision, Tables
-from retest.store.review_candidates import ImageFacts
+from retest.store.review_predictions import Judgement
 from retest.study import Study
 
 __all__ = [
@@ -115,7 +119,8 @@ class LabelView:
     """A class that models name for an image, or the image's own label (``own``).
 
     ``votes`` models name it first, ``in_top5`` have it among their five. ``item`` is what is decided about, None where it cannot be
-    judged: the study does not know the class or the image. ``examples`` are original images of the class.
+    judged: the study does not know the class or the image. ``examples`` are original images of the class with
+    the SHA-256 of their bytes.
     """
 
     cid: int
@@ -128,7 +133,7 @@ class LabelView:
     version: int
     user: str
     time: str
-    examples: tuple[ImageView, ...]
+    examples: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,82 +393,87 @@ def _views(study: Study, tables: Tables, shelf: PredictionShelf, board: Board, m
         (row, cid): label_item(index.images[row], infos[cid].wnid)
         for row in rows
         if images[index.images[row]].kind != "unknown"
-        for cid in _classes(board, row)
+        for cid in _classes(index, row, _in_five(index, row))
         if cid in infos
     }
     latest = tables.decisions.latest(PREDICTED_LABEL, items.values())
-    return [_view(study, tables, shelf, board, infos, images[index.images[row]], row, items, latest) for row in rows]
+    found = tables.judgements.of_images(images)
+    examples = _Examples(study, tables, shelf)
+    return [
+        _view(index, infos, images[image], row, items, latest, found.get(image, {}), examples)
+        for row, image in ((row, index.images[row]) for row in rows)
+    ]
 
 
-def _classes(board: Board, row: int) -> list[int]:
+def _classes(index: PredictionIndex, row: int, in_five: Counter[int]) -> list[int]:
     """The own label, then the classes that models name first, then those among their five by how many have them."""
-    top = board.index.top[row]
-    others, counts = np.unique(top[top >= 0], return_counts=True)
-    five = sorted(zip((-counts).tolist(), others.tolist(), strict=True))
-    label = int(board.index.labels[row])
-    first = [cid for cid, _ in board.index.runs(row)]
-    return list(dict.fromkeys([*([label] if label >= 0 else []), *first, *(cid for _, cid in five)]))
+    label = int(index.labels[row])
+    first = [cid for cid, _ in index.runs(row)]
+    five = sorted(in_five, key=lambda cid: (-in_five[cid], cid))
+    return list(dict.fromkeys([*([label] if label >= 0 else []), *first, *five]))
+
+
+def _in_five(index: PredictionIndex, row: int) -> Counter[int]:
+    """class -> models that have it among their five."""
+    return Counter(cid for guesses in index.top[row].tolist() for cid in set(guesses) if cid >= 0)
 
 
 def _view(
-    study: Study,
-    tables: Tables,
-    shelf: PredictionShelf,
-    board: Board,
+    index: PredictionIndex,
     infos: dict[int, ClassInfo],
     image: ImageView,
     row: int,
     items: dict[tuple[int, int], str],
     latest: dict[str, Decision],
+    found: dict[str, Judgement],
+    examples: _Examples,
 ) -> PredictionView:
-    index = board.index
-    label, votes, top = int(index.labels[row]), dict(index.runs(row)), np.asarray(index.top[row])
-    found = tables.judgements.of_images([image.id]).get(image.id, {})
+    label, votes, in_five = int(index.labels[row]), dict(index.runs(row)), _in_five(index, row)
     labels = []
-    for cid in _classes(board, row):
+    for cid in _classes(index, row, in_five):
         info, item = infos.get(cid), items.get((row, cid))
         said, decision = (found.get(info.wnid) if info else None), latest.get(item or "")
-        shown = cid == label or cid in votes
+        shown = info is not None and (cid == label or cid in votes)
         labels.append(
             LabelView(
                 cid=cid,
                 info=info,
                 own=cid == label,
                 votes=votes.get(cid, 0),
-                in_top5=int(np.count_nonzero((top == cid).any(axis=1))),
+                in_top5=in_five[cid],
                 item=item,
                 state=said.verdict if said else None,
                 version=decision.no if decision else 0,
                 user=said.user if said else "",
                 time=said.time if said else "",
-                examples=_examples(study, tables, shelf, info.wnid, image.id) if info and shown else (),
+                examples=examples.of(info.wnid, image.id) if info is not None and shown else (),
             )
         )
-    scores = None if index.scores is None else np.asarray(index.scores[row])
+    top = index.top[row].tolist()
+    scores = [None] * len(top) if index.scores is None else index.scores[row].tolist()
     models = tuple(
-        ModelView(name, None if label < 0 else bool(top[m, 0] == label), tuple(_guesses(top[m], None if scores is None else scores[m])))
-        for m, name in enumerate(index.models)
-        if top[m, 0] >= 0
+        ModelView(name, None if label < 0 else guesses[0] == label, _guesses(guesses, kept))
+        for name, guesses, kept in zip(index.models, top, scores, strict=True)
+        if guesses[0] >= 0
     )
-    return PredictionView(image, label, tuple(labels), models, int(board.judged.waiting[row]))
+    waiting = sum(one.item is not None and not one.own and one.votes > 0 and one.state is None for one in labels)
+    return PredictionView(image, label, tuple(labels), models, waiting)
 
 
-def _guesses(classes: NDArray[np.int32], scores: NDArray[np.float32] | None) -> Iterable[Guess]:
-    for place, cid in enumerate(classes.tolist()):
-        if cid >= 0:
-            score = None if scores is None or not np.isfinite(scores[place]) else float(scores[place])
-            yield Guess(cid, score)
+def _guesses(classes: list[int], scores: list[float] | None) -> tuple[Guess, ...]:
+    kept = [nan] * len(classes) if scores is None else scores
+    return tuple(Guess(cid, score if isfinite(score) else None) for cid, score in zip(classes, kept, strict=True) if cid >= 0)
 
 
-def _examples(study: Study, tables: Tables, shelf: PredictionShelf, wnid: str, without: str) -> tuple[ImageView, ...]:
-    """Stored original images of a class."""
-    variant = display_variant(study.config.images)
+class _Examples:
+    """Stored original images of classes, kept as long as the originals do not change."""
 
-    def load() -> list[ImageView]:
-        facts: list[ImageFacts] = []
-        for split in (Split.VAL, Split.TEST, Split.TRAIN):
-            facts = facts or [f for f in tables.review_candidates.originals_of_class(wnid, variant, split=split) if f.sha256]
-        return [ImageView(f.id, "original", wnid, f.sha256, f.frequency, f.num_assignments, None) for f in facts[: EXAMPLES + 1]]
+    def __init__(self, study: Study, tables: Tables, shelf: PredictionShelf) -> None:
+        self._tables, self._memo = tables, shelf.examples
+        self._variant = display_variant(study.config.images)
+        self._key = generations_key(tables.generations.of("originals", "variants"))
 
-    key = generations_key(tables.generations.of("originals", "variants"))
-    return tuple(view for view in shelf.examples.get(wnid, key, load) if view.id != without)[:EXAMPLES]
+    def of(self, wnid: str, without: str) -> tuple[tuple[str, str], ...]:
+        """(image, SHA-256) of some images of a class other than the one looked at."""
+        load = partial(self._tables.judgements.examples, wnid, self._variant, limit=EXAMPLES + 1)
+        return tuple(one for one in self._memo.get(wnid, self._key, load) if one[0] != without)[:EXAMPLES]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from retest.records import Split
 from retest.store import schema
 from retest.store.rows import TableGroup
 
@@ -46,6 +47,18 @@ class JudgementTable(TableGroup):
     def all(self) -> Iterator[Judgement]:
         """Every judgement, by image and class."""
         return (Judgement(**row._mapping) for row in self._rows(sa.select(_T).order_by(_T.c.image_id, _T.c.wnid)))
+
+    def examples(self, wnid: str, variant: str, *, limit: int) -> list[tuple[str, str]]:
+        """(image, SHA-256 of a rendition) of stored original images of a class: validation images first, then test, then training."""
+        t, v = schema.originals, schema.variants
+        found: list[tuple[str, str]] = []
+        for split in (Split.VAL, Split.TEST, Split.TRAIN):
+            query = sa.select(t.c.id, v.c.sha256).join(v, (v.c.image_id == t.c.id) & (v.c.variant == variant))
+            query = query.where(t.c.wnid == wnid, t.c.split == str(split)).order_by(t.c.id).limit(limit - len(found))
+            found += [(row.id, row.sha256) for row in self._connection.execute(query)]
+            if len(found) == limit:
+                break
+        return found
 
     def count(self) -> int:
         return self._count(_T)

@@ -322,7 +322,7 @@ def _label(view: LabelView) -> LabelItem:
         version=view.version,
         user=view.user,
         time=view.time,
-        examples=[image_url(one.id, one.sha256) for one in view.examples],
+        examples=[image_url(image, sha256) for image, sha256 in view.examples],
     )
 
 

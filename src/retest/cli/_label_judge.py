@@ -37,11 +37,11 @@ def quality(study_folder: Path, as_json: bool, threshold: float, posteriors: Pat
         if posteriors is not None:
             _write_posteriors(posteriors, stage.posteriors(study))
     report, change = found.report, found.sensitivity
-    flagged = [item for item in report.assignments if item.flags]
+    flagged = report.flagged
     if as_json:
         print_json(
             {
-                "assignments": len(report.assignments),
+                "assignments": report.answers,
                 "workers": len(report.workers),
                 "controls": _controls(report.controls),
                 "controls_by_class": {wnid: _controls(value) for wnid, value in report.controls_by_class.items()},
@@ -64,7 +64,7 @@ def quality(study_folder: Path, as_json: bool, threshold: float, posteriors: Pat
         return
     wage = "-" if found.hourly_wage_cents is None else f"{found.hourly_wage_cents / 100:.2f} USD at the median"
     rows = [
-        ("valid answers", f"{len(report.assignments):,} by {len(report.workers):,} annotators"),
+        ("valid answers", f"{report.answers:,} by {len(report.workers):,} annotators"),
         ("positive controls selected", _share(report.controls.positive)),
         ("negative controls left out", _share(report.controls.negative)),
         ("Krippendorff's alpha", "-" if found.agreement.alpha is None else f"{found.agreement.alpha:.3f}"),

@@ -1,7 +1,15 @@
 """Labelling without input or output: plan HITs, count answers, judge them, aggregate them."""
 
 from retest.labeling.aggregation import AggregationParameters, Answers, LabelModel, collect_answers, dawid_skene, mace, one_coin
-from retest.labeling.agreement import Agreement, FrequencyChange, Sensitivity, agreement_of_frequencies, krippendorff_alpha, sensitivity
+from retest.labeling.agreement import (
+    Agreement,
+    FrequencyChange,
+    Sensitivity,
+    agreement_of_frequencies,
+    krippendorff_alpha,
+    sensitivity,
+    sensitivity_in_parts,
+)
 from retest.labeling.cost import (
     CostParameters,
     PlanEstimate,
@@ -27,6 +35,7 @@ from retest.labeling.quality import (
     QualityParameters,
     QualityReport,
     WorkerQuality,
+    WorkerTally,
     duration_s,
     judge_answers,
     judge_workers,
@@ -53,6 +62,7 @@ __all__ = [
     "Sensitivity",
     "SkippedCandidate",
     "WorkerQuality",
+    "WorkerTally",
     "agreement_of_frequencies",
     "answers_per_hit",
     "assignments_for_width",
@@ -74,4 +84,5 @@ __all__ = [
     "plan_original_hits",
     "selection_frequencies",
     "sensitivity",
+    "sensitivity_in_parts",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,26 +115,55 @@ def sensitivity(
     Raises:
         UsageError: the threshold is not between 0 and 1.
     """
+    return sensitivity_in_parts([(hits, assignments)], left_out, excluded_hits=excluded_hits, threshold=threshold)
+
+
+def sensitivity_in_parts(
+    parts: Iterable[tuple[Iterable[Hit], Iterable[Assignment]]],
+    left_out: Collection[str],
+    *,
+    excluded_hits: Collection[str] = (),
+    threshold: float = 0.7,
+) -> Sensitivity:
+    """:func:`sensitivity` of a study that comes in parts, such as class by class: only one part is held at a time.
+
+    Args:
+        parts: HITs and the answers to them; the HITs of a class are in one part.
+        left_out: annotators whose answers are dropped; without any nothing is read.
+        excluded_hits: HITs that count nowhere.
+        threshold: the selection frequency whose crossings are counted.
+
+    Raises:
+        UsageError: the threshold is not between 0 and 1.
+    """
     if not 0 <= threshold <= 1:
         raise UsageError(f"must be between 0 and 1, not {threshold!r}", item="threshold", remedy="The published study used 0.7.")
     names = frozenset(left_out)
-    everyone, kept = FrequencyCounter(excluded_hits=excluded_hits), FrequencyCounter(excluded_hits=excluded_hits)
-    for hit in hits:
-        everyone.add_hit(hit)
-        kept.add_hit(hit)
-    for assignment in assignments:
-        everyone.add_assignment(assignment)
-        if assignment.worker not in names:
-            kept.add_assignment(assignment)
-    left = everyone.report.counts["counted"] - kept.report.counts["counted"]
-    return _compare(everyone, kept, tuple(sorted(names)), left, threshold)
+    left = 0
+
+    def pairs() -> Iterator[tuple[SelectionFrequency, SelectionFrequency]]:
+        nonlocal left
+        for hits, assignments in parts if names else ():
+            everyone, kept = FrequencyCounter(excluded_hits=excluded_hits), FrequencyCounter(excluded_hits=excluded_hits)
+            for hit in hits:
+                everyone.add_hit(hit)
+                kept.add_hit(hit)
+            for assignment in assignments:
+                everyone.add_assignment(assignment)
+                if assignment.worker not in names:
+                    kept.add_assignment(assignment)
+            left += everyone.report.counts["counted"] - kept.report.counts["counted"]
+            yield from zip(everyone.frequencies(), kept.frequencies(), strict=True)
+
+    compared = _compare(pairs(), tuple(sorted(names)), threshold)
+    return replace(compared, assignments_left_out=left)
 
 
-def _compare(everyone: FrequencyCounter, kept: FrequencyCounter, names: tuple[str, ...], left: int, threshold: float) -> Sensitivity:
+def _compare(pairs: Iterable[tuple[SelectionFrequency, SelectionFrequency]], names: tuple[str, ...], threshold: float) -> Sensitivity:
     changes: list[FrequencyChange] = []
     absolute: list[float] = []
     above = below = lost = 0
-    for before, after in zip(everyone.frequencies(), kept.frequencies(), strict=True):
+    for before, after in pairs:
         if not before.num_assignments:
             continue
         change = FrequencyChange(before.image_id, before.wnid, before, after)
@@ -149,7 +178,7 @@ def _compare(everyone: FrequencyCounter, kept: FrequencyCounter, names: tuple[st
     changes.sort(key=lambda item: (-abs(item.change or 0.0), item.wnid, item.image_id))
     return Sensitivity(
         left_out=names,
-        assignments_left_out=left,
+        assignments_left_out=0,
         mean_absolute_change=math.fsum(absolute) / len(absolute) if absolute else 0.0,
         max_absolute_change=max(absolute, default=0.0),
         threshold=threshold,

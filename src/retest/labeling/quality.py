@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -219,32 +220,69 @@ def _control_flags(controls: ControlAccuracy, parameters: QualityParameters) -> 
 
 def judge_workers(judged: Iterable[AssignmentQuality], *, parameters: QualityParameters | None = None) -> tuple[WorkerQuality, ...]:
     """Judge annotators by their judged answers, sorted by name."""
-    parameters = parameters or QualityParameters()
-    of_worker: dict[str, list[AssignmentQuality]] = {}
+    tally = WorkerTally()
     for item in judged:
-        of_worker.setdefault(item.worker, []).append(item)
-    return tuple(_judge_worker(worker, of_worker[worker], parameters) for worker in sorted(of_worker))
+        tally.add(item)
+    return tally.workers(parameters=parameters)
 
 
-def _judge_worker(worker: str, answers: Sequence[AssignmentQuality], parameters: QualityParameters) -> WorkerQuality:
-    controls = sum((answer.controls for answer in answers), ControlAccuracy())
-    flagged = [answer for answer in answers if answer.flags]
-    flags = _control_flags(controls, parameters)
-    if len(flagged) >= parameters.min_flagged_answers and len(flagged) > parameters.max_flagged_share * len(answers):
-        codes = sorted({code for answer in flagged for code, _ in answer.flags})
-        flags.append(("many_flagged_answers", f"{len(flagged)} of {len(answers)} answers are flagged ({', '.join(codes)})"))
-    durations = [answer.duration_s for answer in answers if answer.duration_s is not None]
-    compared = [(answer.agreement, answer.images) for answer in answers if answer.agreement is not None]
-    weight = sum(images for _, images in compared)
+@dataclass(slots=True)
+class _Sums:
+    """What is kept of one annotator's answers."""
+
+    assignments: int = 0
+    controls: ControlAccuracy = field(default_factory=ControlAccuracy)
+    images: int = 0
+    selected: int = 0
+    flagged: int = 0
+    codes: set[str] = field(default_factory=set)
+    durations: array[float] = field(default_factory=lambda: array("d"))
+    agreement: float = 0.0
+    weight: int = 0
+
+
+class WorkerTally:
+    """Adds up judged answers as they stream by, for :func:`judge_workers`; memory is some bytes per answer."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, _Sums] = {}
+
+    def add(self, answer: AssignmentQuality) -> None:
+        """Count one answer for its annotator."""
+        sums = self._sums.setdefault(answer.worker, _Sums())
+        sums.assignments += 1
+        sums.controls += answer.controls
+        sums.images += answer.images
+        sums.selected += answer.selected
+        if answer.flags:
+            sums.flagged += 1
+            sums.codes.update(code for code, _ in answer.flags)
+        if answer.duration_s is not None:
+            sums.durations.append(answer.duration_s)
+        if answer.agreement is not None:
+            sums.agreement += answer.agreement * answer.images
+            sums.weight += answer.images
+
+    def workers(self, *, parameters: QualityParameters | None = None) -> tuple[WorkerQuality, ...]:
+        """Every annotator so far, judged, sorted by name."""
+        parameters = parameters or QualityParameters()
+        return tuple(_judge_worker(worker, self._sums[worker], parameters) for worker in sorted(self._sums))
+
+
+def _judge_worker(worker: str, sums: _Sums, parameters: QualityParameters) -> WorkerQuality:
+    flags = _control_flags(sums.controls, parameters)
+    if sums.flagged >= parameters.min_flagged_answers and sums.flagged > parameters.max_flagged_share * sums.assignments:
+        codes = ", ".join(sorted(sums.codes))
+        flags.append(("many_flagged_answers", f"{sums.flagged} of {sums.assignments} answers are flagged ({codes})"))
     return WorkerQuality(
         worker=worker,
-        assignments=len(answers),
-        controls=controls,
-        images=sum(answer.images for answer in answers),
-        selected=sum(answer.selected for answer in answers),
-        median_duration_s=statistics.median(durations) if durations else None,
-        agreement=sum(value * images for value, images in compared) / weight if weight else None,
-        flagged_assignments=len(flagged),
+        assignments=sums.assignments,
+        controls=sums.controls,
+        images=sums.images,
+        selected=sums.selected,
+        median_duration_s=statistics.median(sums.durations) if sums.durations else None,
+        agreement=sums.agreement / sums.weight if sums.weight else None,
+        flagged_assignments=sums.flagged,
         flags=tuple(flags),
     )
 

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import math
 import statistics
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from retest.labeling import (
     Agreement,
+    AssignmentQuality,
+    ControlAccuracy,
     QualityParameters,
-    QualityReport,
     Sensitivity,
-    agreement_of_frequencies,
+    WorkerQuality,
+    WorkerTally,
     collect_answers,
     count_answers,
     dawid_skene,
     judge_answers,
+    krippendorff_alpha,
     mace,
     one_coin,
-    sensitivity,
+    sensitivity_in_parts,
 )
 from retest.records import Assignment, Hit
 from retest.stages._inspect import HitInspection, InspectedAnswer, InspectedImage, inspect_hit
+from retest.store import Tables
 from retest.study import Study
 
 __all__ = [
     "HitInspection",
     "InspectedAnswer",
     "InspectedImage",
+    "JudgedAnswers",
     "LabelQuality",
     "PosteriorRow",
     "inspect_hit",
     "judge",
     "posteriors",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAnswers:
+    """All valid answers to HITs that count: how many, those with a flag (by class and HIT), annotators by name, and the controls."""
+
+    answers: int
+    flagged: tuple[AssignmentQuality, ...]
+    workers: tuple[WorkerQuality, ...]
+    controls: ControlAccuracy
+    controls_by_class: dict[str, ControlAccuracy]
+
+    @property
+    def flagged_workers(self) -> tuple[str, ...]:
+        """Names of the annotators with at least one flag, sorted."""
+        return tuple(worker.worker for worker in self.workers if worker.flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +69,7 @@ class LabelQuality:
     ``hourly_wage_cents`` is what the reward came to at the median of the durations, in whole cents; None without durations or reward.
     """
 
-    report: QualityReport
+    report: JudgedAnswers
     agreement: Agreement
     sensitivity: Sensitivity
     median_duration_s: float | None
@@ -52,19 +77,50 @@ class LabelQuality:
 
 
 def judge(study: Study, *, parameters: QualityParameters | None = None, threshold: float = 0.7) -> LabelQuality:
-    """Judge all valid answers to HITs that are not excluded; ``threshold`` is the frequency whose crossings are counted."""
-    hits, answers, excluded = _answers(study)
-    report = judge_answers(hits, answers, parameters=parameters, excluded_hits=excluded)
-    durations = [item.duration_s for item in report.assignments if item.duration_s is not None]
+    """Judge all valid answers to HITs that are not excluded; ``threshold`` is the frequency whose crossings are counted.
+
+    The study is read class by class, and only flagged answers are kept.
+    """
+    with study.database.read() as tables:
+        excluded = set(tables.hits.excluded())
+        report, durations, counts = _judged(tables, excluded, parameters)
+        moved = sensitivity_in_parts(_by_class(tables), report.flagged_workers, excluded_hits=excluded, threshold=threshold)
     median = statistics.median(durations) if durations else None
     reward = study.config.crowd.reward_cents
     return LabelQuality(
         report=report,
-        agreement=agreement_of_frequencies(count_answers(hits, answers, excluded_hits=excluded).frequencies()),
-        sensitivity=sensitivity(hits, answers, report.flagged_workers, excluded_hits=excluded, threshold=threshold),
+        agreement=krippendorff_alpha(np.array(counts, dtype=np.int64).reshape(-1, 2)),
+        sensitivity=moved,
         median_duration_s=median,
         hourly_wage_cents=math.floor(reward * 3600 / median) if median and reward else None,
     )
+
+
+def _by_class(tables: Tables) -> Iterator[tuple[Iterator[Hit], Iterator[Assignment]]]:
+    for wnid in tables.hits.count_by_class():
+        yield tables.bulk.hits_of_class(wnid), tables.bulk.answers_of_class(wnid)
+
+
+def _judged(tables: Tables, excluded: set[str], parameters: QualityParameters | None) -> tuple[JudgedAnswers, array[float], array[int]]:
+    """The answers judged, their durations, and (selected, not selected) of every (image, class)."""
+    tally, durations, counts = WorkerTally(), array("d"), array("q")
+    flagged: list[AssignmentQuality] = []
+    by_class: dict[str, ControlAccuracy] = {}
+    answers = 0
+    for wnid in tables.hits.count_by_class():
+        hits, given = list(tables.bulk.hits_of_class(wnid)), list(tables.bulk.answers_of_class(wnid))
+        judged = judge_answers(hits, given, parameters=parameters, excluded_hits=excluded)
+        for item in judged.assignments:
+            tally.add(item)
+            if item.duration_s is not None:
+                durations.append(item.duration_s)
+        answers += len(judged.assignments)
+        flagged += (item for item in judged.assignments if item.flags)
+        by_class |= judged.controls_by_class
+        for frequency in count_answers(hits, given, excluded_hits=excluded).frequencies():
+            counts.extend((frequency.num_selected, frequency.num_assignments - frequency.num_selected))
+    controls = sum(by_class.values(), ControlAccuracy())
+    return JudgedAnswers(answers, tuple(flagged), tally.workers(parameters=parameters), controls, by_class), durations, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +138,17 @@ class PosteriorRow:
 
 def posteriors(study: Study) -> list[PosteriorRow]:
     """Label models over all valid answers, in the order of HITs and images; empty without answers."""
-    hits, assignments, excluded = _answers(study)
-    answers = collect_answers(hits, assignments, excluded_hits=excluded)
-    if not len(answers.item):
-        return []
+    with study.database.read() as tables:
+        excluded = set(tables.hits.excluded())
+        answers = collect_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=excluded)
+        if not len(answers.item):
+            return []
+        counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=excluded)
     models = [fit(answers).posterior for fit in (dawid_skene, one_coin, mace)]
-    counted = {(f.image_id, f.wnid): f for f in count_answers(hits, assignments, excluded_hits=excluded).frequencies()}
+    counted = {(f.image_id, f.wnid): f for f in counter.frequencies()}
     rows = []
     for index, (image_id, wnid) in enumerate(answers.items):
         raw = counted[image_id, wnid]
         if raw.num_assignments:
             rows.append(PosteriorRow(image_id, wnid, raw.num_assignments, raw.value, *(float(model[index]) for model in models)))
     return rows
-
-
-def _answers(study: Study) -> tuple[list[Hit], list[Assignment], set[str]]:
-    with study.database.read() as tables:
-        return list(tables.hits.all()), list(tables.assignments.all()), set(tables.hits.excluded())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import stage_studies as tiny
 from PIL import Image
 
 from retest.datasets import ImageLoader
+from retest.errors import InputError
 from retest.neighbors import nearest_features, pair_distance, perceptual_hashes
 from retest.stages import _search, neighbors
 from retest.stages._processes import IsolatingExecutor
@@ -117,7 +119,7 @@ def test_workers_that_do_not_see_the_study_folder_fetch_what_they_need(ready: St
 
 
 def test_a_task_is_small_whatever_the_study(ready: Study):
-    tasks: list[_search.Task] = []
+    tasks: list[_search.Task | _search.FeatureTask] = []
 
     class Recording(ThreadPoolExecutor):
         def submit(self, work, task):  # type: ignore[override]
@@ -126,9 +128,19 @@ def test_a_task_is_small_whatever_the_study(ready: Study):
 
     with Recording(1) as executor:
         find(with_neighbors(ready, query_block=1000, reference_block=1000), executor)
-    assert len(tasks) == 6  # one per metric, for dssim one per class
+    # One per metric, for dssim one per class; and the features of all images, which are one block.
+    assert Counter(type(task).__name__ for task in tasks) == {"Task": 6, "FeatureTask": 1}
     assert max(len(pickle.dumps(task)) for task in tasks) < 2500
     assert _search.to_rows(_search.to_runs(np.array([5, 6, 7, 2, 3, 9]))).tolist() == [5, 6, 7, 2, 3, 9]
+
+
+def test_a_featuriser_of_another_name_on_a_worker_is_refused(ready: Study):
+    class Other(Halves):
+        name = "halves-2"
+
+    made = iter([Halves(), Other()])
+    with ThreadPoolExecutor(1) as executor, pytest.raises(InputError, match="is 'halves-2' on a worker, 'halves-1' here"):
+        neighbors.find_neighbors(with_neighbors(ready), metrics=["halves"], featurisers={"halves": lambda: next(made)}, executor=executor)
 
 
 def test_codes_of_references_are_made_once_per_block(ready: Study, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._common import bars, executor_option, json_option, opened, print_json, print_table, stamp_now, study_option
 from retest.cli._search_options import chosen_wnids, search_options, with_search_options
 from retest.sources import FetchingSource
 from retest.sources.download import Downloader
@@ -18,7 +18,7 @@ from retest.stages import collect as collect_stage
 from retest.stages import images as image_stage
 from retest.stages import localcache as cache_stage
 from retest.stages import publish as publish_stage
-from retest.study import Study
+from retest.study import ExecutorOptions, Study, open_executor
 
 
 @click.command()
@@ -104,14 +104,24 @@ def _export(study_folder: Path, path: Path, *, as_json: bool) -> None:
 )
 @click.option("--revision", help="With --local-cache: the images of this revision only.")
 @click.option("--variant", "variants", multiple=True, help="With --local-cache: this variant only (several may be given).")
+@executor_option
 def download(
-    study_folder: Path, as_json: bool, retry_failed: bool, cache: Path | None, revision: str | None, variants: tuple[str, ...]
+    study_folder: Path,
+    as_json: bool,
+    retry_failed: bool,
+    cache: Path | None,
+    revision: str | None,
+    variants: tuple[str, ...],
+    executor: ExecutorOptions,
 ) -> None:
     """Fetch original images and candidates and store their three variants.
+
+    This process downloads and stores; the workers of a Dask cluster, if one is named, decode and resize.
 
     \b
     Examples:
       retest download --study my-study
+      retest download --study my-study --executor dask --scheduler tcp://10.0.0.5:8786
       retest download --study my-study --local-cache images/ --revision my-a-1
     """
     if cache is None and (revision is not None or variants):
@@ -124,7 +134,7 @@ def download(
             return
         if retry_failed:
             click.echo(f"{image_stage.retry_failed(study)} failed images will be tried again", err=True)
-        counts = _download(study)
+        counts = _download(study, executor)
     if as_json:
         print_json(counts)
     else:
@@ -144,8 +154,8 @@ def _fill_cache(study: Study, folder: Path, revision: str | None, variants: tupl
         raise click.exceptions.Exit(1)
 
 
-def _download(study: Study) -> image_stage.ImageCounts:
-    with image_stage.open_executor(study) as executor:
+def _download(study: Study, options: ExecutorOptions) -> image_stage.ImageCounts:
+    with open_executor(options, local=lambda: image_stage.open_executor(study)) as executor:
         if study.config.source.kind == "folder" and study.config.source.location:
             with closing(collect_stage.study_source(study, environment=os.environ)) as source:
                 if isinstance(source, FetchingSource):

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -266,6 +266,10 @@ class PerceptualHashes:
         return perceptual_hashes(images, threads=self._threads)[:, None]
 
 
+ComputeFeatures = Callable[[Sequence[NDArray[np.int64]], bool], Iterator[NDArray[Any]]]
+"""(rows of each block, whether mirrored) -> features of each block, in their order."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureMatrix:
     """Features of some images; row i belongs to ``ids[i]``, which ascend. ``source`` is needed where the file is not."""
@@ -285,10 +289,12 @@ def feature_matrix(
     ids: Sequence[str] | None = None,
     mirrored: bool = False,
     progress: Progress,
+    elsewhere: ComputeFeatures | None = None,
 ) -> FeatureMatrix:
     """Features of all images of ``matrix`` (or of ``ids``), of their mirror images if ``mirrored``.
 
-    They lie in the blob store in blocks per featuriser name; only images that are in no block yet are featurised.
+    They lie in the blob store in blocks per featuriser name; only images that are in no block yet are featurised, by this process or by
+    ``elsewhere``.
     """
     wanted = matrix.ids if ids is None else tuple(sorted(ids))
     kind = _completion(featuriser, mirrored)
@@ -297,7 +303,8 @@ def feature_matrix(
     existing = [Block(tuple(members), digest) for members, digest in known["blocks"]]
     blocks = plan_blocks(wanted, block_size=_FEATURE_BLOCK, contents=contents, existing=existing)
     keys = tuple(f"features/{completion_key(featuriser.name)}/{'mirrored-' if mirrored else ''}{block.digest}.npy" for block in blocks)
-    _featurise(study, matrix, featuriser, list(zip(blocks, keys, strict=True)), mirrored, progress)
+    compute = elsewhere or (lambda parts, flipped: _features_here(matrix, featuriser, parts, flipped))
+    _featurise(study, matrix, featuriser.name, list(zip(blocks, keys, strict=True)), compute, mirrored, progress)
     with study.database.write() as tables:
         plan = [[list(block.ids), block.digest] for block in blocks]
         key = completion_key(label, [b.digest for b in blocks])
@@ -312,18 +319,36 @@ def _completion(featuriser: Featuriser, mirrored: bool) -> str:
 
 
 def _featurise(
-    study: Study, matrix: PixelMatrix, featuriser: Featuriser, blocks: list[tuple[Block, str]], mirrored: bool, progress: Progress
+    study: Study,
+    matrix: PixelMatrix,
+    name: str,
+    blocks: list[tuple[Block, str]],
+    compute: ComputeFeatures,
+    mirrored: bool,
+    progress: Progress,
 ) -> None:
     missing = [(block, key) for block, key in blocks if not study.blobs.exists(key)]
     if not missing:
         return
-    pixels, numbers = matrix.open(), {image: row for row, image in enumerate(matrix.ids)}
-    with progress(f"Features {featuriser.name[:24]}", total=sum(len(block) for block, _ in missing)) as advance:
-        for block, key in missing:
-            images = pixels[[numbers[image] for image in block.ids]]
-            images = np.ascontiguousarray(images[:, :, ::-1]) if mirrored else images
-            study.blobs.put_new(key, array_bytes(featuriser.features(images)))
+    numbers = {image: row for row, image in enumerate(matrix.ids)}
+    parts = [np.array([numbers[image] for image in block.ids], np.int64) for block, _ in missing]
+    with progress(f"Features {name[:24]}", total=sum(len(block) for block, _ in missing)) as advance:
+        for (block, key), features in zip(missing, compute(parts, mirrored), strict=True):
+            study.blobs.put_new(key, array_bytes(features))
             advance(len(block))
+
+
+def _features_here(
+    matrix: PixelMatrix, featuriser: Featuriser, parts: Sequence[NDArray[np.int64]], mirrored: bool
+) -> Iterator[NDArray[Any]]:
+    pixels = matrix.open()
+    for rows in parts:
+        yield featuriser.features(upright_or_mirrored(pixels[rows], mirrored))
+
+
+def upright_or_mirrored(images: NDArray[np.uint8], mirrored: bool) -> NDArray[np.uint8]:
+    """Images (n, h, w, 3) as they are, or their mirror images."""
+    return np.ascontiguousarray(images[:, :, ::-1]) if mirrored else images
 
 
 def _feature_file(

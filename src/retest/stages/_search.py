@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retest.errors import InputError
 from retest.neighbors import (
     Knn,
     L2Codes,
@@ -30,7 +31,7 @@ from retest.neighbors import (
     nearest_hashes,
     nearest_l2,
 )
-from retest.stages._pixels import Rows, RowSource, open_rows, read_source
+from retest.stages._pixels import Featuriser, Rows, RowSource, open_rows, read_source, upright_or_mirrored
 from retest.store import BlobStore, open_blobs
 
 Runs = tuple[tuple[int, int], ...]
@@ -38,6 +39,7 @@ Runs = tuple[tuple[int, int], ...]
 
 _CODES_KEPT = 2
 _encoding = threading.Lock()
+_featurising = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,54 @@ class Task:
 
 
 def run_task(task: Task) -> NDArray[np.float64]:
+    """What an executor is given."""
+    return task()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTask:
+    """Featurise some images.
+
+    Attributes:
+        make: the featuriser, or what loads it; it travels with the task.
+        name: what it must be called: another name means other weights or preprocessing.
+        pixels: the images, of which ``runs`` are featurised.
+        runs: rows, in their order.
+        mirrored: whether their mirror images are meant.
+    """
+
+    make: Featuriser | Callable[[], Featuriser]
+    name: str
+    pixels: Supply
+    runs: Runs
+    mirrored: bool
+
+    def __call__(self) -> NDArray[Any]:
+        """Features (n, dimensions)."""
+        rows = to_rows(self.runs)
+        images = upright_or_mirrored(np.asarray(opened(self.pixels, rows)[rows]), self.mirrored)
+        with _featurising:  # threads of a worker share one featuriser, and not every one is made for that
+            featuriser = _loaded(self.make)
+            if featuriser.name != self.name:
+                raise InputError(
+                    f"the featuriser is {featuriser.name!r} on a worker, {self.name!r} here",
+                    item="featuriser",
+                    remedy="Give the workers the same weights and versions",
+                )
+            return featuriser.features(images)
+
+
+def _loaded(make: Any) -> Featuriser:
+    found: Featuriser = make if hasattr(make, "features") else _loaded_once(make)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _loaded_once(make: Callable[[], Featuriser]) -> Featuriser:
+    return make()
+
+
+def run_feature_task(task: FeatureTask) -> NDArray[Any]:
     """What an executor is given."""
     return task()
 

@@ -23,7 +23,7 @@ from retest.sources.download import Downloader, Failed
 from retest.stages._common import Progress, Stamp, image_blob_key, silent
 from retest.stages._decoding import Failure, Fetched, MakeVariants, decoding_executor, in_order_decoded
 from retest.store import Tables
-from retest.study import Study
+from retest.study import Study, executor_slots
 
 _BATCH = 64
 _BATCH_BYTES = 100_000_000
@@ -56,7 +56,8 @@ def store_images(
         stamp: who excludes what cannot be used, and when.
         progress: shows the work.
         executor: where images are decoded and resized; by default threads of this process, for images that are trusted;
-            :func:`open_executor` gives processes, where an image that brings its decoder down becomes an exclusion.
+            :func:`open_executor` gives processes, where an image that brings its decoder down becomes an exclusion; a cluster's takes
+            bytes and gives variants back, so its workers need not reach the blobs.
     """
 
     def fetch_all(candidates: Iterable[Candidate]) -> Iterator[Fetched]:
@@ -103,7 +104,8 @@ def _store_all(study: Study, fetch_all: _FetchAll, stamp: Stamp, progress: Progr
         pool = executor or stack.enter_context(ThreadPoolExecutor(workers))
         writers = stack.enter_context(ThreadPoolExecutor(_WRITERS))
         saver = stack.enter_context(ThreadPoolExecutor(1))
-        made = in_order_decoded(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=8 * workers)
+        window = 8 * executor_slots(pool, otherwise=workers)
+        made = in_order_decoded(pool, MakeVariants(parameters), _incoming(study, fetch_all, parameters), window=window)
         stack.enter_context(closing(made))  # an error of the writing ends the fetching at once
         advance = stack.enter_context(progress("Store images", total=total))
         # One batch is written while the next is fetched and decoded: a commit that waits for the disk keeps nobody waiting.

@@ -11,18 +11,20 @@ of one thread each; it may be on other machines, as long as they reach the study
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retest.errors import StageError, UsageError
 from retest.neighbors import PIXEL_METRICS, Knn, NeighborParameters, Part, WorkItem, merge
 from retest.stages._common import Progress, compare_variant, in_order, silent
 from retest.stages._neighbor_plan import Group, find_groups, group_key, part_key, plan_group
 from retest.stages._pixels import (
+    ComputeFeatures,
     FeatureMatrix,
     Featuriser,
     PerceptualHashes,
@@ -34,7 +36,7 @@ from retest.stages._pixels import (
     pixel_matrix,
     read_array,
 )
-from retest.stages._search import BlobAddress, Supply, Task, forget_codes, locked, run_task, to_runs
+from retest.stages._search import BlobAddress, FeatureTask, Supply, Task, forget_codes, locked, run_feature_task, run_task, to_runs
 from retest.study import Study, executor_slots
 
 _STAGE = "neighbors"
@@ -60,6 +62,7 @@ class _Run:
     metric: str
     parameters: NeighborParameters
     featuriser: Featuriser | None
+    make_featuriser: Featuriser | Callable[[], Featuriser] | None
     executor: Executor | None
     device: str
     progress: Progress
@@ -81,8 +84,8 @@ def find_neighbors(
         metrics: l2, dssim, phash, or names in ``featurisers``.
         featurisers: a featuriser, or a function that loads it when it is needed, for every other name.
         progress: shows pairs done and to do.
-        executor: computes items, one thread each; without one this process does, on the study's workers as threads. The result
-            does not depend on it.
+        executor: computes features, and items, one thread each; without one this process does, on the study's workers as threads. The
+            result does not depend on it.
         device: ``cuda`` computes l2, dssim and features on a GPU, with the same result.
 
     Raises:
@@ -103,7 +106,9 @@ def find_neighbors(
     matrix = pixel_matrix(study, variants, progress=progress)
     return [
         _search_metric(
-            _Run(study, metric, study.config.neighbors, _featuriser(study, metric, known), executor, device, progress), matrix, contents
+            _Run(study, metric, study.config.neighbors, _featuriser(study, metric, known), known.get(metric), executor, device, progress),
+            matrix,
+            contents,
         )
         for metric in chosen
     ]
@@ -187,9 +192,34 @@ def _inputs(
     for mirrored in (False, True)[: 1 + run.parameters.mirrored]:
         ids = [image for group in groups for image in group.queries] if mirrored else None
         made.append(
-            feature_matrix(run.study, matrix, contents, run.featuriser, label=run.metric, ids=ids, mirrored=mirrored, progress=run.progress)
+            feature_matrix(
+                run.study,
+                matrix,
+                contents,
+                run.featuriser,
+                label=run.metric,
+                ids=ids,
+                mirrored=mirrored,
+                progress=run.progress,
+                elsewhere=_features_elsewhere(run, matrix),
+            )
         )
     return [(features.rows, features.source, features.ids) for features in made]
+
+
+def _features_elsewhere(run: _Run, matrix: PixelMatrix) -> ComputeFeatures | None:
+    """Features by the executor, where there is one and they are dear; None for this process."""
+    executor, make, featuriser = run.executor, run.make_featuriser, run.featuriser
+    if executor is None or make is None or featuriser is None:
+        return None
+
+    def compute(parts: Sequence[NDArray[np.int64]], mirrored: bool) -> Iterator[NDArray[Any]]:
+        pixels = _supply(run, matrix.rows, matrix.source)
+        tasks = (FeatureTask(make, featuriser.name, pixels, to_runs(rows), mirrored) for rows in parts)
+        window = 2 * executor_slots(executor, otherwise=run.study.config.study.workers)
+        return in_order(executor, run_feature_task, tasks, window=window)
+
+    return compute
 
 
 def _supply(run: _Run, rows: Rows, source: RowSource) -> Supply:

@@ -62,6 +62,7 @@ async function load(direction) {
       }
       ended[direction] = !page.more;
       total = page.total;
+      count();
     } catch (error) {
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && ![401, 429].includes(error.status)) {
         toast(`${error.message}. ${error.answer.remedy ?? ""}`, { kind: "problem" });
@@ -123,10 +124,14 @@ async function lookAhead() {
 
 const score = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
 
+function count() {
+  document.getElementById("position").textContent = total === null ? "" : `${total.toLocaleString("en")} ${total === 1 ? "image" : "images"} in this filter ·`;
+}
+
 function draw() {
   place.setAttribute("aria-busy", "false");
   const one = items[at];
-  document.getElementById("position").textContent = total === null ? "" : `${total.toLocaleString("en")} images in this filter ·`;
+  count();
   if (!one) {
     place.replaceChildren(element("p", { id: "end", role: "status" }, items.length ? "That was the last image of this filter." : "No image fits this filter."), moves(one));
     return;

@@ -99,6 +99,7 @@ class Reviewer:
         return json.loads(await self.ask(name, path))
 
     async def work(self, until: float, think_s: float) -> None:
+        await asyncio.sleep(self.random.random() * 5 * think_s)  # nobody comes at the same moment
         while time.perf_counter() < until:
             visit = self.random.choices((self.browse, self.pairs, self.revision, self.history), (40, 30, 20, 10))[0]
             for step in visit():

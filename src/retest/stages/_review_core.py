@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from retest.errors import ConflictError, InputError, NotFoundError, UsageError
 from retest.stages._common import Stamp
@@ -125,9 +125,18 @@ class Kind(Protocol):
     def images(self, item: str) -> tuple[str, ...]:
         """The images that an item is about: near-duplicates and counts that depend on them are derived again.
 
-        A kind that sets ``names_all_images = True`` promises that these are all that ``write`` joins, parts or marks, and that it leaves
-        resolutions and counts alone: then the counts are adjusted; otherwise the classes concerned are counted anew, which takes longer.
+        A kind that sets ``names_all_images = True`` promises that these (with what :class:`Reaching` adds) are all that ``write`` joins,
+        parts or marks, and that it leaves resolutions and counts alone: then the counts are adjusted; otherwise the classes concerned are
+        counted anew, which takes longer.
         """
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """A kind whose decisions join, part or mark more images than their items name."""
+
+    def reached(self, tables: Tables, states: Mapping[str, State]) -> set[str]:
+        """The images besides those of ``Kind.images`` that these new states join, part or mark; asked before they are written."""
 
 
 _KINDS: dict[str, Kind] = {}
@@ -219,6 +228,9 @@ def _write(
 ) -> dict[tuple[str, str], Decided]:
     results: dict[tuple[str, str], Decided] = {}
     images = {image for kind, new, _ in pending for item in new for image in kind.images(item)}
+    for kind, new, _ in pending:
+        if new and isinstance(kind, Reaching):
+            images |= kind.reached(tables, new)
     bring_along = derive(study, tables, images, all(getattr(kind, "names_all_images", False) for kind, new, _ in pending if new))
     for kind, new, states in pending:
         if not new:

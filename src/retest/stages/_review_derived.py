@@ -7,6 +7,7 @@ reaches further (it can tip the choice of another component): the stages derive 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from retest.duplicates import DuplicateCandidate, resolve
@@ -59,15 +60,18 @@ def resolve_members(study: Study, tables: Tables, members: set[str]) -> None:
         InputError: two members of one component are on the override list.
     """
     originals = tables.originals.get(members)
-    classes = set(tables.review_candidates.classes_of(members).values())
-    # Who stays depends on how many good images a class has, so whole classes are looked at.
-    candidates = [DuplicateCandidate(*row) for row in tables.review_candidates.for_resolution(classes)]
+    candidates = [DuplicateCandidate(*row) for row in tables.bulk.for_resolution(sorted(members))]
+    # Who stays depends on how many good images a class has.
+    good: Counter[str] = Counter()
+    for wnid, selected, assignments, number in tables.review_candidates.labelled_in({one.wnid for one in candidates}):
+        good[wnid] += number * (selected / assignments >= study.config.resolution.good_threshold)
     found = resolve(
         candidates,
         tables.pairs.touching(members),
         is_original=originals.__contains__,
         overrides=tables.pairs.overrides_among(members),
         parameters=study.config.resolution,
+        good_images=good,
     )
     now = {resolution.candidate_id: resolution for resolution in found if resolution.candidate_id in members}
     tables.pairs.remove_resolutions(sorted(members - now.keys()))

@@ -20,8 +20,6 @@ from retest.errors import InputError, NotFoundError
 from retest.records import Neighbor, NeighborReview
 from retest.stages._common import Stamp, completion_key
 from retest.stages._review_core import Role, State, register
-from retest.stages._review_counts import recount
-from retest.stages._review_derived import component_members, resolve_members
 from retest.store import Tables
 from retest.store.review_pairs import QueueRow
 from retest.study import Study
@@ -204,6 +202,7 @@ class NeighborReviewKind:
     """A reviewer has looked at neighbours of a candidate in a metric, and says which are near-duplicates."""
 
     name, label, role = REVIEW, "near-duplicate review", Role.REVIEWER
+    names_all_images = True
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
         found: dict[str, State] = {}
@@ -248,11 +247,14 @@ class NeighborReviewKind:
         withdrawn = sorted((tables.pairs.of(candidate) & unmarked) - tables.reviews.marked(candidate))
         tables.pairs.remove((candidate, reference) for reference in withdrawn)
         settle_candidates(study, tables, metric, [candidate])
-        if withdrawn:
-            # They may now be in components of their own, which nothing else derives again.
-            members = component_members(tables, withdrawn)
-            resolve_members(study, tables, members)
-            recount(study, tables, sorted(set(tables.review_candidates.classes_of(members).values())))
+
+    def reached(self, tables: Tables, states: Mapping[str, State]) -> set[str]:
+        """Neighbours that are joined to the candidate now, or were and may be in components of their own after it."""
+        found = {reference for wish in states.values() if wish for reference in wish["near_duplicates"]}
+        for metric, candidates in _by_metric(states).items():
+            for references in tables.pair_queue.reviewed(metric, candidates).values():
+                found |= {reference for reference, near in references.items() if near}
+        return found
 
     def images(self, item: str) -> tuple[str, ...]:
         return (reviewed_candidate(item)[0],)
@@ -262,6 +264,7 @@ class OverrideKind:
     """A candidate stays against the rule of resolution."""
 
     name, label, role = OVERRIDE, "near-duplicate override", Role.REVIEWER
+    names_all_images = True
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
         listed = tables.pairs.overrides_among(items)

@@ -120,16 +120,17 @@ class ReviewCandidateTable(TableGroup):
                 found.update(self._connection.execute(query).scalars())
         return found
 
-    def for_resolution(self, wnids: Iterable[str]) -> Iterator[tuple[str, str, str, str, float | None, bool]]:
-        """(id, wnid, source, photo id, selection frequency or None, left out) of every candidate of these classes."""
+    def labelled_in(self, wnids: Iterable[str]) -> Iterator[tuple[str, int, int, int]]:
+        """(wnid, times selected, assignments, how many): labelled candidates of these classes that nobody left out, by their counts."""
         e, flag = schema.exclusions, schema.image_flags
-        found = _C.outerjoin(_F, (_F.c.wnid == _C.c.wnid) & (_F.c.image_id == _C.c.id))
+        found = _F.join(_C, (_C.c.id == _F.c.image_id) & (_C.c.wnid == _F.c.wnid))
         found = found.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
-        left_out = sa.or_(e.c.candidate_id.is_not(None), flag.c.image_id.is_not(None))
-        query: sa.Select[Any] = sa.select(_C.c.id, _C.c.wnid, _C.c.source, _C.c.photo_id, _F.c.num_selected, _F.c.num_assignments, left_out)
-        for found_row in self._by_ids(query.select_from(found), _C.c.wnid, wnids):
+        kept = (_F.c.num_assignments > 0, e.c.candidate_id.is_(None), flag.c.image_id.is_(None))
+        query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments, sa.func.count()).select_from(found).where(*kept)
+        query = query.group_by(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments)
+        for found_row in self._by_ids(query, _F.c.wnid, wnids):
             row = cast("Sequence[Any]", found_row)
-            yield row[0], row[1], row[2], row[3], row[4] / row[5] if row[5] else None, bool(row[6])
+            yield row[0], row[1], row[2], row[3]
 
 
 class ClassCountTable(TableGroup):

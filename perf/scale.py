@@ -60,7 +60,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "label plan --dry-run": [*retest, "label", "plan", *at, "--dry-run"],
         "label plan --originals --dry-run": [*retest, "label", "plan", *at, "--originals", "--dry-run"],
         "plan neighbors (l2, dssim)": [*retest, "plan", "neighbors", *at, "--metric", "l2", "--metric", "dssim"],
-        "label progress": [*retest, "label", "progress", *at],
+        "label progress --collected": [*retest, "label", "progress", *at, "--collected"],
         "label workers": [*retest, "label", "workers", *at],
         "label quality": [*retest, "label", "quality", *at],
         "sample threshold": [*retest, "sample", "threshold", *at, *_REVISION, "--name", "scale-a-1"],
@@ -164,7 +164,7 @@ def measure(root: Path, sizes: list[int], *, only: str, again: bool) -> dict[str
     for size in sizes:
         folder, done = root / f"study-{size}", found.setdefault(str(size), {})
 
-        def keep(name: str, values: dict[str, float], done=done) -> None:
+        def keep(name: str, values: dict[str, float], done: dict[str, dict[str, float]] = done, size: int = size) -> None:
             done[name] = values
             temporary = file.with_suffix(".tmp")
             temporary.write_text(json.dumps(found, indent=1))

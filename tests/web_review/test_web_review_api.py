@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from openapi_spec_validator import validate
+from review_guesses import give_random
 from review_server import CLASSES, MISSING, PER_CLASS
 
 from retest.web.review import openapi_document
@@ -22,6 +23,7 @@ def test_the_description_is_valid_openapi(server):
 @pytest.mark.slow
 def test_every_operation_keeps_to_its_description(server, tmp_path):
     pytest.importorskip("schemathesis")
+    give_random(server, models=3)
     script = tmp_path / "ask.py"
     script.write_text(_SCRIPT)
     done = subprocess.run(

@@ -16,6 +16,20 @@ settings.load_profile("ci" if os.environ.get("CI") else "retest")
 sys.path.append(str(Path(__file__).parent / "e2e"))
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A running Chromium (Playwright's synchronous kind) for the tests of a module; with it running, asyncio cannot be used."""
+    from chromium_browser import CHROMIUM, launch
+
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as playwright:
+        running = launch(playwright)
+        yield running
+        running.close()
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """One undisturbed run of the reduced demo (an ``e2e_demo_run.DemoRun``), for every test that looks at a whole study.

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from chromium_browser import CHROMIUM, launch
 from retest.cli import cli
 from retest.errors import InputError, NotFoundError, StageError, UsageError
 from retest.labeling.two_pass import Pass, Verdict
@@ -26,7 +27,6 @@ from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, create_
 from retest.study.kinds import settings_like
 
 STAMP = Stamp("keeper", "2026-01-31T09:00:00+00:00")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def picture(path: Path, seed: int) -> None:
@@ -290,14 +290,14 @@ def test_wrong_usage_exits_with_2(study):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_the_sheet_saves_what_was_ticked(study, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     sheet = tmp_path / "sheet.html"
     retest("label", "two-pass", "sheet", "--study", study.folder, "--pass", "first", "--labeller", 'ann "a"', "--out", sheet)
     assert not re.search(r"(?:src|href)=\"(?!data:)", sheet.read_text(encoding="utf-8"))
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = launch(playwright)
         page = browser.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(error))

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from crowd_http_server import LabelServer
 
+from chromium_browser import NEEDS_CHROMIUM, launch
 from retest.crowd import CrowdParameters
 from retest.crowd.mturk import MTurkCrowd
 from retest.testing.crowd import example_hit, example_task
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright_api = pytest.importorskip("playwright.sync_api")
 async_api = pytest.importorskip("playwright.async_api")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = NEEDS_CHROMIUM
 
 WORKER_KEY = b"a key for tests only, 32 bytes.."
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -357,7 +348,7 @@ def test_three_annotators_at_once(server):
 
     async def all_at_once() -> list[dict[str, set[int]]]:
         async with async_api.async_playwright() as playwright:
-            running = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            running = await launch(playwright)
             return await asyncio.gather(*(annotator(running, number) for number in range(3)))
 
     with ThreadPoolExecutor(1) as pool:  # the other tests' event loop lives in this thread

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,15 @@ from doc_workplaces import retest
 from PIL import Image, ImageOps, ImageStat
 from sklearn.datasets import load_digits
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+from chromium_browser import NEEDS_CHROMIUM
+
+pytestmark = NEEDS_CHROMIUM
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
+def picture(browser, tmp_path_factory):
     """``picture(file, name, ...)`` opens a page that needs no network and keeps what is to be seen."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     out = Path(os.environ.get("RETEST_SCREENSHOTS") or tmp_path_factory.mktemp("pictures"))
 
     def take(page_file: Path, name: str, *, width: int, height: int) -> Image.Image:
@@ -42,10 +41,7 @@ def picture(tmp_path_factory):
         assert min(ImageStat.Stat(seen).stddev) > 10, "an empty page"
         return seen
 
-    with api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield take
-        browser.close()
+    return take
 
 
 def write_digits(folder: Path, digits: tuple[int, ...], first: int, count: int) -> None:

@@ -12,12 +12,12 @@ from contextlib import closing
 import pytest
 from web_server import ServeProcess, ServeThread, make_study, retest
 
+from chromium_browser import NEEDS_CHROMIUM, launch
 from retest.study import open_study
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright_api = pytest.importorskip("playwright.sync_api")
 async_api = pytest.importorskip("playwright.async_api")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = NEEDS_CHROMIUM
 
 NAMES = ("ALICE", "BOB", "CAROL")
 
@@ -105,7 +105,7 @@ def test_what_three_people_click_is_what_is_counted_though_the_server_is_killed(
             servers.append(await asyncio.to_thread(ServeProcess, study, port=port))
 
         async with async_api.async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            browser = await launch(playwright)
             answering = (answer_all(browser, link, seed, clicks, reached) for seed, link in enumerate(links))
             texts = await asyncio.gather(*answering, killer())
             await browser.close()
@@ -136,14 +136,6 @@ def test_what_three_people_click_is_what_is_counted_though_the_server_is_killed(
             count[1] += 1
     assert frequencies == {key: tuple(count) for key, count in expected.items()}
     assert len({answer.worker for answer in answers.values()}) == 3
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def problems_of(page) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from contextlib import closing
 from pathlib import Path
 
+from PIL import Image
 from review_server import STAMP
 
 from retest.labeling import HitParameters
@@ -19,7 +21,14 @@ from retest.stages._frequencies import refresh_frequencies
 from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "photos"
-SHOWN = "birds"
+SHOWN = "dogs"
+_SPANS = {
+    "birds": (("n01514668", "n01622779"), ("n01795545", "n01860187"), ("n02002556", "n02058221")),
+    "dogs": (("n02085620", "n02113978"),),
+    "reptiles": (("n01629819", "n01756291"),),
+}
+"""Of which wnids the photos of a class are."""
+_WITH_PEOPLE = ("bloodhound", "bull_mastiff", "Kerry_blue", "West_Highland")
 DOGS = {
     "terrier": ("Bedlington", "Norfolk", "Kerry_blue", "Irish_terrier", "West_Highland", "Tibetan", "Border_terrier"),
     "hound": ("bloodhound", "coonhound", "whippet", "Ibizan", "otterhound", "Saluki", "borzoi"),
@@ -29,12 +38,12 @@ DOGS = {
 
 
 def make_photo_study(folder: Path, *, classes: dict[str, tuple[str, ...]] | None = None) -> Path | None:
-    """Three made-up classes of sample photos (or these) with random answers; None where the photos are not there."""
-    photos = sorted(PHOTOS.glob("n0*.JPEG"))
+    """Three classes of sample photos (or these) with random answers; None where the photos are not there."""
+    photos = sorted(path for path in PHOTOS.glob("n0*.JPEG") if not any(name in path.name for name in _WITH_PEOPLE))
     if len(photos) < 60:
         return None
     rng = random.Random(7)
-    groups = {"birds": photos[8:38], "fish": photos[:8], "reptiles": photos[38:60]}
+    groups = {name: [p for p in photos if any(low <= p.name[:9] <= high for low, high in spans)] for name, spans in _SPANS.items()}
     if classes is not None:
         groups = {wnid: [p for p in photos if any(name in p.name for name in names)] for wnid, names in classes.items()}
     for wnid, members in groups.items():
@@ -43,13 +52,15 @@ def make_photo_study(folder: Path, *, classes: dict[str, tuple[str, ...]] | None
             for place in (part, "train") if number < 2 else (part,):
                 (folder / place / wnid).mkdir(parents=True, exist_ok=True)
                 shutil.copy(photo, folder / place / wnid / f"{place}-{photo.name}")
-    glosses = {"birds": "warm-blooded egg-laying vertebrates with feathers", "fish": "cold-blooded aquatic vertebrates"} | {
+    glosses = {
+        "birds": "warm-blooded egg-laying vertebrates with feathers",
+        "dogs": "domesticated carnivores of the genus Canis, kept by people everywhere",
         "terrier": "a small lively dog, bred to drive game out of its burrow",
         "hound": "a dog used for hunting, typically with large drooping ears",
         "fox": "an alert carnivorous mammal with pointed muzzle and ears and a bushy tail",
     }
     info = [
-        {"cid": i, "wnid": wnid, "synset": [wnid], "gloss": glosses.get(wnid, "scaly cold-blooded vertebrates"), "wikipedia_pages": []}
+        {"cid": i, "wnid": wnid, "synset": [wnid], "gloss": glosses.get(wnid, "cold-blooded vertebrates"), "wikipedia_pages": []}
         for i, wnid in enumerate(groups)
     ]
     (folder / "classes.json").write_text(json.dumps(info))
@@ -88,3 +99,13 @@ def make_photo_study(folder: Path, *, classes: dict[str, tuple[str, ...]] | None
             for metric in study.config.review.targets:
                 tables.reviews.put_thresholds(metric, dict.fromkeys(tables.candidates.ids(), 1e100))
     return folder / "study"
+
+
+def take_picture(page, name: str) -> None:
+    """A picture of the page in the folder that RETEST_SCREENSHOTS names (if any), in 256 colours: they go into the repository."""
+    if "RETEST_SCREENSHOTS" in os.environ:
+        path = Path(os.environ["RETEST_SCREENSHOTS"]) / f"review-{name}.png"
+        page.screenshot(path=path)
+        with Image.open(path) as shot:
+            small = shot.convert("RGB").quantize(256)
+        small.save(path, optimize=True)

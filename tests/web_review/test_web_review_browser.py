@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pytest
+from review_photos import SHOWN, make_photo_study, take_picture
 from review_server import MISSING, STAMP, ReviewServer
 
 from retest.records import Candidate, ClassInfo
@@ -497,9 +497,6 @@ def test_pages_fit_the_screen(chromium, server, width):
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
 def test_screenshots(chromium, tmp_path):
-    from review_photos import SHOWN, make_photo_study
-
-    out = Path(os.environ["RETEST_SCREENSHOTS"])
     folder = make_photo_study(tmp_path)
     if folder is None:
         pytest.skip("the sample photos are not there")
@@ -509,7 +506,7 @@ def test_screenshots(chromium, tmp_path):
         page = person.page
         for name, path in (("progress", ""), ("classes", "/classes"), ("people", "/people")):
             page.goto(f"{server.url}/review{path}")
-            page.screenshot(path=out / f"review-{name}.png")
+            take_picture(page, name)
         page = person.open("&size=150&originals=8", wnid=SHOWN)
         page.click("#tile-1")
         page.keyboard.press("e")
@@ -520,7 +517,7 @@ def test_screenshots(chromium, tmp_path):
         page.keyboard.press("d")
         person.saved()
         page.wait_for_timeout(800)
-        page.screenshot(path=out / "review-class.png")
+        take_picture(page, "class")
         page.goto(f"{server.url}/review/audit")
-        page.screenshot(path=out / "review-audit.png")
+        take_picture(page, "audit")
         person.close()

@@ -244,7 +244,7 @@ def test_screenshots(chromium, tmp_path):
         person = Person(chromium, server, "Ada")
         for name, path, ready in (
             ("hits", "/hits", "#rows tbody tr"),
-            ("hit", f"/hit?uuid={uuids[0]}&order=selected", "#images li"),
+            ("hit", f"/hit?uuid={uuids[2]}&order=selected", "#images li"),
             ("annotators", "/annotators?sort=agreement", "#rows tbody tr"),
             ("annotator", f"/annotator?worker={CAREFUL[2]}", "#rows tbody tr"),
         ):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
+from review_photos import SHOWN, make_photo_study, take_picture
 from review_server import STAMP, ReviewServer
 from test_web_review_pairs import give_neighbors
 from test_web_review_revisions import add_revision
@@ -64,8 +64,7 @@ class Person:
 
     def shoot(self, name: str) -> None:
         """A picture of the page, where somebody asked for pictures."""
-        if "RETEST_SCREENSHOTS" in os.environ:
-            self.page.screenshot(path=Path(os.environ["RETEST_SCREENSHOTS"]) / f"review-{name}.png")
+        take_picture(self.page, name)
 
     def close(self) -> None:
         self.context.close()
@@ -226,15 +225,18 @@ def test_a_revision_is_reviewed_class_after_class_and_carried_over(rex, server):
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
 def test_screenshots(chromium, tmp_path):
-    from review_photos import make_photo_study
-
     folder = make_photo_study(tmp_path)
     if folder is None:
         pytest.skip("the sample photos are not there")
     with ReviewServer(folder) as server:
-        ids = give_neighbors(server, wnid=server.wnid)
+        ids = give_neighbors(server, wnid=SHOWN)
+        for name, shift, earlier in (("animals-a-1", 0, None), ("animals-a-2", 1, "animals-a-1")):
+            add_revision(server, name, 6, shift=shift, starting_from=earlier, wnids=("dogs", "reptiles"))
+        done = {"reviewed": True, "problematic": False}
+        review.decide(server.study, [Change("class_review", "animals-a-2/reptiles", done, 0)], stamp=STAMP)
         person = Person(chromium, server, "Ada")
         page = person.open("/pairs?metric=l2", ".strip li")
+        page.keyboard.press("ArrowRight")
         page.wait_for_timeout(500)
         person.shoot("pairs")
         page.keyboard.press("d")
@@ -243,7 +245,13 @@ def test_screenshots(chromium, tmp_path):
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         person.saved()
-        person.open(f"/component?image={ids[0]}", ".members li")
-        page.wait_for_timeout(300)
-        person.shoot("component")
+        for name, path, ready in (
+            ("component", f"/component?image={ids[0]}", ".members li"),
+            ("revisions", "/revisions", "table"),
+            ("revision", "/revision?name=animals-a-2", "#begin"),
+            ("revision-class", "/revision/class?name=animals-a-2&wnid=dogs", "#class-review"),
+        ):
+            person.open(path, ready)
+            page.wait_for_timeout(400)
+            person.shoot(name)
         person.close()

@@ -14,10 +14,10 @@ DONE = {"reviewed": True, "problematic": False}
 OPEN = {"reviewed": False, "problematic": False}
 
 
-def add_revision(server, name, per_class=3, *, shift=0, starting_from=None):
+def add_revision(server, name, per_class=3, *, shift=0, starting_from=None, wnids=("apple", "banana")):
     pairs = []
-    for wnid in ("apple", "banana"):
-        start = shift if wnid == "apple" else 0
+    for wnid in wnids:
+        start = shift if wnid == wnids[0] else 0
         pairs += [(image, wnid) for image in server.ids(wnid)[start : start + per_class]]
     revision = Revision(
         name, "sample_best", tuple(pairs), True, 1, {"per_class": per_class}, starting_from=starting_from, user="tester", time=STAMP.time

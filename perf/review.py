@@ -7,7 +7,8 @@ looks (exponential, 1 second on average), asks again; pictures are fetched witho
 without pause: what the server can do at most. The clients are coroutines of this process with a hand-written HTTP client, and share the
 machine with the server; how much processor time each took is reported. Times are those of whole answers, connection kept open.
 
-The server is fresh; before the clock starts, one reviewer makes each kind of visit once. ``--extra NAME=PATH`` adds a page to the mix.
+The server is fresh; before the clock starts, one reviewer makes each kind of visit once, and waits until all that this made it bring up
+to date is. ``--extra NAME=PATH`` adds a page to the mix.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Reviewer:
     async def work(self, until: float, think_s: float) -> None:
         await asyncio.sleep(self.random.random() * 5 * think_s)  # nobody comes at the same moment
         while time.perf_counter() < until:
-            visit = self.random.choices((self.browse, self.pairs, self.revision, self.history), (40, 30, 20, 10))[0]
+            visit = self.random.choices(self.visits(), (40, 30, 20, 5, 5))[0]
             for step in visit():
                 await step()
                 if think_s:
@@ -109,8 +110,11 @@ class Reviewer:
                 if time.perf_counter() > until:
                     return
 
+    def visits(self) -> tuple[Callable[[], list[Step]], ...]:
+        return self.browse, self.pairs, self.revision, self.labels, self.history
+
     async def every_visit(self) -> None:
-        for visit in (self.browse, self.pairs, self.revision, self.history):
+        for visit in self.visits():
             for step in visit():
                 await step()
         self.times.clear()
@@ -268,6 +272,25 @@ class Reviewer:
             lambda: self.ask("page: difference of two revisions", f"/review/revision/diff?old=perf-0&new={name}"),
         ]
 
+    def labels(self) -> list[Step]:
+        """Look at HITs and at those who answered them."""
+        state: dict = {}
+
+        async def hits() -> None:
+            state.update(await self.load("HITs", f"{API}/hits?wnid={self.random.choice(self.wnids)}&limit=100"))
+
+        async def annotators() -> None:
+            state.update(await self.load("annotators", f"{API}/annotators?limit=100"))
+
+        return [
+            lambda: self.ask("page: HITs", "/review/hits"),
+            hits,
+            lambda: self.ask("page: a HIT", f"/review/hit?uuid={self.random.choice(state['hits'])['uuid']}"),
+            lambda: self.ask("page: annotators", "/review/annotators"),
+            annotators,
+            lambda: self.ask("page: an annotator", f"/review/annotator?worker={self.random.choice(state['annotators'])['worker']}"),
+        ]
+
     def history(self) -> list[Step]:
         """Look at what was decided, and at the pages of others."""
         person = quote(f"reviewer {self.random.randrange(review_study.PEOPLE)}")
@@ -291,10 +314,23 @@ class Reviewer:
         ]
 
 
-async def _visit(port: int, tokens: list[str], wnids: list[str], *, seconds: float, think_s: float, extra: dict[str, str]) -> dict:
+async def _visit(
+    port: int,
+    tokens: list[str],
+    wnids: list[str],
+    *,
+    seconds: float,
+    think_s: float,
+    extra: dict[str, str],
+    settle_s: float,
+    go: Path | None,
+) -> dict:
     people = [Reviewer(port, wnids, number, extra) for number in range(len(tokens))]
     await asyncio.gather(*(person.sign_in(token) for person, token in zip(people, tokens, strict=True)))
     await people[0].every_visit()
+    late = await _settle(people[0], settle_s)
+    while go is not None and not go.exists():
+        await asyncio.sleep(0.1)
     load, own = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_SELF)
     until = time.perf_counter() + seconds
     await asyncio.gather(*(person.work(until, think_s) for person in people))
@@ -308,6 +344,7 @@ async def _visit(port: int, tokens: list[str], wnids: list[str], *, seconds: flo
         "reviewers": len(people),
         "think_s": think_s,
         "load_before": round(load, 2),
+        "being_derived": late,
         "requests_per_s": round(len(everything) / seconds, 1),
         "client_cpu_s": round(now.ru_utime + now.ru_stime - own.ru_utime - own.ru_stime, 2),
         "conflicts": sum(person.conflicts for person in people),
@@ -317,13 +354,25 @@ async def _visit(port: int, tokens: list[str], wnids: list[str], *, seconds: flo
     }
 
 
+async def _settle(person: Reviewer, most_s: float) -> list[str]:
+    """Wait until nothing is brought up to date beside the requests any more, as everything was asked for once; what still is."""
+    pages = [f"{API}/classes?limit=1", f"{API}/hits?limit=1", *(f"{API}/pairs/progress?metric={metric}" for metric in METRICS)]
+    until = time.perf_counter() + most_s
+    while (late := [page for page in pages if not (await person.load("", page))["current"]]) and time.perf_counter() < until:
+        await asyncio.sleep(0.5)
+    person.times.clear()
+    return late
+
+
 def _row(found: list[float]) -> dict[str, float | int]:
     cuts = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
     row = {"n": len(found), "p50_ms": cuts[49], "p95_ms": cuts[94], "p99_ms": cuts[98], "max_ms": max(found)}
     return {name: round(value, 1) for name, value in row.items()}
 
 
-def measure(folder: Path, *, reviewers: int, seconds: float, think_s: float, extra: dict[str, str]) -> dict:
+def measure(
+    folder: Path, *, reviewers: int, seconds: float, think_s: float, extra: dict[str, str], settle_s: float, go: Path | None
+) -> dict:
     with closing(open_study(folder)) as study:
         with study.database.read() as tables:
             wnids = [info.wnid for info in tables.classes.all()]
@@ -335,7 +384,7 @@ def measure(folder: Path, *, reviewers: int, seconds: float, think_s: float, ext
         port = int(re.search(r"port (\d+)\)", server.stdout.readline()).group(1))
         asyncio.run(_wait_until_up(port))
         before = _processor_s(server.pid)
-        found = asyncio.run(_visit(port, tokens, wnids, seconds=seconds, think_s=think_s, extra=extra))
+        found = asyncio.run(_visit(port, tokens, wnids, seconds=seconds, think_s=think_s, extra=extra, settle_s=settle_s, go=go))
         found["server_cpu_s"] = round(_processor_s(server.pid) - before, 2)
         memory = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text())
         found["server_peak_mb"] = int(memory.group(1)) // 1024
@@ -369,15 +418,28 @@ def main() -> None:
     parser.add_argument("--think-s", type=float, default=1.0, help="how long a person looks between two requests, on average")
     parser.add_argument("--folder", type=Path, required=True, help="where the study lies, or is made")
     parser.add_argument("--extra", action="append", default=[], metavar="NAME=PATH", help="another page of the mix")
+    parser.add_argument("--settle-s", type=float, default=300.0, help="wait at most so long until nothing is derived beside the requests")
+    parser.add_argument("--go", type=Path, help="begin to measure when this file is there; until then the server is made ready")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     steps = review_study.make(options.folder, options.candidates, options.classes)
     extra = dict(one.split("=", 1) for one in options.extra)
-    found = measure(options.folder, reviewers=options.reviewers, seconds=options.seconds, think_s=options.think_s, extra=extra)
+    found = measure(
+        options.folder, reviewers=options.reviewers, seconds=options.seconds, think_s=options.think_s, extra=extra, go=options.go
+    )
     if options.json:
         print(json.dumps({"make_s": steps, **found}, indent=2))
         return
-    for name in ("reviewers", "requests_per_s", "load_before", "server_cpu_s", "client_cpu_s", "server_peak_mb", "conflicts"):
+    for name in (
+        "reviewers",
+        "requests_per_s",
+        "load_before",
+        "being_derived",
+        "server_cpu_s",
+        "client_cpu_s",
+        "server_peak_mb",
+        "conflicts",
+    ):
         print(f"{name:16} {found[name]}")
     print(f"{'request':34} {'n':>6} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'max ms':>8}")
     for name, row in [*found["times"].items(), ("all", found["all"])]:

@@ -72,12 +72,13 @@ class RevisionClass(Answer):
 
 
 class ClassesAnswer(Answer):
-    """Classes of a revision; ``next`` is the ``after`` of the next page, null at the end."""
+    """Classes of a revision; ``next`` is the ``after`` of the next page, null at the end. ``current``: the warnings are of the present."""
 
     classes: list[RevisionClass]
     total: int
     reviewed: int
     next: str | None
+    current: bool
 
 
 class ClassAnswer(Answer):
@@ -94,7 +95,7 @@ class ClassAnswer(Answer):
 
 
 class FactsAnswer(Answer):
-    """A revision in figures; ``warnings`` counts what is wrong with it per check."""
+    """A revision in figures; ``warnings`` counts what is wrong with it per check, ``current`` says whether that is of the present."""
 
     name: str
     sampling_function: str
@@ -109,6 +110,7 @@ class FactsAnswer(Answer):
     reviewed: int
     problematic: int
     warnings: dict[str, int]
+    current: bool
 
 
 class ChangedClass(Answer):
@@ -178,7 +180,7 @@ def _diff_page(visit: Visit, query: DiffQuery) -> Response:
 def _classes_api(visit: Visit, query: RevisionQuery, body: None) -> ClassesAnswer:
     found = _classes(visit, query)
     rows = [RevisionClass(**asdict(row)) for row in found.rows]
-    return ClassesAnswer(classes=rows, total=found.total, reviewed=found.reviewed, next=found.next)
+    return ClassesAnswer(classes=rows, total=found.total, reviewed=found.reviewed, next=found.next, current=found.current)
 
 
 def _class_api(visit: Visit, query: ClassQuery, body: None) -> ClassAnswer:
@@ -212,6 +214,7 @@ def _facts_api(visit: Visit, query: NameQuery, body: None) -> FactsAnswer:
         reviewed=found.reviewed,
         problematic=found.problematic,
         warnings=found.counts,
+        current=found.current,
     )
 
 

@@ -89,19 +89,19 @@ class NeighborPlan:
 
 def study_sizes(study: Study, metrics: Sequence[str], versions: Mapping[str, str]) -> tuple[dict[str, SearchSize], int, int]:
     """Sizes per metric of a study with all its images, stored or not; the number of images; how many are stored."""
+    compared = compare_variant(study.config.images)
     with study.database.read() as tables:
-        contents = {variant.image_id: variant.sha256 for variant in tables.variants.all(compare_variant(study.config.images))}
-        excluded = set(tables.problems.all())
-        images = {*tables.candidates.ids(), *tables.originals.ids()}
+        stored = tables.variants.complete([compared])
+        images = {*tables.candidates.ids(), *tables.originals.ids()} - (set(tables.problems.all()) - stored)
         begun = [metric for metric in metrics if tables.bulk.has_blocks(metric)]
-    images -= excluded - contents.keys()
+        contents = {one.image_id: one.sha256 for one in tables.variants.all(compared)} if begun else {}
     sizes = {}
     for metric in metrics:
         sizes[metric] = size = _study_size(study, metric, images)
         if metric in begun:
             versions_of = {**dict.fromkeys(images, ""), **contents}
             sizes[metric] = replace(size, pairs_done=_pairs_done(study, metric, images, versions_of, versions.get(metric)))
-    return sizes, len(images), len(images & contents.keys())
+    return sizes, len(images), len(images & stored)
 
 
 def _study_size(study: Study, metric: str, images: Collection[str]) -> SearchSize:

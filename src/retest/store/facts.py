@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from retest.store.rows import TableGroup
 
 _T = schema.candidates
 _BLOCK = 5000
+_ALL_REVIEWED = 1e100
 
 
 class FactTable(TableGroup):
@@ -36,7 +38,7 @@ class FactTable(TableGroup):
             frequency = selected / number if number else 0.0
             reached = thresholds.get(image, none)
             left_out = excluded is not None or image in flagged
-            yield CandidateFacts(image, wnid, frequency, number or 0, left_out, bool(duplicate), reached)
+            yield CandidateFacts(image, sys.intern(wnid), frequency, number or 0, left_out, bool(duplicate), reached)
 
     def _thresholds(self, metrics: Sequence[str], ids: list[str] | None) -> dict[str, dict[str, float]]:
         """candidate -> metric -> review threshold; one row per candidate comes faster than a join per metric."""
@@ -48,9 +50,11 @@ class FactTable(TableGroup):
         result: dict[str, dict[str, float]] = {}
         for row in rows:
             key = tuple(row[1:])
-            if (found := equal.get(key)) is None:
+            found = equal.get(key)
+            if found is None:
                 found = {metric: value for metric, value in zip(metrics, key, strict=True) if value is not None}
-                equal[key] = found
+                if all(value >= _ALL_REVIEWED for value in found.values()):  # distances of neighbours are hardly ever equal
+                    equal[key] = found
             result[row[0]] = found
         return result
 

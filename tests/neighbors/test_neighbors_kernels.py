@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numba import njit
 
 import retest.neighbors
@@ -82,6 +83,7 @@ def finish(process):
 
 SEARCH = """
 import numpy as np
+import pytest
 from retest.neighbors import nearest_features
 table = np.arange(60, dtype=np.float32).reshape(20, 3)
 print(nearest_features(table, table, k=2).indices.sum())
@@ -110,3 +112,42 @@ def test_kernels_work_where_no_cache_can_be_written():
         "    locator.from_function = refuse\n" + SEARCH
     )
     assert finish(run(code)) == finish(run(SEARCH))
+
+
+THREE_METRICS = """
+import hashlib, sys
+import numpy as np
+import pytest
+from llvmlite import binding
+features = binding.get_host_cpu_features()
+for name in sys.argv[1:]:
+    features[name] = False
+binding.get_host_cpu_features = lambda: features
+from retest.neighbors import nearest_dssim, nearest_features, nearest_l2
+from retest.neighbors import _features_products as products
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (60, 6, 6, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+images[30:] = np.clip(images[:30] + rng.normal(0, 9, images[:30].shape), 0, 255)
+table = np.maximum(rng.normal(size=(200, 300)), 0).astype(np.float32)
+digest = hashlib.sha256()
+for found in (nearest_l2(images, images, k=4), nearest_dssim(images, images, k=4), nearest_features(table[:90], table, k=4)):
+    digest.update(found.indices.tobytes() + found.distances.tobytes())
+print(products.FAST, products.COLUMNS, digest.hexdigest())
+"""
+
+
+@pytest.mark.long
+def test_results_are_equal_on_processors_with_fewer_instructions(tmp_path):
+    """With the widest vectors of this one, with half of them, without the products, and with the oldest instructions."""
+    older = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    variants = [([], {}), (["avx512bw"], {}), (["avx512bw", "avx2"], {}), (["avx512bw", "avx2"], older)]
+    printed = []
+    for number, (missing, environment) in enumerate(variants):
+        source = str(Path(retest.neighbors.__file__).parents[2])
+        full = {**os.environ, "PYTHONPATH": source, "NUMBA_CACHE_DIR": str(tmp_path / str(number)), **environment}
+        answer = subprocess.run([sys.executable, "-c", THREE_METRICS, *missing], env=full, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stderr
+        printed.append(answer.stdout.split())
+    assert len({digest for _, _, digest in printed}) == 1
+    assert printed[1][1] == "24"
+    assert [fast for fast, _, _ in printed[2:]] == ["False", "False"]

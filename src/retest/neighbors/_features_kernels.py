@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors._best import insert
 from retest.neighbors._jit import helper, kernel
-from retest.neighbors._simd import any_below, any_up_to, load, minimum, multiply_add, splat, store
+from retest.neighbors._simd import any_below, any_up_to, load, load_float64, minimum, multiply_add, splat, store
 
 _LANES = 8
 _STEP = 4 * _LANES
@@ -39,76 +39,106 @@ def _squared_distance(a: Any, b: Any, lanes: Any) -> Any:
     return total
 
 
-@helper
-def _least(most: Any, bounds: Any, scale: Any, row: Any, at: Any) -> Any:
-    """Eight lanes with the smallest of ``(most + bounds) - scale * row`` over the 32 places from ``at`` on."""
-    found = (most + load(bounds, at)) - scale * load(row, at)
-    for part in range(at + _LANES, at + _STEP, _LANES):
-        found = minimum(found, (most + load(bounds, part)) - scale * load(row, part))
-    return found
+class Queries(NamedTuple):
+    """What is known of the queries of a piece: the first index of all arrays.
 
-
-@kernel
-def search_rows(
-    products: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    places: NDArray[np.int64],
-    norms_a: NDArray[np.float64],
-    norms_b: NDArray[np.float64],
-    setup: NDArray[np.float64],
-    best: NDArray[np.float64],
-    best_places: NDArray[np.int64],
-    counts: NDArray[np.int64],
-) -> int:
-    """Bring the k best of every query up to date with one block of references; the number of distances computed.
-
-    Args:
-        products: float32 (q, n), scaled inner products.
-        queries: float32 (q, d).
-        references: float32 (r, d), all of them.
-        places: int64 (n,), places of the block's references, ascending, above all places searched before.
-        norms_a: float64 (q,), squared lengths.
-        norms_b: float64 (n,), squared lengths of the block's references.
-        setup: what a product counts, the relative and the absolute slack of the bounds.
+    Attributes:
+        vectors: float32 (q, d).
+        above: float64 (q,), see ``Block``.
+        below: float64 (q,).
+        scale_above: float64 (q,).
+        scale_below: float64 (q,).
         best: float64 (q, k), distances found so far, ascending, filled up to ``counts``.
         best_places: int64 (q, k), their places.
         counts: int64 (q,).
     """
-    n, k = products.shape[1], best.shape[1]
-    scale, absolute = 2.0 * setup[0], setup[2]
-    above, below = norms_b * (1.0 + setup[1]), norms_b * (1.0 - setup[1])
+
+    vectors: NDArray[np.float32]
+    above: NDArray[np.float64]
+    below: NDArray[np.float64]
+    scale_above: NDArray[np.float64]
+    scale_below: NDArray[np.float64]
+    best: NDArray[np.float64]
+    best_places: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class Block(NamedTuple):
+    """What is known of the references of a block.
+
+    The distance of i and j is at most ``(above[i] + above[j]) - scale_above[i] * (weights[j] * product)``, and at least the
+    same of ``below``.
+
+    Attributes:
+        vectors: float32 (r, d), all references.
+        places: int64 (n,), places of the block's references, ascending, above all places searched before.
+        above: float64 (n,).
+        below: float64 (n,).
+        weights: float64 (n,).
+    """
+
+    vectors: NDArray[np.float32]
+    places: NDArray[np.int64]
+    above: NDArray[np.float64]
+    below: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@helper
+def _least(most: Any, bounds: Any, scale: Any, weights: Any, row: Any, at: Any) -> Any:
+    """Eight lanes with the smallest of ``(most + bounds) - scale * (weights * row)`` over the 32 places from ``at`` on."""
+    found = (most + load(bounds, at)) - scale * (load(weights, at) * load_float64(row, at))
+    for part in range(at + _LANES, at + _STEP, _LANES):
+        found = minimum(found, (most + load(bounds, part)) - scale * (load(weights, part) * load_float64(row, part)))
+    return found
+
+
+@helper
+def _search(products: Any, a: Any, b: Any) -> Any:
+    """Bring the k best of every query up to date with one block of references; the number of distances computed."""
+    n, k = b.places.size, a.best.shape[1]
     upper, upper_places, lanes = np.empty(k, np.float64), np.empty(k, np.int64), np.empty(_LANES, np.float64)
     lowest = np.empty(n // _STEP * _LANES, np.float64)
     computed = 0
-    for i in range(products.shape[0]):
-        row = products[i]
-        most, least = norms_a[i] * (1.0 + setup[1]) + absolute, norms_a[i] * (1.0 - setup[1]) - absolute
-        count = counts[i]
+    for i in range(a.above.size):
+        row, most, least, scale_above, scale_below = products[i], a.above[i], a.below[i], a.scale_above[i], a.scale_below[i]
+        count = a.counts[i]
         for at in range(count):
-            upper[at] = best[i, at]
-            upper_places[at] = best_places[i, at]
+            upper[at] = a.best[i, at]
+            upper_places[at] = a.best_places[i, at]
         limit = upper[k - 1] if count == k else np.inf
         for start in range(0, n, _STEP):
             if start + _STEP <= n:
-                store(lowest, start // _STEP * _LANES, _least(splat(least), below, splat(scale), row, start))
-                if not any_below(_least(splat(most), above, splat(scale), row, start), splat(limit)):
+                store(lowest, start // _STEP * _LANES, _least(splat(least), b.below, splat(scale_below), b.weights, row, start))
+                if not any_below(_least(splat(most), b.above, splat(scale_above), b.weights, row, start), splat(limit)):
                     continue
             for j in range(start, min(start + _STEP, n)):
-                bound = (most + above[j]) - scale * np.float64(row[j])
+                bound = (most + b.above[j]) - scale_above * (b.weights[j] * np.float64(row[j]))
                 if bound < limit:
-                    count = insert(upper, upper_places, count, bound, places[j])
+                    count = insert(upper, upper_places, count, bound, b.places[j])
                     if count == k:
                         limit = upper[k - 1]
         for start in range(0, n, _STEP):
             if start + _STEP <= n and not any_up_to(load(lowest, start // _STEP * _LANES), splat(limit)):
                 continue
             for j in range(start, min(start + _STEP, n)):
-                if (least + below[j]) - scale * np.float64(row[j]) <= limit:
+                if (least + b.below[j]) - scale_below * (b.weights[j] * np.float64(row[j])) <= limit:
                     computed += 1
-                    distance = _squared_distance(queries[i], references[places[j]], lanes)
-                    counts[i] = insert(best[i], best_places[i], counts[i], distance, places[j])
+                    distance = _squared_distance(a.vectors[i], b.vectors[b.places[j]], lanes)
+                    a.counts[i] = insert(a.best[i], a.best_places[i], a.counts[i], distance, b.places[j])
     return computed
+
+
+@kernel
+def search_floats(products: NDArray[np.float32], a: Queries, b: Block) -> int:
+    """Bring the k best of every query up to date, from inner products float32 (q, n); the number of distances computed."""
+    return int(_search(products, a, b))
+
+
+@kernel
+def search_codes(products: NDArray[np.int32], a: Queries, b: Block) -> int:
+    """The same from inner products of codes int32 (at least q, at least n)."""
+    return int(_search(products, a, b))
 
 
 @kernel

@@ -59,6 +59,12 @@ def load(_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def load_float64(_context: Any, array: Any, index: Any) -> Any:
+    """``array[index : index + 8]`` of a contiguous array of int32 or float32, as float64."""
+    return _loading(array, _Lanes(types.float64, LANES), "sitofp" if array.dtype == types.int32 else "fpext")
+
+
+@intrinsic
 def load_wide(_context: Any, array: Any, index: Any) -> Any:
     """``array[index : index + 16]`` of a contiguous array of int32, float32 or float64, or of uint8 as int32."""
     if array.dtype == types.uint8:
@@ -138,19 +144,22 @@ def multiply_add(_context: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), generate
 
 
+def pair_products_of(builder: Any, a: Any, b: Any, count: int) -> Any:
+    """Instructions for ``pair_products`` of vectors of ``count`` int32."""
+    halves = [builder.bitcast(vector, ir.VectorType(ir.IntType(16), 2 * count)) for vector in (a, b)]
+    wide, index = ir.VectorType(ir.IntType(32), 2 * count), ir.VectorType(ir.IntType(32), count)
+    products = builder.mul(*(builder.sext(half, wide) for half in halves))
+    places = [ir.Constant(index, list(range(start, 2 * count, 2))) for start in (0, 1)]
+    low, high = (builder.shuffle_vector(products, ir.Constant(wide, ir.Undefined), every_second) for every_second in places)
+    return builder.add(low, high)
+
+
 @intrinsic
 def pair_products(_context: Any, a: Any, b: Any) -> Any:
     """``low(a) * low(b) + high(a) * high(b)`` of int32 lanes that each hold two int16: one instruction where there is one."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        halves = [builder.bitcast(argument, ir.VectorType(ir.IntType(16), 2 * a.count)) for argument in arguments]
-        wide = ir.VectorType(ir.IntType(32), 2 * a.count)
-        products = builder.mul(*(builder.sext(half, wide) for half in halves))
-        undefined, index = ir.Constant(wide, ir.Undefined), ir.VectorType(ir.IntType(32), a.count)
-        low, high = (
-            builder.shuffle_vector(products, undefined, ir.Constant(index, list(range(start, 2 * a.count, 2)))) for start in (0, 1)
-        )
-        return builder.add(low, high)
+        return pair_products_of(builder, arguments[0], arguments[1], a.count)
 
     return a(a, b), generate
 

@@ -14,7 +14,8 @@ from retest.cli._common import bars
     "--out", type=click.Path(path_type=Path), default=Path("demo-study"), show_default=True, help="Folder for everything it makes."
 )
 @click.option("--small", is_flag=True, help="A reduced size that takes some seconds.")
-def demo(out: Path, small: bool) -> None:
+@click.option("--database", default=None, metavar="URL", help="Database of the study, such as postgresql+psycopg:///demo. Default: a file.")
+def demo(out: Path, small: bool, database: str | None) -> None:
     """Run a whole replication study on embedded data: handwritten digits, a simulated crowd, a simulated reviewer.
 
     Stopped anywhere, run it again: it goes on where it stopped.
@@ -23,12 +24,15 @@ def demo(out: Path, small: bool) -> None:
     Example:
       retest demo --out my-demo
     """
+    import dataclasses
+
     from retest.demo import DemoParameters, run_demo, small_demo
     from retest.report import accuracy_text
 
-    result = run_demo(
-        out, parameters=small_demo() if small else DemoParameters(), progress=bars, say=lambda line: click.echo(line, err=True)
-    )
+    parameters = small_demo() if small else DemoParameters()
+    if database is not None:
+        parameters = dataclasses.replace(parameters, database=database)
+    result = run_demo(out, parameters=parameters, progress=bars, say=lambda line: click.echo(line, err=True))
     planted = result.planted
     click.echo("")
     for kind in planted.kinds:

@@ -59,11 +59,12 @@ SETS = (("threshold", "a"), ("matched-frequency", "b"), ("top-images", "c"))
 
 @dataclass(frozen=True, slots=True)
 class DemoParameters:
-    """Size of the demo; the defaults use all 1,797 digits."""
+    """Size of the demo, whose defaults use all 1,797 digits, and the address of its database."""
 
     digits: DigitsParameters = field(default_factory=DigitsParameters)
     per_class: int = 20
     images_to_label: int = 42
+    database: str = "sqlite:///study.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class DemoResult:
 def demo_config(digits: DigitsBenchmark, parameters: DemoParameters) -> StudyConfig:
     """Settings of the demo's study: the published rules, with sizes that fit 8x8 scans."""
     return StudyConfig(
-        study=StudySettings(name="digits-retest"),
+        study=StudySettings(name="digits-retest", database=parameters.database),
         benchmark=BenchmarkSettings(name="Handwritten digits (scikit-learn)", **digits.settings),
         source=SourceSettings(kind="folder", location=str(digits.pool)),
         search=SearchParameters(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -239,6 +240,9 @@ def test_the_queue_goes_on_in_both_directions_also_from_an_image_that_left_the_f
         assert queue(**query, after=image, limit=2) == (order[3:5], True)
         assert queue(**query, before=image, limit=5) == ([order[1], order[0]], False)
         assert queue(**query, after=order[-1]) == ([], False)
+        agreed = next(one for one in rows if one not in disputed(rows))
+        assert queue(**query, after=agreed, limit=2)[0] == order[:2]  # one that the order does not have stands before it
+        assert queue(**query, before=agreed) == ([], False)
         assert ann.get("/review/api/predictions/queue", params={"after": image, "before": image}).status_code == 422
 
 
@@ -310,9 +314,15 @@ def test_files_are_read_once_and_again_when_they_change(opened, monkeypatch):
     (before,) = [path for path in cache.rglob("*") if path.name == "meta.json"]
     image = wrong_by_all(rows)[0]
     store(server, "x-a-1", "m0", [image], [rows[image][0]], [[rows[image][0], 4]], key="anew")
-    with server.client("Ann") as ann:
+    with server.client("Ann") as ann, server.browser_client("Ann") as page:
+        was = len(reads)
+        listed(ann)  # what was there is shown while the files are read again
+        deadline = time.monotonic() + 60
+        while image in ids(listed(ann, show="all_wrong")) and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert image not in ids(listed(ann, show="all_wrong"))
-    assert len(reads) == 7
+        assert "have been added or changed" not in page.get("/review/predictions?dataset=x-a-1").text
+    assert len(reads) - was == 7
     (after,) = [path for path in cache.rglob("*") if path.name == "meta.json"]
     assert before.parent.name != after.parent.name
     assert list(cache.rglob("*.tmp")) == []

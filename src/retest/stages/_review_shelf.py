@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock
@@ -31,11 +31,12 @@ class SetName:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Board:
-    """A test set that is ready to be looked at."""
+    """A test set that is ready to be looked at. ``current`` is False where its files have changed since."""
 
     name: SetName
     index: PredictionIndex
     judged: JudgedLabels
+    current: bool = True
 
 
 @dataclass(slots=True)
@@ -92,8 +93,12 @@ class PredictionShelf:
             known = self._headers[path] = (version, header)
         return known[1]
 
-    def board(self, study: Study, tables: Tables, memo: Memo, name: SetName, *, moment: int) -> Board | None:
+    def board(self, study: Study, tables: Tables, memo: Memo, name: SetName, *, moment: int, stale: bool = False) -> Board | None:
         """A test set, with what was judged until now; None while its index has to be made (:meth:`prepare`).
+
+        Args:
+            study, tables, memo, name, moment: as :meth:`sets`.
+            stale: rather one whose files have changed since than none, so that reviewers can work while models are evaluated.
 
         Raises:
             NotFoundError: there are no such predictions.
@@ -102,14 +107,15 @@ class PredictionShelf:
         files = self._files(study, tables, memo, name, moment)
         with self._lock:
             slot = self._slots.get(name)
-        if slot is None or slot.key != index_key(name.dataset, files):
+        current = slot is not None and slot.key == index_key(name.dataset, files)
+        if slot is None or not (current or stale):
             return None
-        if slot.problem is not None:
+        if slot.problem is not None and current:
             raise slot.problem
         if slot.board is None or not slot.board.judged.is_of(tables):
             return None
         slot.board.judged.update(tables)
-        return slot.board
+        return slot.board if current else replace(slot.board, current=False)
 
     def prepare(self, study: Study, memo: Memo, name: SetName, *, moment: int, stop: Callable[[], bool] = lambda: False) -> None:
         """Make or open the index of a test set and count what was judged; problems are kept for :meth:`board`.

@@ -127,8 +127,10 @@ def list_sets(study: Study, shelf: PredictionShelf, memo: Memo, *, moment: int =
     return rows, next(iter([*own, *(row.name for row in rows)]), None)
 
 
-def open_board(study: Study, shelf: PredictionShelf, memo: Memo, name: SetName, *, moment: int = 0) -> Board | None:
+def open_board(study: Study, shelf: PredictionShelf, memo: Memo, name: SetName, *, moment: int = 0, stale: bool = False) -> Board | None:
     """A test set with what was judged until now; None while it has to be prepared (:func:`prepare_board`).
+
+    With ``stale`` one whose files have changed since is better than none; ``current`` is False then.
 
     Raises:
         NotFoundError: there are no such predictions.
@@ -136,7 +138,7 @@ def open_board(study: Study, shelf: PredictionShelf, memo: Memo, name: SetName, 
         StoreError: their index cannot be written.
     """
     with study.database.read() as tables:
-        return shelf.board(study, tables, memo, name, moment=moment)
+        return shelf.board(study, tables, memo, name, moment=moment, stale=stale)
 
 
 def prepare_board(study: Study, shelf: PredictionShelf, memo: Memo, name: SetName, *, moment: int = 0) -> Board:
@@ -254,7 +256,7 @@ def _place_of(board: Board, wanted: PredictionFilter, rows: NDArray[np.int32], i
     if row is None:
         raise NotFoundError("the test set has no such image", item=image, remedy="Start again at the first page")
     order = _order(board, wanted.show)
-    rank = np.full(len(board.index.images), len(order), dtype=np.int64)
+    rank = np.full(len(board.index.images), -1, dtype=np.int64)  # what is not in this order stands before it
     rank[order] = np.arange(len(order))
     return int(np.searchsorted(rank[rows], rank[row], side="right" if behind else "left"))
 

@@ -240,16 +240,17 @@ def _name(visit: Visit, query: SetQuery) -> SetName | None:
 
 
 def _board(visit: Visit, name: SetName) -> Board | None:
-    """The test set; None while its index is being made beside the requests."""
+    """The test set, as it was before its files changed where they are being read anew; None while its index is made for the first time."""
     desk, moment = visit.desk, _moment(visit)
 
     def find() -> Board | None:
-        return stage.open_board(desk.study, desk.predictions, desk.memo, name, moment=moment)
+        return stage.open_board(desk.study, desk.predictions, desk.memo, name, moment=moment, stale=True)
 
     found = find()
-    if found is None:
+    if found is None or not found.current:
+        under_way = desk.predictions.start(desk.study, desk.memo, name, moment=moment)
         with suppress(TimeoutError):
-            desk.predictions.start(desk.study, desk.memo, name, moment=moment).result(_PATIENCE_S)
+            under_way.result(_PATIENCE_S if found is None else 0)
         found = find()
     return found
 
@@ -290,6 +291,7 @@ def _list_page(visit: Visit, query: ListQuery) -> Response:
         name=name,
         query=query,
         page=page,
+        current=board is None or board.current,
         notes=() if board is None else board.index.notes,
         progress=None if board is None else board.judged.progress(),
         link=lambda path="/predictions", to=name, **changes: _address(path, query, to, **changes),

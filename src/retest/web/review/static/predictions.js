@@ -95,9 +95,9 @@ const waits = (label) => label.item !== null && label.state === null && !label.o
 async function go(index) {
   if (index < 0) {
     if (ended.before) return toast("That is the first one");
-    const before = items.length;
+    const first = items[0];
     await load("before");
-    index += items.length - before;
+    index += Math.max(0, items.indexOf(first));
     if (index < 0) return toast("That is the first one");
   }
   while (index >= items.length && !ended.after) await load("after");

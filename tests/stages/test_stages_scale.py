@@ -7,11 +7,17 @@ from contextlib import closing
 from dataclasses import asdict
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from retest.cli import cli
 from retest.errors import ConflictError, UsageError
+from retest.stages import duplicates, label
+from retest.stages._facts import refresh
+from retest.stages.status import study_status
+from retest.store import schema
 from retest.study import open_study
+from retest.testing.postgres import postgres_missing, postgres_server
 from retest.testing.scale import ScaleParameters, fill_at_scale, generate_study
 
 SIZES = {"classes": 4, "candidates": 400, "hits": 40, "assignments_per_hit": 10}
@@ -108,6 +114,31 @@ def test_the_same_seed_gives_the_same_study(made, tmp_path):
         assert rows(tmp_path / "again", query) == rows(folder, query), table
     other = generate_study(tmp_path / "other", **SIZES, seed=4, parameters=SMALL)
     assert other.selected_images != facts.selected_images
+
+
+def test_postgresql_holds_and_derives_the_same(made, tmp_path):
+    if reason := postgres_missing():
+        pytest.skip(reason)
+    folder, facts = made
+    with postgres_server() as server:
+        url = server.create()
+        assert generate_study(tmp_path / "pg", **SIZES, seed=3, parameters=SMALL, database=url) == facts
+        with closing(open_study(folder)) as one, closing(open_study(tmp_path / "pg")) as other:
+            for study in (one, other):
+                with study.database.write() as tables:
+                    refresh(study, tables)
+            with one.database.read() as left, other.database.read() as right:
+                for name in ("hits", "assignments", "hit_images", "neighbors", "decisions", "selection_frequencies", "review_thresholds"):
+                    table = schema.metadata.tables[name]
+                    query = sa.select(table).order_by(*table.primary_key.columns)
+                    found = [[tuple(row) for row in tables.connection.execute(query)] for tables in (left, right)]
+                    assert found[0] == found[1], name
+                assert left.pairs.resolutions() == right.pairs.resolutions()
+            assert label.answer_histogram(one) == label.answer_histogram(other)
+            queues = [duplicates.queue(study) for study in (one, other)]
+            assert queues[0] == queues[1]
+            assert study_status(one).counts.keys() == study_status(other).counts.keys()
+        server.give_back(url)
 
 
 def test_a_study_with_rows_is_left_alone(made):

@@ -279,16 +279,24 @@ class Reviewer:
         async def hits() -> None:
             state.update(await self.load("HITs", f"{API}/hits?wnid={self.random.choice(self.wnids)}&limit=100"))
 
+        async def hit() -> None:
+            for one in state["hits"][:1]:  # none are listed until their figures are known
+                await self.ask("page: a HIT", f"/review/hit?uuid={one['uuid']}")
+
+        async def annotator() -> None:
+            for one in state["annotators"][:1]:
+                await self.ask("page: an annotator", f"/review/annotator?worker={one['worker']}")
+
         async def annotators() -> None:
             state.update(await self.load("annotators", f"{API}/annotators?limit=100"))
 
         return [
             lambda: self.ask("page: HITs", "/review/hits"),
             hits,
-            lambda: self.ask("page: a HIT", f"/review/hit?uuid={self.random.choice(state['hits'])['uuid']}"),
+            hit,
             lambda: self.ask("page: annotators", "/review/annotators"),
             annotators,
-            lambda: self.ask("page: an annotator", f"/review/annotator?worker={self.random.choice(state['annotators'])['worker']}"),
+            annotator,
         ]
 
     def history(self) -> list[Step]:
@@ -425,7 +433,13 @@ def main() -> None:
     steps = review_study.make(options.folder, options.candidates, options.classes)
     extra = dict(one.split("=", 1) for one in options.extra)
     found = measure(
-        options.folder, reviewers=options.reviewers, seconds=options.seconds, think_s=options.think_s, extra=extra, go=options.go
+        options.folder,
+        reviewers=options.reviewers,
+        seconds=options.seconds,
+        think_s=options.think_s,
+        extra=extra,
+        settle_s=options.settle_s,
+        go=options.go,
     )
     if options.json:
         print(json.dumps({"make_s": steps, **found}, indent=2))

@@ -99,7 +99,11 @@ def _read_decisions(path: Path, feedback: str) -> list[stage.Decision]:
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", item=str(path), remedy="Save it as UTF-8 CSV") from error
     decisions: dict[str, stage.Decision] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(f"is no CSV file ({error})", item=str(path), remedy="Save it as UTF-8 CSV") from error
+    for number, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or cells[0].startswith("#") or (number == 1 and cells[0] == "assignment_id"):
             continue

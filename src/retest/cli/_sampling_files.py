@@ -69,7 +69,7 @@ def read_reference(path: Path) -> dict[str, dict[str, int]]:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON ({error})", item=str(path), remedy="Mend the file") from error
 
 

@@ -138,7 +138,7 @@ def read_judgements(path: Path) -> dict[str, bool]:
 def _json_rows(path: Path, remedy: str) -> list[tuple[str, str]]:
     try:
         table = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON ({error})", item=str(path), remedy=remedy) from error
     if not isinstance(table, dict) or not all(isinstance(value, bool) for value in table.values()):
         raise InputError("is no JSON object candidate -> true or false", item=str(path), remedy=remedy)

@@ -5,6 +5,7 @@ Some of them are stored worst first. That is told from the data alone, never fro
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,7 @@ def read_published_predictions(
         raise NotFoundError("no such file", item=str(path), remedy="Name a .npy file of predictions.")
     try:
         top = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:  # what its header can bring about
         raise InputError(
             f"cannot be read as an array ({error})", item=str(path), remedy="Expected int64 (N, 5) in NumPy's format."
         ) from error

@@ -248,7 +248,7 @@ def read_description(path: Path | str) -> dict[str, Any]:
         raise NotFoundError("no such file", item=str(path), remedy=_FORM)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"is no JSON file ({error})", item=str(path), remedy=_FORM) from error
     if not isinstance(content, dict):
         raise InputError("holds no JSON object", item=str(path), remedy=_FORM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         problem = "is a pickle that holds more than weights and would run code when it is read; it was not read"
         raise InputError(problem, item=str(path), remedy=_SAFE) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, struct.error) as error:
         raise InputError(f"cannot be read as a checkpoint ({error})", item=str(path), remedy=_SAFE) from error
 
 

@@ -60,7 +60,7 @@ def read_flickr_key(environment: Mapping[str, str], *, key_file: Path | None = N
         values = json.loads(key_file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the key file cannot be read ({error.strerror})", item=str(key_file), remedy=_KEY_REMEDY) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or len(values) not in (1, 2) or not all(isinstance(v, str) and v for v in values):
         raise ConfigError("the key file is not a JSON list [key, secret]", item=str(key_file), remedy=_KEY_REMEDY)

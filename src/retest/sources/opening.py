@@ -26,7 +26,7 @@ def read_hand_terms(path: Path) -> dict[str, tuple[str, ...]]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON ({error})", item=str(path), remedy="Correct hand_terms in [search].") from error
     if not isinstance(data, dict):
         raise InputError("is not an object wnid -> [terms]", item=str(path), remedy='Write {"n01440764": ["tench", ...]}.')

@@ -246,7 +246,7 @@ def read_class_list(path: Path) -> ClassList:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix.lower() == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
         names = _class_names(content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"cannot be read as a list of classes ({error})", item=str(path), remedy=remedy) from error
     if not names:
         raise InputError("holds no classes", item=str(path), remedy=remedy)

@@ -200,6 +200,7 @@ def test_a_cluster_over_the_network_loses_a_worker_and_gives_the_same_bytes(tmp_
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_two_clusters_with_losses_give_the_bytes_of_one_process(tmp_path: Path):
     """Download, search and evaluation; on one cluster workers are killed in each stage, on the other the driver, then the scheduler."""
     first = make_study(tmp_path / "first", pool=24)

@@ -135,9 +135,14 @@ def test_transactions_of_threads_take_turns_and_kept_connections_see_each_others
 
 def test_a_transaction_that_fails_leaves_nothing_in_a_kept_connection(database):
     database.keep_connections(1)
-    with pytest.raises(KeyError), database.write() as tables:
-        tables.settings.put("n", 1)
-        raise KeyError
+
+    def fail():
+        with database.write() as tables:
+            tables.settings.put("n", 1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     for _ in range(3):
         with database.read() as tables:
             assert tables.settings.get("n") is None

@@ -102,11 +102,11 @@ def timm_loop(name: str, module: Any, folder: Path, batch: int, took: Took) -> d
     return found
 
 
-def ours(folder: Path, out: Path, took: Took) -> tuple[list[Any], Any]:
+def ours(folder: Path, out: Path, took: Took, models: tuple[str, ...]) -> tuple[list[Any], Any]:
     from retest.models import EvaluateParameters, RunParameters, open_classifiers
     from retest.stages.evaluate import FolderResults, Machine, find_sets, run_evaluation
 
-    classifiers = open_classifiers([f"timm:{name}@random" for name in MODELS], run=RunParameters(device="cpu", threads=1))
+    classifiers = open_classifiers([f"timm:{name}@random" for name in models], run=RunParameters(device="cpu", threads=1))
     with measured(took):
         sets = find_sets([str(folder)])
         machine = Machine(workers=CORES, lanes=CORES)
@@ -158,7 +158,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--bare-images", type=int, default=192)
     parser.add_argument("--batch", type=int, default=64, help="timm's batch size")
+    parser.add_argument("--models", default=",".join(MODELS), help="names of timm architectures, with commas")
     arguments = parser.parse_args()
+    models = tuple(arguments.models.split(","))
     import torch
 
     from retest.models import open_classifiers
@@ -168,15 +170,15 @@ def main() -> None:
         make_photos(arguments.photos, folder / "photos", arguments.images)
         load = os.getloadavg()[0]
         first = Took()
-        classifiers, report = ours(folder / "photos", folder / "out", first)
+        classifiers, report = ours(folder / "photos", folder / "out", first, models)
         theirs, expected = Took(), {}
-        for name, classifier in zip(MODELS, open_classifiers([f"timm:{name}@random" for name in MODELS]), strict=True):
+        for name, classifier in zip(models, open_classifiers([f"timm:{name}@random" for name in models]), strict=True):
             module = classifier.module.to(memory_format=torch.contiguous_format)
             expected[name] = timm_loop(name, module, folder / "photos", arguments.batch, theirs)
         rate, how = bare(classifiers, folder / "photos", min(arguments.bare_images, arguments.images))
-        rows = arguments.images * len(MODELS)
+        rows = arguments.images * len(models)
         result = {
-            "cores": CORES, "load_before": round(load, 2), "models": MODELS, "images": arguments.images,
+            "cores": CORES, "load_before": round(load, 2), "models": models, "images": arguments.images,
             "ours_s": round(first.wall, 1), "ours_processor_s": round(first.processor, 1),
             "timm_s": round(theirs.wall, 1), "timm_processor_s": round(theirs.processor, 1),
             "ours_image_models_per_s": round(rows / first.wall, 1), "timm_image_models_per_s": round(rows / theirs.wall, 1),

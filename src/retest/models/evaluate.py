@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retest.errors import ConfigError, InputError, UsageError
 from retest.models._prepared import Batch, EvaluationImage, ExcludedImage, Job, prepared
-from retest.models._runs import ModelError, Run, kept_classes
-from retest.models.base import Classifier, Int64Array, UInt8Array
-from retest.models.parts import content_key, image_list_hash, run_key
+from retest.models._runs import ModelError, Run
+from retest.models._sets import Distinct, EvaluationSet, predictions_of, set_run_key, take_finished
+from retest.models.base import Classifier, UInt8Array
 from retest.models.remote import Answer, Order, Ready, work
 from retest.records import Predictions
 
@@ -50,14 +49,6 @@ class EvaluateParameters:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
                 raise ConfigError(f"must be a whole number of at least {smallest}, not {value!r}", item=name, remedy=f"Set {name} higher.")
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSet:
-    """A test set to evaluate on: its name and its images in order."""
-
-    name: str
-    images: Sequence[EvaluationImage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,55 +158,15 @@ def evaluate_sets(
     _check_names(sets, classifiers)
     for one in sets:
         _check_images(one.images, classifiers)
-    distinct = _Distinct(sets)
+    distinct = Distinct(sets)
     runs = [Run(classifier, distinct.keys, distinct.row_of, Path(part_dir), parameters.top_k) for classifier in classifiers]
-    _take_finished(runs, distinct, finished, parameters.top_k)
+    take_finished(runs, distinct, finished, parameters.top_k)
     state = _State(len(distinct.images), runs, progress, keep_going)
     if workers is None:
         _here(distinct.images, runs, parameters, executor, executor_ended, lanes, state)
     else:
         _there(distinct.images, runs, parameters, workers, workers_count, recipes or {}, state)
     return _finish(distinct, runs, state.excluded, parameters.top_k)
-
-
-def set_run_key(one: EvaluationSet, classifier: Classifier, *, k: int) -> str:
-    """The completion key of a classifier on a test set: ids, contents, labels, fingerprint, preprocessing and k."""
-    return run_key(classifier, dataset=one.name, images_sha256=_set_hash(one), k=kept_classes(classifier, k))
-
-
-def _set_hash(one: EvaluationSet) -> str:
-    # Another label is another question, although it changes no row.
-    return image_list_hash((image.id, f"{image.version}:{image.label}") for image in one.images)
-
-
-class _Distinct:
-    """The distinct images of several sets, in order of first appearance."""
-
-    def __init__(self, sets: Sequence[EvaluationSet]) -> None:
-        self.sets = sets
-        self.images: list[EvaluationImage] = []
-        self.row_of: dict[bytes, int] = {}
-        self.rows: list[Int64Array] = []
-        for one in sets:
-            rows = np.zeros(len(one.images), dtype=np.int64)
-            for position, image in enumerate(one.images):
-                key = content_key(one.name, image.id, image.version)
-                rows[position] = self.row_of.setdefault(key, len(self.images))
-                if rows[position] == len(self.images):
-                    self.images.append(image)
-            self.rows.append(rows)
-        self.keys: NDArray[np.uint8] = np.frombuffer(b"".join(self.row_of), dtype=np.uint8).reshape(-1, 32)
-
-
-def _take_finished(runs: Sequence[Run], distinct: _Distinct, finished: Iterable[Predictions], k: int) -> None:
-    by_key = {record.provenance.get("run_key"): record for record in finished if record.scores is not None}
-    for one, set_rows in zip(distinct.sets, distinct.rows, strict=True):
-        row_of = {image.id: int(row) for image, row in zip(one.images, set_rows, strict=True)} if by_key else {}
-        for run in runs:
-            record = by_key.get(set_run_key(one, run.classifier, k=k)) if by_key else None
-            if record is not None and record.scores is not None:
-                rows = np.array([row_of[image] for image in record.image_ids], dtype=np.int64)
-                run.enter(rows, record.top, record.scores)
 
 
 def _check_names(sets: Sequence[EvaluationSet], classifiers: Sequence[Classifier]) -> None:
@@ -392,10 +343,7 @@ def _take_answer(run: Run, answer: Answer, state: _State) -> None:
         run.notes.update(dict.fromkeys(answer.notes))
 
 
-# --------------------------------------------------------------------------------------------------------- results
-
-
-def _finish(distinct: _Distinct, runs: Sequence[Run], excluded: Mapping[int, ExcludedImage], k: int) -> Evaluation:
+def _finish(distinct: Distinct, runs: Sequence[Run], excluded: Mapping[int, ExcludedImage], k: int) -> Evaluation:
     predictions: list[Predictions] = []
     left_out: list[ExcludedImage] = []
     for one, rows in zip(distinct.sets, distinct.rows, strict=True):
@@ -403,34 +351,9 @@ def _finish(distinct: _Distinct, runs: Sequence[Run], excluded: Mapping[int, Exc
         named = [replace(excluded[int(rows[position])], id=one.images[position].id, dataset=one.name) for position in bad]
         left_out += named
         kept = np.delete(np.arange(len(rows)), bad)
-        predictions += [_predictions(one, run, rows, kept, named, k) for run in runs if not run.failure]
+        predictions += [predictions_of(one, run, rows, kept, named, k) for run in runs if not run.failure]
     notes = [f"{path} is damaged; its rows were computed again" for run in runs for path in run.parts.unreadable]
     notes += [note for run in runs for note in (*run.notes, *getattr(run.classifier, "notes", ()))]
     failures = tuple(ModelFailure(run.classifier.name, run.failure) for run in runs if run.failure)
     total = sum(len(one.images) for one in distinct.sets)
     return Evaluation(tuple(predictions), tuple(left_out), tuple(dict.fromkeys(notes)), failures, total, len(distinct.images))
-
-
-def _predictions(
-    one: EvaluationSet, run: Run, rows: Int64Array, kept: NDArray[np.int64], left_out: Sequence[ExcludedImage], k: int
-) -> Predictions:
-    classifier = run.classifier
-    images = [one.images[position] for position in kept.tolist()]
-    return Predictions(
-        dataset=one.name,
-        model=classifier.name,
-        image_ids=tuple(image.id for image in images),
-        labels=np.array([image.label for image in images], dtype=np.int64),
-        top=run.top[rows[kept]],
-        scores=run.scores[rows[kept]],
-        provenance={
-            **(run.provenance or classifier.provenance),
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-            "images_sha256": _set_hash(one),
-            "run_key": set_run_key(one, classifier, k=k),
-            "part_key": run.key,
-            "excluded_images": [item.id for item in left_out],
-        },
-        notes=(f"{len(left_out)} images could not be decoded and are left out",) if left_out else (),
-    )

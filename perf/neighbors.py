@@ -236,6 +236,7 @@ def threads(options: argparse.Namespace) -> None:
         ("nearest_dssim", lambda count: nearest_dssim(queries[:64], few, k=K, threads=count), 64 * len(few)),
         ("nearest_features", lambda count: nearest_features(table[:2048], table, k=K, threads=count), 2048 * len(table)),
     ):
+        search(2)  # the first to touch a memory-mapped page pays for it
         race = Race(options.rounds)
         for count in (2, 1):
             race.add(f"{name}, {count} thread{'s' * (count > 1)}", lambda count=count, search=search: search(count), pairs)

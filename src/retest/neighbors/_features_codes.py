@@ -37,10 +37,24 @@ class Codes:
     below: NDArray[np.float64]
 
 
-def encode(vectors: NDArray[np.float32], places: NDArray[np.int64], norms: NDArray[np.float64], *, width: int, slack: float) -> Codes:
+def room_for(count: int, dimensions: int, width: int) -> NDArray[np.int32]:
+    """Room for the packed codes of so many vectors: int32 (blocks, pairs * width)."""
+    return np.empty((-(-count // width), -(-dimensions // 2) * width), np.int32)
+
+
+def encode(
+    vectors: NDArray[np.float32],
+    places: NDArray[np.int64],
+    norms: NDArray[np.float64],
+    *,
+    width: int,
+    slack: float,
+    packed: NDArray[np.int32] | None = None,
+) -> Codes:
     """Codes of the vectors float32 (r, d) at ``places``, whose squared lengths are ``norms``.
 
-    ``width`` is ``_features_products.ROWS`` or ``COLUMNS``; ``slack`` what rounding may add, relative to the squared lengths.
+    ``width`` is ``_features_products.ROWS`` or ``COLUMNS``; ``slack`` what rounding may add, relative to the squared lengths;
+    ``packed`` room for the codes, from :func:`room_for`.
     """
     from retest.neighbors import _features_products as kernels  # imports numba, which costs a third of a second
 
@@ -48,12 +62,12 @@ def encode(vectors: NDArray[np.float32], places: NDArray[np.int64], norms: NDArr
     codes = np.empty((n, d + d % 2), np.int16)
     scales, lengths, errors = np.empty(n, np.float64), np.empty(n, np.float64), np.empty(n, np.float64)
     kernels.quantize(vectors, places, norms, codes, scales, lengths, errors)
-    packed = np.empty((-(-n // width), codes.shape[1] // 2, width), np.int32)
-    kernels.pack(codes.view(np.int32), packed)
+    packed = room_for(n, d, width) if packed is None else packed
+    kernels.pack(codes.view(np.int32), packed.reshape(len(packed), -1, width))
     squares = errors * errors
     above = (1.0 + _THETA + slack) * lengths + 2.0 * (1.0 + 1.0 / _THETA) * squares
     below = (1.0 - _THETA - slack) * lengths - 2.0 / _THETA * squares
-    return Codes(packed.reshape(len(packed), -1), scales, above, below)
+    return Codes(packed, scales, above, below)
 
 
 def scales_of_products(codes: Codes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

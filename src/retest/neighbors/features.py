@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
-from retest.neighbors._features_codes import Codes, encode, scales_of_products
+from retest.neighbors._features_codes import Codes, encode, room_for, scales_of_products
 from retest.neighbors.knn import Knn, empty
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _QUERIES_AT_ONCE = 1024
 _REFERENCES_AT_ONCE = 16384
 _LONGEST = 2.0**50
 _CODED_QUERIES, _CODED_DIMENSIONS, _MOST_DIMENSIONS = 32, 64, 2**14
+_PANELS_AT_ONCE, _NORMS_AT_ONCE = 16, 1024
 
 
 def nearest_features(
@@ -84,7 +85,7 @@ def search_features(
     _checks.check_k(k)
     _checks.check_threads(threads)
     positions = _checks.check_subset(subset, len(references))
-    search = _Search(queries, references, positions, min(k, max(positions.size, 1)), progress)
+    search = _Search(queries, references, positions, min(k, max(positions.size, 1)), threads, progress)
     with _threads.single_threaded_blas():
         for part in _threads.cut_evenly(positions.size, _REFERENCES_AT_ONCE):
             search.add(part, threads)
@@ -103,6 +104,7 @@ class _Search:
         references: NDArray[np.float32],
         positions: NDArray[np.int64],
         k: int,
+        threads: int,
         progress: Callable[[int], None] | None,
     ) -> None:
         from retest.neighbors import _features_kernels as kernels  # imports numba, which costs a third of a second
@@ -110,8 +112,8 @@ class _Search:
         self._kernels, self._progress, self._positions = kernels, progress, positions
         self._queries, self._references = _checks.read_only(queries), _checks.read_only(references)
         everything, d = np.arange(len(queries), dtype=np.int64), queries.shape[1]
-        self._norms = self._squared_norms("queries", self._queries, everything)
-        self._reference_norms = self._squared_norms("references", self._references, positions)
+        self._norms = self._squared_norms("queries", self._queries, everything, threads)
+        self._reference_norms = self._squared_norms("references", self._references, positions, threads)
         longest = math.sqrt(max(float(norms.max(initial=0.0)) for norms in (self._norms, self._reference_norms)))
         self._shrink = 1.0 if longest <= _LONGEST else 2.0 ** -math.ceil(math.log2(longest))
         self._slack = 8 * (d + 3) * 2.0**-53
@@ -120,9 +122,10 @@ class _Search:
         self._counts = np.zeros(len(queries), np.int64)
         self.computed = 0
 
-    def _squared_norms(self, name: str, vectors: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _squared_norms(self, name: str, vectors: NDArray[np.float32], positions: NDArray[np.int64], threads: int) -> NDArray[np.float64]:
         norms = np.empty(positions.size, np.float64)
-        self._kernels.squared_norms(vectors, positions, norms)
+        pieces = _threads.cut(positions.size, _NORMS_AT_ONCE)
+        _threads.run(lambda part: self._kernels.squared_norms(vectors, positions[part], norms[part]), pieces, threads=threads)
         _checks.check_finite(name, norms, positions)
         return norms
 
@@ -157,11 +160,13 @@ class _Search:
         products = _products()
         positions, norms = self._positions[part], self._reference_norms[part]
 
-        def encoded(place: slice) -> Codes:
-            return encode(self._references, positions[place], norms[place], width=products.COLUMNS, slack=self._slack)
+        width, panels = products.COLUMNS, room_for(positions.size, self._references.shape[1], products.COLUMNS)
 
-        pieces = _threads.run(encoded, _threads.cut(positions.size, 32 * products.COLUMNS), threads=threads)
-        panels = np.concatenate([codes.packed for codes in pieces])
+        def encoded(place: slice) -> Codes:
+            packed = panels[place.start // width : -(-place.stop // width)]
+            return encode(self._references, positions[place], norms[place], width=width, slack=self._slack, packed=packed)
+
+        pieces = _threads.run(encoded, _threads.cut(positions.size, _PANELS_AT_ONCE * width), threads=threads)
         above, below, scales = (np.concatenate([getattr(codes, name) for codes in pieces]) for name in ("above", "below", "scales"))
         b = self._kernels.Block(self._references, positions, above, below, scales)
 

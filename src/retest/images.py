@@ -30,6 +30,7 @@ from retest.errors import ConfigError, ImageError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "JPEG_SUFFIXES",
     "REASONS",
     "DecodedImage",
     "EncodedVariant",
@@ -63,6 +64,9 @@ IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}
 )
 """Lower-case suffixes by which image files are recognised in folders; every one belongs to a format that can be decoded."""
+
+JPEG_SUFFIXES: Final = (".jpg", ".jpeg")
+"""Lower-case suffixes of the JPEG files that published test sets hold and exports write."""
 
 # Only raster formats whose decoders are pure data readers: never EPS (runs an interpreter) or formats with file references.
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")

@@ -19,6 +19,7 @@ from retest.benchmarks.archives import ArchiveLimits, unpack
 from retest.benchmarks.base import FileImages
 from retest.benchmarks.transfer import Progress, RemoteFile, download
 from retest.errors import InputError, UsageError
+from retest.images import JPEG_SUFFIXES
 
 __all__ = ["RELEASES", "ImageNetV2", "Release", "Variant"]
 
@@ -29,7 +30,6 @@ _BASE: Final = "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main
 _WNID = re.compile(r"n\d{8}")
 _NUMBER = re.compile(r"0|[1-9]\d{0,2}")
 _REUPLOAD_STEMS: Final = frozenset(map(str, range(20)))
-_SUFFIXES: Final = frozenset({".jpeg", ".jpg"})
 _LIMITS: Final = ArchiveLimits(max_members=60_000, max_total_bytes=4 << 30, max_member_bytes=256 << 20)
 
 
@@ -229,6 +229,6 @@ def _check_equal(folder: Path, images: Mapping[str, list[Path]]) -> None:
 def _files(folder: Path) -> list[Path]:
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in files:
-        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+        if path.suffix.lower() not in JPEG_SUFFIXES or not path.is_file():
             raise InputError(f"holds {path.name!r}, which is not a JPEG file", item=str(folder), remedy=_REMEDY)
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retest.errors import InputError, UsageError
+from retest.models._batched import BatchedFeaturiser
 from retest.models.base import Float32Array, UInt8Array
 from retest.models.featurisers import file_sha256, needs_extra
-
-_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def _three(value: Any) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-class OnnxFeaturiser:
+class OnnxFeaturiser(BatchedFeaturiser):
     """Features from an ONNX model with one image input, float32 (n, 3, h, w) or (n, h, w, 3).
 
     Args:
@@ -91,43 +89,17 @@ class OnnxFeaturiser:
         self._channels_first = shape[1] == 3
         sides = shape[2:4] if self._channels_first else shape[1:3]
         self._sides = [self._settings.side or (side if isinstance(side, int) else 224) for side in sides]
-        self._one_by_one = shape[0] == 1
         outputs = [output.name for output in self._session.get_outputs()]
         self._output = self._settings.output or outputs[0]
         if self._output not in outputs:
             raise UsageError(f"the model has no output {self._output!r}", item=str(path), remedy=f"Outputs: {', '.join(outputs)}")
-        self._name = f"{path.stem}-{hashlib.sha256(f'1 {self._settings!r} {self._sides} {digest}'.encode()).hexdigest()[:16]}"
-        self._dimensions = int(self.features(np.zeros((1, 8, 8, 3), np.uint8)).shape[1])
+        # A model may have been exported for one image at a time.
+        super().__init__(label=path.stem, pinned=f"{self._settings!r} {self._sides} {digest}", batch=1 if shape[0] == 1 else 32)
 
-    @property
-    def name(self) -> str:
-        """Pins weights and preprocessing."""
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a feature vector."""
-        return self._dimensions
-
-    def features(self, images: UInt8Array) -> Float32Array:
-        """Features of RGB images, uint8 (n, height, width, 3): float32 (n, dimensions).
-
-        Raises:
-            UsageError: the images are no such array.
-        """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UsageError(
-                f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}", item="images", remedy="Stack RGB images."
-            )
-        if not len(images):
-            return np.zeros((0, self._dimensions), np.float32)
-        size = 1 if self._one_by_one else _BATCH
-        parts = []
-        for start in range(0, len(images), size):
-            batch = np.stack([self._prepare(image) for image in images[start : start + size]])
-            found = self._session.run([self._output], {self._input.name: batch})[0]
-            parts.append(np.asarray(found, np.float32).reshape(len(batch), -1))
-        return np.concatenate(parts)
+    def _run(self, images: UInt8Array) -> Float32Array:
+        batch = np.stack([self._prepare(image) for image in images])
+        found = self._session.run([self._output], {self._input.name: batch})[0]
+        return np.asarray(found, np.float32).reshape(len(batch), -1)
 
     def _prepare(self, pixels: UInt8Array) -> NDArray[np.float32]:
         height, width = pixels.shape[:2]

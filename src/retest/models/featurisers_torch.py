@@ -15,10 +15,10 @@ import torch
 from torch.nn.functional import interpolate
 
 from retest.errors import InputError, UsageError
+from retest.models._batched import BatchedFeaturiser
 from retest.models.base import Float32Array, UInt8Array
 from retest.models.featurisers import FeaturiserSpec, file_sha256, needs_extra
 
-_BATCH = 32
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _SSCD_SIDE = 288
@@ -51,7 +51,7 @@ FC7_INPUT = SquareInput(224, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0
 published review target of fc7 (13,200) belongs to features of this scale."""
 
 
-class TorchFeaturiser:
+class TorchFeaturiser(BatchedFeaturiser):
     """Features from a torch module.
 
     Args:
@@ -66,32 +66,7 @@ class TorchFeaturiser:
         self._device = checked_device(device)
         self._module = module.eval().to(self._device)
         self._prepare = prepare
-        pinned = hashlib.sha256(f"1 {prepare!r} {digest}".encode()).hexdigest()
-        self._name = f"{label}-{pinned[:16]}"
-        self._dimensions = int(self._run(np.zeros((1, 8, 8, 3), np.uint8)).shape[1])
-
-    @property
-    def name(self) -> str:
-        """Pins weights and preprocessing."""
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a feature vector."""
-        return self._dimensions
-
-    def features(self, images: UInt8Array) -> Float32Array:
-        """Features of RGB images, uint8 (n, height, width, 3): float32 (n, dimensions).
-
-        Raises:
-            UsageError: the images are no such array.
-        """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UsageError(
-                f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}", item="images", remedy="Stack RGB images."
-            )
-        parts = [self._run(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
-        return np.concatenate(parts) if parts else np.zeros((0, self._dimensions), np.float32)
+        super().__init__(label=label, pinned=f"{prepare!r} {digest}")
 
     def _run(self, images: UInt8Array) -> Float32Array:
         with torch.inference_mode():

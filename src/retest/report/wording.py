@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from retest.analysis import LinearFit, Metric, Scale
+from retest.analysis import Metric, Scale
 
 METRIC_NAMES: Mapping[Metric, str] = {"top1": "top-1", "top5": "top-5"}
 SCALE_NAMES: Mapping[Scale, str] = {"linear": "percent", "probit": "probit", "logit": "logit"}
@@ -79,11 +79,6 @@ def plural(n: int, one: str, many: str = "") -> str:
 def listed(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def confidence_name(fit: LinearFit) -> str:
-    """``95 %``."""
-    return f"{100 * fit.confidence:g} %"
 
 
 def _is_bad(char: str) -> bool:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from retest.images import JPEG_SUFFIXES
 from retest.records import Revision
 from retest.stages._export_set import COLUMNS, ExportSet
 
@@ -150,7 +151,7 @@ def croissant(content: ExportSet, form: str, files: Sequence[tuple[str, str, int
         files: (path, sha256, size in bytes) of the files to describe; image files are described as a file set.
     """
     revision = content.revision
-    images = [path for path, _, _ in files if path.endswith((".jpg", ".jpeg", ".JPG", ".JPEG"))]
+    images = [path for path, _, _ in files if path.lower().endswith(JPEG_SUFFIXES)]
     document: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

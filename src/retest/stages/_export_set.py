@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from retest.errors import NotFoundError
-from retest.images import content_hash, variant_names
+from retest.images import JPEG_SUFFIXES, content_hash, variant_names
 from retest.records import Candidate, ImageVariant, Revision
 from retest.stages._common import completion_key
 from retest.store import Tables
@@ -180,5 +180,5 @@ def _file_names(images: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]
     for (image, wnid), name in plain.items():
         if shared[name.lower(), wnid] > 1 or len(name.encode()) > _LONGEST_NAME:
             name = f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{content_hash(image.encode())[:16]}"
-        result[image, wnid] = name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+        result[image, wnid] = name if name.lower().endswith(JPEG_SUFFIXES) else f"{name}.jpg"
     return result

@@ -126,10 +126,6 @@ class Layout:
         found: list[str] = self.ids[np.asarray(numbers)].astype("U40").tolist()
         return found
 
-    def class_of(self, candidate: int) -> int:
-        """Which class a candidate belongs to."""
-        return int(np.searchsorted(self.first, candidate, side="right")) - 1
-
     def validation(self, class_number: int) -> NDArray[np.int64]:
         """Numbers of the validation images of a class (after the last one the first again)."""
         start = self.candidates + (class_number % len(self.wnids)) * self.val_per_class

@@ -366,8 +366,11 @@ async def _settle(person: Reviewer, most_s: float) -> list[str]:
     """Wait until nothing is brought up to date beside the requests any more, as everything was asked for once; what still is."""
     pages = [f"{API}/classes?limit=1", f"{API}/hits?limit=1", *(f"{API}/pairs/progress?metric={metric}" for metric in METRICS)]
     until = time.perf_counter() + most_s
-    while (late := [page for page in pages if not (await person.load("", page))["current"]]) and time.perf_counter() < until:
+    while (late := [page for page in pages if not (await person.load("", page)).get("current")]) and time.perf_counter() < until:
         await asyncio.sleep(0.5)
+    for failure in person.failures:
+        print("FAILED before the clock started:", failure, file=sys.stderr)
+    person.failures.clear()
     person.times.clear()
     return late
 

@@ -111,9 +111,9 @@ def count_class(study: Study, tables: Tables, wnid: str) -> ClassCounts:
     """Count one class."""
     parameters = study.config.sampling
     variant = display_variant(study.config.images)
-    stored = tables.review_candidates.facts_of_class(wnid, variant)
+    ids = tables.candidates.ids(wnid=wnid)
     marks = tables.review_candidates.marks_of_class(wnid)
-    facts = list(tables.facts.candidates(tuple(parameters.near_duplicate_review_targets), ids=[image.id for image in stored]))
+    facts = list(tables.facts.candidates(tuple(parameters.near_duplicate_review_targets), ids=ids))
     labelled = [f for f in facts if f.num_assignments >= parameters.min_num_annotations]
     usable = [f for f in labelled if _usable(f, study)]
     originals = tables.review_candidates.originals_of_class(wnid, variant, split=Split.VAL)
@@ -121,8 +121,8 @@ def count_class(study: Study, tables: Tables, wnid: str) -> ClassCounts:
     edges = parameters.histogram_edges
     original_bins = histogram(known, edges)
     return ClassCounts(
-        candidates=len(stored),
-        stored=sum(image.sha256 is not None for image in stored),
+        candidates=len(ids),
+        stored=tables.review_candidates.stored_in_class(wnid, variant),
         labelled=len(labelled),
         excluded=len(marks.exclusions),
         problematic=len(marks.flags),

@@ -23,7 +23,7 @@ STATES = ("any", "planned", "open", "complete")
 YES_NO = ("any", "yes", "no")
 HIT_SORTS = ("added", "answers", "controls", "seconds", "agreement")
 NOW = 20_000
-_BLOCK = 200
+_BLOCK = 100  # HITs at a time: their figures come from another process in one piece
 T = TypeVar("T")
 
 
@@ -111,28 +111,40 @@ class _Shelf:
 
 
 def refresh_figures(study: Study, memo: Memo, *, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Bring all figures up to date, however long that takes; whether they are."""
+    """Bring all figures up to date, however long that takes; whether they are as the tables were when it began.
+
+    Args:
+        study: an open study.
+        memo: where the figures are kept; many are worked out aside (:meth:`Memo.aside`), block by block.
+        stop: asked between blocks; True ends the work.
+    """
+    shelf = _shelf(memo)
     with study.database.read() as tables:
-        return _bring_up(tables, _shelf(memo), stop)
+        key = _key(tables)
+        if shelf.figures.key == key:
+            return True
+        hits, of_worker, last = _begin(tables, shelf.figures, key)
+    while block := memo.aside(study, _judge_block, last):
+        if stop():
+            return False
+        last = block.last
+        _add(block, hits, of_worker)
+    # Blocks may hold what came after the key was read: the next time that is read again.
+    shelf.figures = _finished(key, hits, of_worker)
+    return True
 
 
 def current_figures(tables: Tables, memo: Memo) -> tuple[Figures, bool]:
     """The figures, and whether they are of now; brought up to date first where that is quick."""
-    shelf = _shelf(memo)
-    quick = shelf.figures.key is not None and shelf.figures.key[1] == _key(tables)[1]
-    if quick or tables.assignments.count() <= NOW:
-        _bring_up(tables, shelf, lambda: False)
-    return shelf.figures, shelf.figures.key == _key(tables)
-
-
-def _bring_up(tables: Tables, shelf: _Shelf, stop: Callable[[], bool]) -> bool:
-    key = _key(tables)
-    if shelf.figures.key != key:
-        found = _read(tables, shelf.figures, key, stop)
-        if found is None:
-            return False
-        shelf.figures = found
-    return True
+    shelf, key = _shelf(memo), _key(tables)
+    quick = shelf.figures.key is not None and shelf.figures.key[1] == key[1]
+    if shelf.figures.key != key and (quick or tables.assignments.count() <= NOW):
+        hits, of_worker, last = _begin(tables, shelf.figures, key)
+        while block := _judge(tables, last):
+            last = block.last
+            _add(block, hits, of_worker)
+        shelf.figures = _finished(key, hits, of_worker)
+    return shelf.figures, shelf.figures.key == key
 
 
 def _shelf(memo: Memo) -> _Shelf:
@@ -144,21 +156,39 @@ def _key(tables: Tables) -> tuple[int, int]:
     return generations["hits"], generations["assignments"]
 
 
-def _read(tables: Tables, old: Figures, key: tuple[int, int], stop: Callable[[], bool]) -> Figures | None:
-    """The figures as of ``key``. HITs and answers never change but for their states, so without new answers only new HITs are judged."""
-    hits: dict[str, HitFigures] = {}
-    of_worker: dict[str, list[AnswerRow]] = {}
-    last = 0
-    if old.key is not None and old.key[1] == key[1]:
-        hits = _renewed(tables, old)
-        of_worker = {worker: list(rows) for worker, rows in old.of_worker.items()}
-        last = max((one.no for one in hits.values()), default=0)
-    while block := tables.review_hits.page(after=last, limit=_BLOCK):
-        if stop():
-            return None
-        last = block[-1].no
-        _judge(tables, block, hits, of_worker)
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """HITs that follow one another, and the answers to them with the annotator of each; ``last`` is the number of the last HIT."""
+
+    last: int
+    hits: tuple[HitFigures, ...]
+    answers: tuple[tuple[str, AnswerRow], ...]
+
+
+def _begin(tables: Tables, old: Figures, key: tuple[int, int]) -> tuple[dict[str, HitFigures], dict[str, list[AnswerRow]], int]:
+    """What stays of old figures, and behind which HIT to go on.
+
+    HITs and answers never change but for their states, so without new answers only new HITs are judged.
+    """
+    if old.key is None or old.key[1] != key[1]:
+        return {}, {}, 0
+    hits = _renewed(tables, old)
+    return hits, {worker: list(rows) for worker, rows in old.of_worker.items()}, max((one.no for one in hits.values()), default=0)
+
+
+def _add(block: _Block, hits: dict[str, HitFigures], of_worker: dict[str, list[AnswerRow]]) -> None:
+    hits.update((one.uuid, one) for one in block.hits)
+    for worker, row in block.answers:
+        of_worker.setdefault(worker, []).append(row)
+
+
+def _finished(key: tuple[int, int], hits: dict[str, HitFigures], of_worker: dict[str, list[AnswerRow]]) -> Figures:
     return Figures(key, hits, {worker: tuple(rows) for worker, rows in of_worker.items()})
+
+
+def _judge_block(study: Study, after: int) -> _Block | None:
+    with study.database.read() as tables:
+        return _judge(tables, after)
 
 
 def _renewed(tables: Tables, old: Figures) -> dict[str, HitFigures]:
@@ -171,18 +201,23 @@ def _renewed(tables: Tables, old: Figures) -> dict[str, HitFigures]:
     return found
 
 
-def _judge(tables: Tables, block: list[NumberedHit], hits: dict[str, HitFigures], of_worker: dict[str, list[AnswerRow]]) -> None:
+def _judge(tables: Tables, after: int) -> _Block | None:
+    """The next HITs judged with their answers; None at the end."""
+    numbered = tables.review_hits.page(after=after, limit=_BLOCK)
+    if not numbered:
+        return None
     answers: dict[str, list[Assignment]] = {}
-    for answer in tables.assignments.of_hits(one.hit.uuid for one in block):
+    for answer in tables.assignments.of_hits(one.hit.uuid for one in numbered):
         answers.setdefault(answer.hit_uuid, []).append(answer)
-    judged = judge_answers((one.hit for one in block), (a for of_one in answers.values() for a in of_one))
+    judged = judge_answers((one.hit for one in numbered), (a for of_one in answers.values() for a in of_one))
     qualities = {one.assignment_id: one for one in judged.assignments}
-    for one in block:
-        listed = answers.get(one.hit.uuid, [])
-        hits[one.hit.uuid] = _figures_of(one, listed, qualities)
-        for a in listed:
-            row = AnswerRow(a.id, a.hit_uuid, one.hit.wnid, str(a.status), a.submit_time, qualities.get(a.id))
-            of_worker.setdefault(a.worker, []).append(row)
+    rows = tuple(
+        (a.worker, AnswerRow(a.id, a.hit_uuid, one.hit.wnid, str(a.status), a.submit_time, qualities.get(a.id)))
+        for one in numbered
+        for a in answers.get(one.hit.uuid, [])
+    )
+    hits = tuple(_figures_of(one, answers.get(one.hit.uuid, []), qualities) for one in numbered)
+    return _Block(numbered[-1].no, hits, rows)
 
 
 def _figures_of(numbered: NumberedHit, answers: Iterable[Assignment], qualities: Mapping[str, AssignmentQuality]) -> HitFigures:

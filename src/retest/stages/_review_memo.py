@@ -9,6 +9,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from retest.stages._review_aside import Elsewhere
+from retest.study import Study
+
 T = TypeVar("T")
 Later = Callable[[Hashable, Callable[[], object]], None]
 """Does named work beside the requests, some time soon."""
@@ -38,10 +41,12 @@ class Memo:
     Args:
         most: how many values are kept.
         later: runs work beside the requests; None computes everything at once.
+        elsewhere: calls a function with the study in another process; None calls it here.
     """
 
-    def __init__(self, *, most: int = 256, later: Later | None = None) -> None:
-        self._most, self._later = most, later
+    def __init__(self, *, most: int = 256, later: Later | None = None, elsewhere: Elsewhere | None = None) -> None:
+        self._most, self._later, self._elsewhere = most, later, elsewhere
+        self._aside_s = threading.local()
         self._values: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, threading.Lock] = {}
@@ -82,6 +87,15 @@ class Memo:
         self._later(name, lambda: self._compute(name, load))
         return Recent(found.value, False)
 
+    def aside(self, study: Study, function: Callable[..., T], *arguments: object) -> T:
+        """``function(study, *arguments)``, in another process where there is one; for what takes long and has a small result."""
+        if self._elsewhere is None:
+            return function(study, *arguments)
+        started = time.monotonic()
+        found: T = self._elsewhere(function, *arguments)
+        self._aside_s.spent = getattr(self._aside_s, "spent", 0.0) + time.monotonic() - started
+        return found
+
     def _find(self, name: Hashable) -> _Entry | None:
         with self._lock:
             found = self._values.get(name)
@@ -97,8 +111,9 @@ class Memo:
 
     def _compute(self, name: Hashable, load: Callable[[], tuple[Hashable, T]]) -> T:
         started = time.thread_time()  # of the processor: a machine that is busy with other things makes nothing dear
+        self._aside_s.spent = 0.0
         key, value = load()
-        entry = _Entry(key, value, time.thread_time() - started)
+        entry = _Entry(key, value, time.thread_time() - started + self._aside_s.spent)
         with self._lock:
             self._values[name] = entry
             self._values.move_to_end(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from retest.errors import InputError, NotFoundError
 from retest.records import ClassReview
@@ -25,25 +25,23 @@ class ClassReviewKind:
     name, label, role = CLASS_REVIEW, "class of a revision", Role.REVIEWER
 
     def states(self, study: Study, tables: Tables, items: Sequence[str]) -> dict[str, State]:
-        known = {revision: tables.revisions.reviews(revision) for revision in {item.partition("/")[0] for item in items}}
         found: dict[str, State] = {}
-        for item in items:
-            revision, _, wnid = item.partition("/")
-            flags = known[revision].get(wnid)
-            found[item] = {"reviewed": bool(flags and flags.reviewed), "problematic": bool(flags and flags.problematic)}
+        for revision, wnids in _by_revision(items).items():
+            known = tables.revisions.reviews(revision, wnids)
+            for wnid in wnids:
+                flags = known.get(wnid)
+                state = {"reviewed": bool(flags and flags.reviewed), "problematic": bool(flags and flags.problematic)}
+                found[class_item(revision, wnid)] = state
         return found
 
     def check(self, study: Study, tables: Tables, wishes: Mapping[str, State]) -> None:
-        classes: dict[str, set[str]] = {}
-        for item, wish in wishes.items():
-            revision, _, wnid = item.partition("/")
-            if revision not in classes:
-                classes[revision] = {found for _, found in tables.revisions.get(revision).images}
-            if wnid not in classes[revision]:
-                raise NotFoundError("the revision has no such class", item=item, remedy="Write REVISION/WNID")
-            flags = wish if isinstance(wish, dict) else {}
-            if set(flags) != {"reviewed", "problematic"} or not all(isinstance(flag, bool) for flag in flags.values()):
-                raise InputError("is no review of a class", item=item, remedy="Give reviewed and problematic, both true or false")
+        for revision, wnids in _by_revision(wishes).items():
+            known = tables.revisions.classes_among(revision, wnids)
+            for wnid in wnids:
+                item = class_item(revision, wnid)
+                if wnid not in known:
+                    raise NotFoundError("the revision has no such class", item=item, remedy="Write REVISION/WNID")
+                _check_flags(item, wishes[item])
 
     def write(self, study: Study, tables: Tables, states: Mapping[str, State], stamp: Stamp) -> None:
         rows = []
@@ -54,6 +52,20 @@ class ClassReviewKind:
 
     def images(self, item: str) -> tuple[str, ...]:
         return ()
+
+
+def _by_revision(items: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        revision, _, wnid = item.partition("/")
+        found.setdefault(revision, []).append(wnid)
+    return found
+
+
+def _check_flags(item: str, wish: State) -> None:
+    flags = wish if isinstance(wish, dict) else {}
+    if set(flags) != {"reviewed", "problematic"} or not all(isinstance(flag, bool) for flag in flags.values()):
+        raise InputError("is no review of a class", item=item, remedy="Give reviewed and problematic, both true or false")
 
 
 register(ClassReviewKind())

@@ -1,6 +1,6 @@
 """Stage: the candidates of one class for reviewers, filtered and sorted, page by page; and everything known of one image.
 
-What rarely changes (answers, dates, stored images) is kept per class in the order asked for; marks are read anew every time. A page
+What rarely changes (answers, dates) is kept per class in the order asked for; marks are read anew every time. A page
 begins behind an image of the page before (keyset), so images that are marked meanwhile shift nothing.
 """
 
@@ -154,7 +154,7 @@ def list_candidates(
                 elif after is not None:
                     break
         more, chosen = len(chosen) > limit, chosen[:limit]
-        items = _views(tables, chosen, marks)
+        items = _views(study, tables, chosen, marks)
     return CandidatePage(items, total if after is None else None, chosen[-1].id if more else None)
 
 
@@ -260,10 +260,10 @@ _VALUES: dict[str, Callable[[ImageFacts], Any]] = {
 
 
 def _ordered(study: Study, tables: Tables, memo: Memo, wnid: str, sort: str, descending: bool) -> _Ordered:
-    key = generations_key(tables.generations.of("candidates", "selection_frequencies", "variants"))
+    key = generations_key(tables.generations.of("candidates", "selection_frequencies"))
 
     def load() -> _Ordered:
-        images = memo.get(("class", wnid), key, lambda: tables.review_candidates.facts_of_class(wnid, display_variant(study.config.images)))
+        images = memo.get(("class", wnid), key, lambda: tables.review_candidates.facts_of_class(wnid))
         if sort in _VALUES:
             value = _VALUES[sort]
             images = sorted((i for i in images if value(i) is not None), key=value, reverse=descending) + [
@@ -323,8 +323,9 @@ def _wanted_bins(tables: Tables, wnid: str, wanted: CandidateFilter) -> set[int]
     return bins
 
 
-def _views(tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> tuple[CandidateView, ...]:
+def _views(study: Study, tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> tuple[CandidateView, ...]:
     ids = [image.id for image in images]
+    stored = tables.review_candidates.renditions(ids, display_variant(study.config.images))
     excluded, flagged = tables.decisions.versions(EXCLUSION, ids), tables.decisions.versions(PROBLEMATIC, ids)
     partners: dict[str, set[str]] = {}
     for first, second in tables.pairs.touching([image for image in ids if image in marks.pairs]):
@@ -336,7 +337,7 @@ def _views(tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> t
         detail = marks.flags.get(image.id)
         views.append(
             CandidateView(
-                image,
+                _with_rendition(image, stored.get(image.id)),
                 Mark(reason and {"reason": reason[0], "detail": reason[1]}, excluded.get(image.id, 0)),
                 Mark(None if detail is None else {"detail": detail}, flagged.get(image.id, 0)),
                 tuple(sorted(partners.get(image.id, ()))),
@@ -344,3 +345,9 @@ def _views(tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> t
             )
         )
     return tuple(views)
+
+
+def _with_rendition(image: ImageFacts, stored: tuple[str, int, int] | None) -> ImageFacts:
+    if stored is None:
+        return image
+    return ImageFacts(image.id, image.num_assignments, image.num_selected, image.date_taken, *stored)

@@ -11,7 +11,7 @@ from retest.stages._review_memo import Memo, generations_key
 from retest.store import RevisionSummary, Tables
 from retest.study import Study
 
-__all__ = ["Progress", "RevisionProgress", "refresh_counts", "study_progress"]
+__all__ = ["Progress", "RevisionProgress", "candidates_counted", "refresh_counts", "study_progress"]
 
 T = TypeVar("T")
 
@@ -81,6 +81,12 @@ def study_progress(study: Study, memo: Memo) -> Progress:
         revisions=tuple(RevisionProgress(summary, *reviewed.get(summary.name, (0, 0, 0))) for summary in revisions),
         decisions=decisions,
     )
+
+
+def candidates_counted(study: Study) -> int:
+    """How many candidates the classes had when they were counted last; a short query whatever the size of the study."""
+    with study.database.read() as tables:
+        return sum(one["candidates"] for one in tables.class_counts.all().values())
 
 
 _SUMS = ("candidates", "stored", "labelled", "excluded", "problematic", "near_duplicates", "usable", "missing")

@@ -35,6 +35,7 @@ __all__ = [
 ONLY = ("all", "open", "bad")
 _INPUTS = ("revisions", "selection_frequencies", "exclusions", "image_flags", "resolutions", "candidates", "originals")
 _CHECKED = "checks of a revision"
+_MANY_IMAGES = 2000  # of more the checks are made aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,8 @@ def class_view(
         warnings = _warnings_of_class(study, tables, known, wnid)
         row = _row(known, _names(tables, memo), reviews.get(wnid), wnid, len(warnings))
         ids = known.by_class[wnid]
-        shown = [image for image in tables.originals.ids(split=Split.VAL, wnid=wnid) if image not in ids][:originals]
+        some = tables.originals.ids(split=Split.VAL, wnid=wnid, limit=originals + len(ids))
+        shown = [image for image in some if image not in ids][:originals]
         views = view_images(study, tables, [*ids, *shown], wnid=wnid)
         item = class_item(name, wnid)
         latest = tables.decisions.latest(CLASS_REVIEW, [item]).get(item)
@@ -233,14 +235,16 @@ def facts(study: Study, memo: Memo, name: str) -> RevisionFacts:
     )
 
 
-def difference(study: Study, old: str, new: str) -> RevisionDiff:
+def difference(study: Study, memo: Memo, old: str, new: str) -> RevisionDiff:
     """What changed between two revisions.
 
     Raises:
         NotFoundError: one of them does not exist.
     """
     with study.database.read() as tables:
-        return diff_revisions(tables.revisions.get(old), tables.revisions.get(new))
+        key = generations_key(tables.generations.of("revisions"))
+        before, after = _contents(tables, memo, old).revision, _contents(tables, memo, new).revision
+    return memo.get(("difference", old, new), key, lambda: diff_revisions(before, after))
 
 
 def carried_over(study: Study, old: str, new: str) -> list[Change]:
@@ -310,21 +314,27 @@ def _checked(study: Study, memo: Memo, name: str, key: Hashable) -> Recent[_Chec
 
     def load() -> tuple[Hashable, _Checked]:
         with study.database.read() as tables:
-            known = _contents(tables, memo, name)
-            facts = _facts(tables, known.classes)
-            components = {image: one.component for image, one in tables.pairs.resolutions_of(known.classes).items()}
-            warnings: dict[str, list[RevisionWarning]] = {}
-            for warning in _check(study, tables, known.revision, facts, components):
-                warnings.setdefault(warning.wnid, []).append(warning)
-            labelled = [one.frequency for one in facts.values() if one.num_assignments]
-            return _key(tables), _Checked(
-                {wnid: tuple(found) for wnid, found in warnings.items()},
-                min(labelled, default=None),
-                sum(labelled) / len(labelled) if labelled else None,
-                min((one.num_assignments for one in facts.values()), default=0),
-            )
+            large = len(_contents(tables, memo, name).classes) > _MANY_IMAGES
+        return memo.aside(study, _look_at, name) if large else _look_at(study, name)
 
     return memo.recent((_CHECKED, name), key, load)
+
+
+def _look_at(study: Study, name: str) -> tuple[Hashable, _Checked]:
+    with study.database.read() as tables:
+        known = _contents(tables, Memo(), name)
+        facts = _facts(tables, known.classes)
+        components = {image: one.component for image, one in tables.pairs.resolutions_of(known.classes).items()}
+        warnings: dict[str, list[RevisionWarning]] = {}
+        for warning in _check(study, tables, known.revision, facts, components):
+            warnings.setdefault(warning.wnid, []).append(warning)
+        labelled = [one.frequency for one in facts.values() if one.num_assignments]
+        return _key(tables), _Checked(
+            {wnid: tuple(found) for wnid, found in warnings.items()},
+            min(labelled, default=None),
+            sum(labelled) / len(labelled) if labelled else None,
+            min((one.num_assignments for one in facts.values()), default=0),
+        )
 
 
 def _warnings_of_class(study: Study, tables: Tables, known: _Contents, wnid: str) -> list[RevisionWarning]:

@@ -93,10 +93,10 @@ class OriginalTable(TableGroup):
         """Those of these ids that are original images."""
         return {row.id: _original(row) for row in self._by_ids(sa.select(schema.originals), schema.originals.c.id, ids)}
 
-    def ids(self, *, split: Split | None = None, wnid: str | None = None) -> list[str]:
-        """Ids of the original images, sorted, optionally of one split or class."""
+    def ids(self, *, split: Split | None = None, wnid: str | None = None, limit: int | None = None) -> list[str]:
+        """Ids of the original images, sorted, optionally of one split or class, or the first of them only."""
         t = schema.originals
-        query = sa.select(t.c.id).order_by(t.c.id)
+        query = sa.select(t.c.id).order_by(t.c.id).limit(limit)
         if split is not None:
             query = query.where(t.c.split == str(split))
         if wnid is not None:

@@ -13,6 +13,7 @@ from retest.store import schema
 from retest.store.rows import TableGroup, chunks
 
 _ITEMS_PER_QUERY = 500
+_FEW = 2000  # decisions
 
 
 class CompletionTable(TableGroup):
@@ -122,13 +123,25 @@ class DecisionTable(TableGroup):
         for column, value in ((t.c.user, wanted.user), (t.c.kind, wanted.kind), (t.c.item, wanted.item)):
             if value is not None:
                 query = query.where(column == value)
-        if wanted.since is not None:
-            query = query.where(t.c.time >= wanted.since)
-        if wanted.until is not None:
-            query = query.where(t.c.time < wanted.until)
+        if wanted.since is not None or wanted.until is not None:
+            query = query.where(*self._within(wanted))
         if before is not None:
             query = query.where(t.c.no < before)
         return [Decision(**row._mapping) for row in self._connection.execute(query)]
+
+    def _within(self, wanted: DecisionFilter) -> list[sa.ColumnElement[bool]]:
+        """Conditions on the time such that few decisions outside it are looked at: a few are named, of many the ends are given.
+
+        Decisions are numbered nearly as time goes by (an import adds old ones later), so that of a long time most between the ends fit.
+        """
+        t = schema.decisions
+        times = [t.c.time >= wanted.since] if wanted.since is not None else []
+        times += [t.c.time < wanted.until] if wanted.until is not None else []
+        few = list(self._connection.execute(sa.select(t.c.no).where(*times).order_by(t.c.time).limit(_FEW + 1)).scalars())
+        if len(few) <= _FEW:
+            return [t.c.no.in_(few)]
+        least, most = self._connection.execute(sa.select(sa.func.min(t.c.no), sa.func.max(t.c.no)).where(*times)).one()
+        return [*times, t.c.no >= least, t.c.no <= most]
 
     def newest(self) -> int:
         """Number of the newest decision; 0 when there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -92,8 +93,21 @@ class RevisionTable(TableGroup):
             raise NotFoundError("the study has no revision of this name", item=name, remedy=f"Revisions: {known}")
         t = schema.revision_images
         query = sa.select(t.c.image_id, t.c.wnid).where(t.c.revision == name).order_by(t.c.position)
-        images = tuple((found.image_id, found.wnid) for found in self._rows(query))
+        images = tuple((found[0], found[1]) for found in self._connection.execute(query).fetchall())
         return Revision(**row._mapping, images=images)
+
+    def classes_among(self, name: str, wnids: Iterable[str]) -> set[str]:
+        """Those of these classes that have images in a revision.
+
+        Raises:
+            NotFoundError: there is no such revision.
+        """
+        t = schema.revision_images
+        query = sa.select(t.c.wnid).distinct().where(t.c.revision == name)
+        found = {row[0] for row in self._by_ids(query, t.c.wnid, wnids)}
+        if not found and name not in self.names():
+            self.get(name)  # says which there are
+        return found
 
     def put_reviews(self, reviews: Iterable[ClassReview]) -> None:
         rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)
@@ -116,9 +130,12 @@ class RevisionTable(TableGroup):
         rows = self._connection.execute(sa.select(t.c.revision, sa.func.count(), *sums).group_by(t.c.revision))
         return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
 
-    def reviews(self, name: str) -> dict[str, ClassReview]:
+    def reviews(self, name: str, wnids: Iterable[str] | None = None) -> dict[str, ClassReview]:
+        """wnid -> what was found of it in a revision, of all classes that somebody decided about or those among ``wnids``, by wnid."""
         t = schema.class_reviews
-        return {row.wnid: ClassReview(**row._mapping) for row in self._rows(sa.select(t).where(t.c.revision == name).order_by(t.c.wnid))}
+        query = sa.select(t.c.wnid, t.c.reviewed, t.c.problematic).where(t.c.revision == name).order_by(t.c.wnid)
+        rows: Iterable[Any] = self._connection.execute(query).fetchall() if wnids is None else self._by_ids(query, t.c.wnid, wnids)
+        return {row[0]: ClassReview(name, row[0], reviewed=row[1], problematic=row[2]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

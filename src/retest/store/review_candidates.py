@@ -17,14 +17,12 @@ _C, _F, _V = schema.candidates, schema.selection_frequencies, schema.variants
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """An image of a class with what changes rarely: answers for that class, dates, the stored rendition (``sha256`` None: no image)."""
+    """An image of a class with what changes rarely: answers for that class, date, the stored rendition (``sha256`` None: no image)."""
 
     id: str
     num_assignments: int
     num_selected: int
     date_taken: str | None = None
-    date_uploaded: str | None = None
-    search_key: str | None = None
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
@@ -51,13 +49,23 @@ class ClassMarks:
 class ReviewCandidateTable(TableGroup):
     """Candidates class by class, for reviewers."""
 
-    def facts_of_class(self, wnid: str, variant: str) -> list[ImageFacts]:
-        """Every candidate of a class by id; ``variant`` is the rendition whose hash and size are given."""
+    def facts_of_class(self, wnid: str) -> list[ImageFacts]:
+        """Every candidate of a class by id, without renditions: read from two indexes in which a class lies together."""
         found = _C.outerjoin(_F, (_F.c.wnid == _C.c.wnid) & (_F.c.image_id == _C.c.id))
-        found = found.outerjoin(_V, (_V.c.image_id == _C.c.id) & (_V.c.variant == variant))
-        columns = (_C.c.id, _F.c.num_assignments, _F.c.num_selected, _C.c.date_taken, _C.c.date_uploaded, _C.c.search_key)
-        query = sa.select(*columns, _V.c.sha256, _V.c.width, _V.c.height).select_from(found).where(_C.c.wnid == wnid).order_by(_C.c.id)
-        return [ImageFacts(row[0], row[1] or 0, row[2] or 0, *row[3:]) for row in self._connection.execute(query)]
+        columns = (_C.c.id, _F.c.num_assignments, _F.c.num_selected, _C.c.date_taken)
+        query = sa.select(*columns).select_from(found).where(_C.c.wnid == wnid).order_by(_C.c.id)
+        rows = cast("Sequence[Sequence[Any]]", self._connection.execute(query).fetchall())
+        return [ImageFacts(row[0], row[1] or 0, row[2] or 0, row[3]) for row in rows]
+
+    def renditions(self, ids: Iterable[str], variant: str) -> dict[str, tuple[str, int, int]]:
+        """image -> (SHA-256, width, height in pixels) of a rendition, for those of these images that have it."""
+        query = sa.select(_V.c.image_id, _V.c.sha256, _V.c.width, _V.c.height).where(_V.c.variant == variant)
+        return {row.image_id: (row.sha256, row.width, row.height) for row in self._by_ids(query, _V.c.image_id, ids)}
+
+    def stored_in_class(self, wnid: str, variant: str) -> int:
+        """How many candidates of a class have a rendition."""
+        found = _C.join(_V, (_V.c.image_id == _C.c.id) & (_V.c.variant == variant))
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(found).where(_C.c.wnid == wnid)).scalar_one())
 
     def originals_of_class(self, wnid: str, variant: str, *, split: Split = Split.VAL) -> list[ImageFacts]:
         """The original images of a class in one split, by id."""
@@ -66,7 +74,7 @@ class ReviewCandidateTable(TableGroup):
         found = found.outerjoin(_V, (_V.c.image_id == t.c.id) & (_V.c.variant == variant))
         columns = (t.c.id, _F.c.num_assignments, _F.c.num_selected, _V.c.sha256, _V.c.width, _V.c.height)
         query = sa.select(*columns).select_from(found).where(t.c.wnid == wnid, t.c.split == str(split)).order_by(t.c.id)
-        return [ImageFacts(row[0], row[1] or 0, row[2] or 0, None, None, None, *row[3:]) for row in self._connection.execute(query)]
+        return [ImageFacts(row[0], row[1] or 0, row[2] or 0, None, *row[3:]) for row in self._connection.execute(query)]
 
     def marks_of_class(self, wnid: str) -> ClassMarks:
         """What has been decided about the candidates of a class."""
@@ -128,7 +136,7 @@ class ReviewCandidateTable(TableGroup):
         kept = (_F.c.num_assignments > 0, e.c.candidate_id.is_(None), flag.c.image_id.is_(None))
         query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments, sa.func.count()).select_from(found).where(*kept)
         query = query.group_by(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments)
-        for found_row in self._by_ids(query, _F.c.wnid, wnids):
+        for found_row in self._by_ids(query, _C.c.wnid, wnids):
             row = cast("Sequence[Any]", found_row)
             yield row[0], row[1], row[2], row[3]
 

@@ -68,7 +68,7 @@ candidates = Table(
     Column("title", Text),
     Column("source_page", Text),
     Column("query", JSON, nullable=False),
-    Index(None, "wnid", "id"),
+    Index(None, "wnid", "id", "date_taken"),  # a class is listed from this alone
     Index(None, "source", "photo_id"),
 )
 
@@ -148,7 +148,7 @@ hits = Table(
     Column("assignments", Integer, nullable=False),  # how many different annotators are asked for
     Column("user", String, nullable=False),
     Column("time", String, nullable=False),
-    Column("submitted", Boolean, nullable=False),
+    Column("submitted", Boolean, nullable=False, index=True),
     Column("crowd", String),  # the back end it was published on
     Column("hit_id", String, index=True),
     Column("hit_type_id", String),

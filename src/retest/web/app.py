@@ -24,7 +24,7 @@ from retest.web.options import ServerOptions
 from retest.web.pages import GuardMiddleware, message_page
 from retest.web.participants import Participants
 from retest.web.requester import requester_routes
-from retest.web.review import ReviewOptions, open_desk, review_routes
+from retest.web.review import ReviewOptions, open_desk, review_routes, warm_up
 from retest.web.tasks import TaskPages
 
 __all__ = ["PARTICIPANTS_FILE", "STATE_FILE", "create_app", "open_participants"]
@@ -66,10 +66,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if desk_of_reviewers is not None:
+            warm_up(desk_of_reviewers)
         yield
         if desk_of_reviewers is not None:
-            await run_in_threadpool(desk_of_reviewers.counting.stop)
-            await run_in_threadpool(desk_of_reviewers.predictions.close)
+            await run_in_threadpool(desk_of_reviewers.close)
         participants.close()
         repository.close()
 

@@ -29,8 +29,19 @@ from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions
 from retest.web.review.signin import local_link, sign_in_routes
 from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route, message, page_route, static_build
+from retest.web.review.warming import warm_up
 
-__all__ = ["KEY_VARIABLE", "PREFIX", "ReviewOptions", "local_link", "open_desk", "openapi_document", "review_routes", "session_key"]
+__all__ = [
+    "KEY_VARIABLE",
+    "PREFIX",
+    "ReviewOptions",
+    "local_link",
+    "open_desk",
+    "openapi_document",
+    "review_routes",
+    "session_key",
+    "warm_up",
+]
 
 _CONNECTIONS = 8
 

@@ -12,6 +12,7 @@ from retest.errors import RetestError
 __all__ = ["Background", "Work"]
 
 Work = Callable[[Callable[[], bool]], object]
+_LONGEST_PAUSE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -19,7 +20,7 @@ class Background:
     """Runs named work beside the requests, one piece at a time.
 
     Asked again while it waits or runs, work is not taken twice. People come first: between its steps work pauses ``pause`` times as long
-    as the step took, and after its end it rests ``rest`` times as long as all of it took before it runs again.
+    as the step took (at most a second), and after its end it rests ``rest`` times as long as all of it took before it runs again.
 
     Args:
         pause: seconds of pause per second of a step.
@@ -57,6 +58,11 @@ class Background:
         with self._changed:
             return self._busy is not None or bool(self._waiting)
 
+    @property
+    def ending(self) -> bool:
+        """Whether the server ends; for work that is done in another process and needs no pauses."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """End the work and wait for it; what waits is forgotten."""
         self._stopping.set()
@@ -81,7 +87,7 @@ class Background:
     def _stepping(self, begun: float) -> Callable[[], bool]:
         def stop() -> bool:
             nonlocal begun
-            ended = self._stopping.wait(self._pause * max(0.0, self._now() - begun))
+            ended = self._stopping.wait(min(_LONGEST_PAUSE_S, self._pause * max(0.0, self._now() - begun)))
             begun = self._now()
             return ended
 

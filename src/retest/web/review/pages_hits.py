@@ -163,7 +163,8 @@ class HitAnswer(Answer):
 def bring_up_to_date(visit: Visit, current: bool) -> None:
     """Have the figures worked out in the background where they lag."""
     if not current:
-        visit.desk.counting.start(lambda stop: stage.refresh_figures(visit.study, visit.desk.memo, stop=stop), name="hit figures")
+        counting, memo = visit.desk.counting, visit.desk.memo
+        counting.start(lambda stop: stage.refresh_figures(visit.study, memo, stop=lambda: counting.ending), name="hit figures")
 
 
 def _figures(quality: AssignmentQuality | None) -> dict[str, Any]:

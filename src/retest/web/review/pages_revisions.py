@@ -174,7 +174,7 @@ def _class_page(visit: Visit, query: ClassQuery) -> Response:
 
 
 def _diff_page(visit: Visit, query: DiffQuery) -> Response:
-    return visit.render("revision_diff.html", diff=stage.difference(visit.study, query.old, query.new))
+    return visit.render("revision_diff.html", diff=stage.difference(visit.study, visit.desk.memo, query.old, query.new))
 
 
 def _classes_api(visit: Visit, query: RevisionQuery, body: None) -> ClassesAnswer:
@@ -219,7 +219,7 @@ def _facts_api(visit: Visit, query: NameQuery, body: None) -> FactsAnswer:
 
 
 def _diff_api(visit: Visit, query: DiffQuery, body: None) -> DiffAnswer:
-    found = stage.difference(visit.study, query.old, query.new)
+    found = stage.difference(visit.study, visit.desk.memo, query.old, query.new)
     classes = [ChangedClass(wnid=one.wnid, added=list(one.added), removed=list(one.removed)) for one in found.classes]
     return DiffAnswer(
         old=found.old,

@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from retest.errors import ConflictError, InputError, NotFoundError, RetestError, StoreError, UsageError
 from retest.stages._common import Stamp
+from retest.stages._review_aside import Aside
 from retest.stages._review_memo import Memo
 from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import DecisionConflictError, Role, kinds
@@ -79,8 +80,9 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Desk:
-    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date,
-    ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch images beside this server.
+    """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date, ``aside``
+    is a process for what takes long, ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch
+    images beside this server.
     """
 
     study: Study
@@ -90,12 +92,20 @@ class Desk:
     now: Callable[[], float]
     navigation: tuple[tuple[str, str, Role], ...] = ()
     memo: Memo = field(init=False)
+    aside: Aside = field(init=False)
     counting: Background = field(default_factory=Background)
     predictions: PredictionShelf = field(default_factory=PredictionShelf)
     image_origin: str = ""
 
     def __post_init__(self) -> None:
-        self.memo = Memo(later=lambda name, job: self.counting.start(lambda stop: job(), name=name))
+        self.aside = Aside(self.study.folder)
+        self.memo = Memo(later=lambda name, job: self.counting.start(lambda stop: job(), name=name), elsewhere=self.aside)
+
+    def close(self) -> None:
+        """End what is done beside the requests."""
+        self.counting.stop()
+        self.aside.close()
+        self.predictions.close()
 
     def time(self) -> str:
         """Now, as the history writes it."""

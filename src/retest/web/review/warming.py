@@ -1,0 +1,53 @@
+"""What the first visitors of a large study would wait for is worked out beside the requests as soon as the server runs."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from retest.stages import review_hits, review_pairs, review_progress, review_revisions
+from retest.study import Study
+from retest.web.review.visit import Desk
+
+__all__ = ["warm_up"]
+
+LARGE = 50_000
+"""Candidates from which on a study is large."""
+
+_MOST_REVISIONS = 20
+_SWITCH_S = 0.0005
+_GC_THRESHOLD = 20_000
+
+
+def warm_up(desk: Desk) -> None:
+    """Have the figures of a large study worked out, and let the interpreter change between requests more often.
+
+    A thread that comes back from the database (a page does so a hundred times) waits until the one that computes gives the interpreter
+    away: 5 ms each time by default. A small study needs neither.
+    """
+    if review_progress.candidates_counted(desk.study) < LARGE:
+        return
+    sys.setswitchinterval(_SWITCH_S)
+    gc.set_threshold(_GC_THRESHOLD)  # a collection looks at every object that is kept, and everybody waits
+    desk.counting.start(lambda stop: _work(desk), name="warming up")
+
+
+def _work(desk: Desk) -> None:
+    study, memo = desk.study, desk.memo
+    desk.aside(_read_ahead)
+    steps: list[Callable[[], object]] = [partial(review_progress.study_progress, study, memo)]
+    steps += [partial(review_pairs.queue_progress, study, memo, metric) for metric in review_pairs.review_metrics(study)]
+    newest = sorted(review_revisions.list_revisions(study), key=lambda one: one.time, reverse=True)[:_MOST_REVISIONS]
+    steps += [partial(review_revisions.facts, study, memo, one.name) for one in newest]
+    for step in steps:
+        step()
+        if desk.counting.ending:
+            return
+    if review_hits.refresh_figures(study, memo, stop=lambda: desk.counting.ending):
+        gc.freeze()  # what was worked out stays: nobody waits while it is looked through for what may go
+
+
+def _read_ahead(study: Study) -> None:
+    study.database.read_ahead()

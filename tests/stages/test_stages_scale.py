@@ -106,6 +106,42 @@ def test_commands_run_on_it(made, tmp_path):
     assert "SIMULATED" in (tmp_path / "report.html").read_text()
 
 
+def test_answers_per_hit_are_those_counted_by_hand(made):
+    folder, _ = made
+    valid = Counter(uuid for (uuid,) in rows(folder, "SELECT hit_uuid FROM assignments WHERE status != 'Rejected'"))
+    hits = rows(folder, "SELECT uuid FROM hits WHERE submitted AND excluded IS NULL")
+    expected = Counter(valid[uuid] for (uuid,) in hits)
+    found = figures("label", "progress", "--study", folder, "--collected")["hits_by_valid_answers"]
+    assert {int(number): count for number, count in found.items()} == {number: expected[number] for number in range(11)}
+    assert expected[10]
+    assert len(hits) > expected[10] > 0  # some answers are rejected
+
+
+def test_facts_read_class_by_class_are_those_of_single_candidates(made):
+    folder, facts = made
+    metrics = ("l2", "dssim")
+    with closing(open_study(folder)) as study:
+        with study.database.write() as tables:
+            refresh(study, tables)
+            flagged = tables.candidates.ids()[7]
+            tables.flags.put({flagged: "odd"}, user="test", time="2026-01-01T00:00:00+00:00")
+        with study.database.read() as tables:
+            streamed = list(tables.facts.candidates(metrics))
+            alone = {found.id: found for image in tables.candidates.ids() for found in tables.facts.candidates(metrics, ids=[image])}
+        with study.database.write() as tables:
+            tables.flags.remove([flagged])
+    assert [(found.wnid, found.id) for found in streamed] == sorted((found.wnid, found.id) for found in streamed)
+    assert {found.id: found for found in streamed} == alone
+    assert len(streamed) == facts.candidates
+    assert alone[flagged].excluded
+    thresholds = {}
+    for image, metric, value in rows(folder, "SELECT candidate_id, metric, threshold FROM review_thresholds"):
+        thresholds.setdefault(image, {})[metric] = value
+    for found in streamed:
+        assert found.review_thresholds == {m: v for m, v in thresholds.get(found.id, {}).items() if m in metrics}
+    assert len({len(set(found.review_thresholds.values())) for found in streamed}) > 1
+
+
 def test_the_same_seed_gives_the_same_study(made, tmp_path):
     folder, facts = made
     assert generate_study(tmp_path / "again", **SIZES, seed=3, parameters=SMALL) == facts
@@ -135,6 +171,9 @@ def test_postgresql_holds_and_derives_the_same(made, tmp_path):
                     assert found[0] == found[1], name
                 assert left.pairs.resolutions() == right.pairs.resolutions()
             assert label.answer_histogram(one) == label.answer_histogram(other)
+            with one.database.read() as left, other.database.read() as right:
+                facts_of = [list(tables.facts.candidates(("l2", "dssim"))) for tables in (left, right)]
+            assert facts_of[0] == facts_of[1]
             queues = [duplicates.queue(study) for study in (one, other)]
             assert queues[0] == queues[1]
             assert study_status(one).counts.keys() == study_status(other).counts.keys()

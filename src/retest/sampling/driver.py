@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from retest.errors import SamplingError
 from retest.records import Revision
-from retest.sampling.facts import CandidateFacts, Reason, group_by_class, ineligibility
+from retest.sampling.facts import CandidateFacts, Reason, checked, ineligibility, sorted_classes
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import ClassReport, DroppedImage, SampleResult, StratumReport
 
@@ -57,20 +57,25 @@ def sample_classes(
     starting_from: Revision | None,
     threshold_of: Callable[[str], float | None] = lambda wnid: None,
 ) -> SampleResult:
-    """Run ``choose`` on every class in sorted order with one generator, shuffle all images with it, and report."""
-    groups = group_by_class(candidates, classes)
+    """Run ``choose`` on every class in sorted order with one generator, shuffle all images with it, and report.
+
+    Candidates are screened as they come: of those that cannot be used nothing but the id is held.
+    """
+    wnids = sorted_classes(classes)
     previous = images_by_class(starting_from)
+    groups = _screen(candidates, {wnid: (threshold_of(wnid), frozenset(previous.get(wnid, ()))) for wnid in wnids}, parameters)
     rng = random.Random(parameters.seed)
     images: list[tuple[str, str]] = []
     reports: list[ClassReport] = []
     dropped: list[DroppedImage] = []
     for wnid, group in groups.items():
-        usable, reasons = _screen(group, parameters, threshold_of(wnid))
+        usable = {facts.id: facts for facts in sorted(group.usable, key=lambda facts: facts.id)}
+        group.usable.clear()
         before = previous.get(wnid, [])
         choice = choose(ClassInput(wnid, usable, before), rng)
         images += [(image, wnid) for image in choice.images]
-        reports.append(_report(wnid, choice, before, len(group), len(usable), reasons))
-        dropped += _dropped(wnid, before, choice.images, usable, reasons)
+        reports.append(_report(wnid, choice, before, group, len(usable)))
+        dropped += _dropped(wnid, before, choice.images, usable, group.reasons)
     rng.shuffle(images)
     dropped += [DroppedImage(image, wnid, "unknown") for wnid in sorted(previous.keys() - groups.keys()) for image in previous[wnid]]
     return SampleResult(
@@ -105,27 +110,40 @@ def images_by_class(revision: Revision | None) -> dict[str, list[str]]:
     return groups
 
 
+@dataclass(slots=True)
+class _Screened:
+    """One class: its usable candidates as they came, how many have each reason against them, and the reasons of the previous images."""
+
+    candidates: int = 0
+    usable: list[CandidateFacts] = field(default_factory=list)
+    unusable: Counter[Reason] = field(default_factory=Counter)
+    reasons: dict[str, Reason] = field(default_factory=dict)
+
+
 def _screen(
-    group: Sequence[CandidateFacts], parameters: SamplingParameters, threshold: float | None
-) -> tuple[dict[str, CandidateFacts], dict[str, Reason]]:
-    usable: list[CandidateFacts] = []
-    reasons: dict[str, Reason] = {}
+    candidates: Iterable[CandidateFacts], classes: Mapping[str, tuple[float | None, frozenset[str]]], parameters: SamplingParameters
+) -> dict[str, _Screened]:
+    """The candidates of ``classes`` (wnid -> threshold, images of the previous revision)."""
     minimum, targets = parameters.min_num_annotations, parameters.near_duplicate_review_targets
-    for candidate in group:
+    groups = {wnid: _Screened() for wnid in classes}
+    for candidate in checked(candidates):
+        group = groups.get(candidate.wnid)
+        if group is None:
+            continue
+        threshold, previous = classes[candidate.wnid]
+        group.candidates += 1
         reason = ineligibility(candidate, min_num_annotations=minimum, threshold=threshold, review_targets=targets)
         if reason is None:
-            usable.append(candidate)
-        else:
-            reasons[candidate.id] = reason
-    usable.sort(key=lambda candidate: candidate.id)
-    return {candidate.id: candidate for candidate in usable}, reasons
+            group.usable.append(candidate)
+            continue
+        group.unusable[reason] += 1
+        if candidate.id in previous:
+            group.reasons[candidate.id] = reason
+    return groups
 
 
-def _report(
-    wnid: str, choice: ClassChoice, previous: Sequence[str], candidates: int, usable: int, reasons: Mapping[str, Reason]
-) -> ClassReport:
-    counts = Counter(reasons.values())
-    unusable = {reason.value: counts[reason] for reason in Reason if reason in counts}
+def _report(wnid: str, choice: ClassChoice, previous: Sequence[str], group: _Screened, usable: int) -> ClassReport:
+    unusable = {reason.value: group.unusable[reason] for reason in Reason if reason in group.unusable}
     if choice.outside:
         unusable["outside_strata"] = choice.outside
     carried = len(set(previous).intersection(choice.images))
@@ -136,7 +154,7 @@ def _report(
         carried=carried,
         drawn=len(choice.images) - carried,
         upward=choice.upward,
-        candidates=candidates,
+        candidates=group.candidates,
         usable=usable - choice.outside,
         unusable=unusable,
         problems=choice.problems,

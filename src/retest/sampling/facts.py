@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -93,9 +93,32 @@ def group_by_class(images: Iterable[_Image], classes: Iterable[str]) -> dict[str
     Raises:
         InputError: an id is given twice, a frequency is not a number from 0 to 1, or there are no classes.
     """
-    groups: dict[str, list[_Image]] = {wnid: [] for wnid in sorted(set(classes))}
-    if not groups:
+    groups: dict[str, list[_Image]] = {wnid: [] for wnid in sorted_classes(classes)}
+    for image in checked(images):
+        group = groups.get(image.wnid)
+        if group is not None:
+            group.append(image)
+    return groups
+
+
+def sorted_classes(classes: Iterable[str]) -> list[str]:
+    """The classes to sample, each once.
+
+    Raises:
+        InputError: there are none.
+    """
+    wnids = sorted(set(classes))
+    if not wnids:
         raise InputError("there are no classes to sample", remedy="Import or define the classes of the study first")
+    return wnids
+
+
+def checked(images: Iterable[_Image]) -> Iterator[_Image]:
+    """The images as they come; of those gone by only the ids are held.
+
+    Raises:
+        InputError: an id is given twice, or a frequency is not a number from 0 to 1.
+    """
     seen: set[str] = set()
     for image in images:
         if image.id in seen:
@@ -105,7 +128,4 @@ def group_by_class(images: Iterable[_Image], classes: Iterable[str]) -> dict[str
             raise InputError(
                 f"its selection frequency {image.frequency!r} is not a number from 0 to 1", item=image.id, remedy="Recompute it"
             )
-        group = groups.get(image.wnid)
-        if group is not None:
-            group.append(image)
-    return groups
+        yield image

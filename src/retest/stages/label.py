@@ -362,10 +362,8 @@ def _close_ended(study: Study, crowd: Crowd, hits: Sequence[Hit], stamp: Stamp) 
 def answer_histogram(study: Study) -> dict[int, int]:
     """How many published HITs have 0, 1, ... valid answers (the published progress histogram)."""
     with study.database.read() as tables:
-        states = list(tables.bulk.hit_states())
-    top = max((hit.assignments for hit in states), default=0)
-    valid = Counter(hit.valid for hit in states if hit.submitted and not hit.excluded)
-    return {number: valid[number] for number in range(max([top, *valid]) + 1)}
+        top, valid = tables.bulk.most_assignments(), tables.bulk.answer_histogram()
+    return {number: valid.get(number, 0) for number in range(max([top, *valid]) + 1)}
 
 
 def compute_frequencies(study: Study) -> CountingReport | None:

@@ -45,16 +45,20 @@ def exclude_near_originals(study: Study, *, metric: str, distance: float, stamp:
     """
     if not distance >= 0:
         raise UsageError(f"must be a number of at least 0, not {distance!r}", item="distance", remedy="CIFAR-10.1: 1e6, the square of 1000")
+    found: list[tuple[str, Neighbor]] = []
     with study.database.read() as tables:
+        number = longest = 0
+        for _, neighbors in tables.neighbors.all(metric):
+            number, longest = number + 1, max(longest, len(neighbors))
+        if not number:
+            raise StageError("there are no neighbours in this metric", item=metric, remedy=f"Run: retest neighbors --metric {metric}")
+        stored = tables.variants.counts().get(compare_variant(study.config.images), 0)
+        # A list that is shorter than the longest one, or holds every image, ends because there is nothing more.
+        most = longest if longest < stored else stored + 1
         originals = original_ids(tables)
-        lists = list(tables.neighbors.all(metric))
-        stored = sum(1 for _ in tables.variants.all(compare_variant(study.config.images)))
-    if not lists:
-        raise StageError("there are no neighbours in this metric", item=metric, remedy=f"Run: retest neighbors --metric {metric}")
-    # A list that is shorter than the longest one, or holds every image, ends because there is nothing more.
-    longest = max(len(neighbors) for _, neighbors in lists)
-    most = longest if longest < stored else stored + 1
-    found = [(image, near) for image, neighbors in lists if (near := _nearest(image, neighbors, originals, distance, most)) is not None]
+        for image, neighbors in tables.neighbors.all(metric):
+            if (near := _nearest(image, neighbors, originals, distance, most)) is not None:
+                found.append((image, near))
     added = 0
     if store:
         with study.database.write() as tables:
@@ -62,7 +66,7 @@ def exclude_near_originals(study: Study, *, metric: str, distance: float, stamp:
                 Exclusion(image, REASON, f"{metric} distance {near.distance:g} to {near.reference}", stamp.user, stamp.time)
                 for image, near in found
             )
-    return NearOriginals(len(lists), len(found), added)
+    return NearOriginals(number, len(found), added)
 
 
 def _nearest(image: str, neighbors: Sequence[Neighbor], originals: set[str], distance: float, most: int) -> Neighbor | None:

@@ -6,11 +6,12 @@ candidates that a search term found belong to that term.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retest.errors import StageError
-from retest.records import Candidate, OriginalImage, Split
+from retest.records import OriginalImage, Split
 from retest.sampling import reference_distribution
 from retest.study import Study
 
@@ -39,7 +40,7 @@ def find_strata(study: Study, *, splits: tuple[Split, ...] = (Split.TRAIN, Split
     """
     with study.database.read() as tables:
         images = [image for split in splits for image in tables.originals.all(split=split) if image.wnid is not None]
-        candidates = {candidate.id: _of_candidate(candidate) for candidate in tables.candidates.all()}
+        candidates = {found[0]: _of_candidate(*found[2:]) for found in tables.candidates.identities()}
     known = {image.id: ((_of_original(image),) if originals is None else tuple(originals.get(image.id, ()))) for image in images}
     strata = {image: tuple(name for name in names if name) for image, names in known.items()}
     reference = reference_distribution([(image.id, str(image.wnid)) for image in images], strata)
@@ -49,11 +50,9 @@ def find_strata(study: Study, *, splits: tuple[Split, ...] = (Split.TRAIN, Split
     return StrataTables({i: (n,) for i, n in candidates.items() if n}, reference, sum(not names for names in strata.values()))
 
 
-def _of_candidate(candidate: Candidate) -> str:
+def _of_candidate(source: str, photo_id: str, search_key: str | None) -> str:
     """The folder below the class's; else the search term, which a folder does not have: there it is the class."""
-    if candidate.source == "folder":
-        return _folder(candidate.photo_id)
-    return candidate.search_key or ""
+    return sys.intern(_folder(photo_id) if source == "folder" else search_key or "")
 
 
 def _of_original(image: OriginalImage) -> str:

@@ -181,6 +181,21 @@ class BulkTable(TableGroup):
         for uuid, wanted, submitted, crowd, excluded, received, good in self._stream(query):
             yield HitState(uuid, wanted, bool(submitted), crowd, excluded is not None, int(received or 0), int(good or 0))
 
+    def answer_histogram(self) -> dict[int, int]:
+        """Number of valid answers -> how many published HITs that count have it."""
+        hit, t = schema.hits, schema.assignments
+        valid = (t.c.hit_uuid == hit.c.uuid, t.c.status.in_([str(status) for status in VALID_STATUSES]))
+        number = sa.select(sa.func.count()).where(*valid).scalar_subquery()
+        each = sa.select(number.label("valid")).where(hit.c.submitted.is_(True), hit.c.excluded.is_(None)).subquery()
+        return self._counted(sa.select(each.c.valid, sa.func.count()).group_by(each.c.valid))
+
+    def most_assignments(self) -> int:
+        """The largest number of annotators that some HIT asks for; 0 without HITs."""
+        return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(schema.hits.c.assignments), 0))).scalar_one())
+
+    def _counted(self, query: sa.Select[Any]) -> dict[int, int]:
+        return {int(value): int(count) for value, count in self._connection.execute(query)}
+
     def _stream(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
         for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
             yield from cast("Sequence[Sequence[Any]]", block)

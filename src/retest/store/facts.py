@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -26,26 +26,25 @@ class FactTable(TableGroup):
 
         One that a reviewer calls problematic counts as excluded.
         """
-        wanted = None if ids is None else list(ids)
-        thresholds = self._thresholds(metrics, wanted)
-        none: dict[str, float] = {}
-        query = _candidate_query()
-        # By class and id: so every table that is joined is walked along its own index.
-        rows = self._plain(query.order_by(_T.c.wnid, _T.c.id)) if wanted is None else self._plain(query, _T.c.id, wanted)
         flags = review_people.FlagTable(self._connection)
-        flagged = flags.ids() if wanted is None else flags.get(wanted).keys()  # few, so a join would only cost
-        for image, wnid, number, selected, excluded, duplicate in rows:
-            frequency = selected / number if number else 0.0
-            reached = thresholds.get(image, none)
-            left_out = excluded is not None or image in flagged
-            yield CandidateFacts(image, sys.intern(wnid), frequency, number or 0, left_out, bool(duplicate), reached)
+        if ids is not None:
+            wanted = list(ids)
+            flagged = frozenset(flags.get(wanted))
+            rows = self._by_ids(_candidate_query(), _T.c.id, wanted)
+            reached = self._thresholds(metrics, self._by_ids(_threshold_query(metrics), schema.review_thresholds.c.candidate_id, wanted))
+            yield from _facts(cast("Iterator[Sequence[Any]]", rows), reached, flagged)
+            return
+        flagged = frozenset(flags.ids())  # few, so a join would only cost
+        of_class = schema.review_thresholds.c.candidate_id == _T.c.id
+        for wnid in self._counts_by(_T.c.wnid):
+            query = _threshold_query(metrics).select_from(_T.join(schema.review_thresholds, of_class)).where(_T.c.wnid == wnid)
+            reached = self._thresholds(metrics, self._plain(query))
+            # By id: so every table that is joined is walked along its own index.
+            yield from _facts(self._plain(_candidate_query().where(_T.c.wnid == wnid).order_by(_T.c.id)), reached, flagged)
 
-    def _thresholds(self, metrics: Sequence[str], ids: list[str] | None) -> dict[str, dict[str, float]]:
-        """candidate -> metric -> review threshold; one row per candidate comes faster than a join per metric."""
-        t = schema.review_thresholds
-        sides = [sa.func.max(sa.case((t.c.metric == metric, t.c.threshold))) for metric in metrics]
-        query = sa.select(t.c.candidate_id, *sides).group_by(t.c.candidate_id)
-        rows = self._plain(query) if ids is None else self._plain(query, t.c.candidate_id, ids)
+    @staticmethod
+    def _thresholds(metrics: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, dict[str, float]]:
+        """candidate -> metric -> review threshold."""
         equal: dict[tuple[float | None, ...], dict[str, float]] = {}  # most candidates are reviewed to the end, so they share one
         result: dict[str, dict[str, float]] = {}
         for row in rows:
@@ -58,11 +57,8 @@ class FactTable(TableGroup):
             result[row[0]] = found
         return result
 
-    def _plain(self, query: sa.Select[Any], column: sa.Column[Any] | None = None, ids: Iterable[str] = ()) -> Iterator[Sequence[Any]]:
+    def _plain(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
         """Rows block by block: a quarter of a million of them feel what asking for each costs."""
-        if column is not None:
-            yield from cast("Iterator[Sequence[Any]]", self._by_ids(query, column, ids))
-            return
         for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
             yield from cast("Sequence[Sequence[Any]]", block)
 
@@ -79,7 +75,7 @@ class FactTable(TableGroup):
         """(candidate id, search term) of every candidate that was found by one."""
         t = schema.candidates
         query = sa.select(t.c.id, t.c.search_key).where(t.c.search_key.is_not(None))
-        return ((image, key) for image, key in self._plain(query))
+        return ((image, sys.intern(key)) for image, key in self._plain(query))
 
     def candidates_by_source(self) -> dict[str, int]:
         """source -> number of candidates."""
@@ -99,6 +95,22 @@ class FactTable(TableGroup):
         day = sa.func.substr(schema.hits.c.time, 1, 10)
         first, last = self._connection.execute(sa.select(sa.func.min(day), sa.func.max(day)).where(schema.hits.c.time != "")).one()
         return None if first is None else (first, last)
+
+
+def _facts(rows: Iterable[Sequence[Any]], thresholds: Mapping[str, dict[str, float]], flagged: frozenset[str]) -> Iterator[CandidateFacts]:
+    none: dict[str, float] = {}
+    ratios: dict[tuple[int, int], float] = {}  # few are different: candidates share them
+    for image, wnid, number, selected, excluded, duplicate in rows:
+        frequency = ratios.setdefault((selected, number), selected / number) if number else 0.0
+        left_out = excluded is not None or image in flagged
+        yield CandidateFacts(image, sys.intern(wnid), frequency, number or 0, left_out, bool(duplicate), thresholds.get(image, none))
+
+
+def _threshold_query(metrics: Sequence[str]) -> sa.Select[Any]:
+    """One row per candidate, which comes faster than a join per metric."""
+    t = schema.review_thresholds
+    sides = [sa.func.max(sa.case((t.c.metric == metric, t.c.threshold))) for metric in metrics]
+    return sa.select(t.c.candidate_id, *sides).group_by(t.c.candidate_id)
 
 
 def _candidate_query() -> sa.Select[Any]:

@@ -169,13 +169,14 @@ assignments = Table(
     "assignments",
     metadata,
     Column("id", String, primary_key=True),
-    Column("hit_uuid", String, nullable=False, index=True),
+    Column("hit_uuid", String, nullable=False),
     Column("worker", String, nullable=False, index=True),
     Column("status", String, nullable=False),
     Column("selected", JSON, nullable=False),
     Column("accept_time", String),
     Column("submit_time", String),
     Column("content", Text),  # the answer as the back end delivered it
+    Index(None, "hit_uuid", "status"),  # answers of a HIT are counted without a look at the long rows
 )
 
 # Raw annotator ids are personal data: kept apart from the answers, which know only the keyed hash, and deletable.

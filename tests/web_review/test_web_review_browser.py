@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 
 import pytest
-from review_photos import SHOWN, make_photo_study, take_picture
+from review_digits import SHOWN, decide_what_was_planted, make_digit_study
+from review_person import SAVED, Person
 from review_server import MISSING, STAMP, ReviewServer
 
+from chromium_browser import NEEDS_CHROMIUM
 from retest.records import Candidate, ClassInfo
 from retest.stages import review
 from retest.stages.review import Change
 from retest.stages.review_progress import refresh_counts
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright_api = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-SAVED = "() => document.body.dataset.saved === 'yes'"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-class Person:
-    """Somebody at a browser of their own, signed in; ``problems`` are what the browser complained of."""
-
-    def __init__(self, chromium, server, name="Rex", **options) -> None:
-        self.server = server
-        self.context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.problems: list[str] = []
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
-        self.page.on("request", lambda r: None if r.url.startswith((server.url, "data:")) else self.problems.append(r.url))
-        self.page.goto(f"{server.url}/review/sign-in")
-        self.page.fill("#token", server.tokens[name])
-        self.page.click("button.primary")
-        self.page.wait_for_url(f"{server.url}/review")
-
-    def open(self, query="", wnid="apple"):
-        self.page.goto(f"{self.server.url}/review/class?wnid={wnid}{query}")
-        self.page.wait_for_selector("#grid[aria-busy=false]")
-        return self.page
-
-    def saved(self) -> None:
-        self.page.wait_for_function(SAVED)
-
-    def order(self) -> list[str]:
-        """Ids of the tiles in order."""
-        titles = self.page.eval_on_selector_all(".tile", "tiles => tiles.map(t => [Number(t.dataset.index), t.title.split('\\n')[0]])")
-        return [title for _, title in sorted(titles)]
-
-    def marks(self, index: int) -> str:
-        return self.page.inner_text(f"#tile-{index} .marks")
-
-    def close(self) -> None:
-        self.context.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
-def rex(chromium, server):
-    person = Person(chromium, server)
+def rex(browser, server):
+    person = Person(browser, server)
     yield person
     person.close()
 
@@ -79,7 +32,7 @@ def excluded(server) -> dict[str, str]:
 
 
 def test_images_are_marked_with_the_keyboard_and_undone(rex, server):
-    page = rex.open()
+    page = rex.browse()
     order = rex.order()
     page.focus("#grid")
     page.keyboard.press("ArrowRight")
@@ -109,7 +62,7 @@ def test_images_are_marked_with_the_keyboard_and_undone(rex, server):
 
 @pytest.mark.long
 def test_bulk_and_range_selection_and_another_reason(rex, server):
-    page = rex.open()
+    page = rex.browse()
     order = rex.order()
     page.click("#tile-1")
     page.click("#tile-4", modifiers=["Shift"])
@@ -129,7 +82,7 @@ def test_bulk_and_range_selection_and_another_reason(rex, server):
 
 @pytest.mark.long
 def test_near_duplicates_are_a_set_and_say_who_stays(rex, server):
-    page = rex.open()
+    page = rex.browse()
     order = rex.order()
     for index in (0, 3, 5):
         page.click(f"#tile-{index}", modifiers=["Control"])
@@ -156,7 +109,7 @@ def test_near_duplicates_are_a_set_and_say_who_stays(rex, server):
 
 @pytest.mark.long
 def test_filters_are_in_the_address_and_the_back_button_undoes_them(rex, server):
-    page = rex.open("&min_frequency=0.5&excluded=no")
+    page = rex.browse("&min_frequency=0.5&excluded=no")
     assert page.input_value("[name=min_frequency]") == "0.5"
     high = rex.order()
     assert len(high) == 6
@@ -178,17 +131,17 @@ def test_filters_are_in_the_address_and_the_back_button_undoes_them(rex, server)
     assert rex.problems == []
 
 
-def test_two_browsers_that_decide_about_one_image_see_both_sides(chromium, server, rex):
-    ada = Person(chromium, server, "Ada")
-    rex.open()
-    ada.open()
+def test_two_browsers_that_decide_about_one_image_see_both_sides(browser, server, rex):
+    ada = Person(browser, server, "Ada")
+    rex.browse()
+    ada.browse()
     image = rex.order()[0]
     rex.page.click("#tile-0")
     rex.page.keyboard.press("e")
     rex.saved()
     for choice, reason in (("theirs", "not the class"), ("mine", "collage")):
         if choice == "mine":  # somebody decides again after Ada has looked
-            ada.open()
+            ada.browse()
             review.decide(
                 server.study,
                 [
@@ -215,7 +168,7 @@ def test_two_browsers_that_decide_about_one_image_see_both_sides(chromium, serve
 
 
 def test_decisions_survive_a_lost_connection_and_a_reload(rex, server):
-    page = rex.open()
+    page = rex.browse()
     order = rex.order()
     server.pause()
     for _ in range(3):
@@ -239,7 +192,7 @@ def test_decisions_survive_a_lost_connection_and_a_reload(rex, server):
 
 @pytest.mark.long
 def test_an_answer_that_is_lost_on_the_way_back_is_no_second_decision(rex, server):
-    page = rex.open()
+    page = rex.browse()
     lost = []
 
     def lose(route):
@@ -259,7 +212,7 @@ def test_an_answer_that_is_lost_on_the_way_back_is_no_second_decision(rex, serve
 
 @pytest.mark.long
 def test_zoom_shows_what_is_known_and_moves_on(rex):
-    page = rex.open()
+    page = rex.browse()
     order = rex.order()
     page.click("#tile-0")
     page.keyboard.press("Enter")
@@ -274,7 +227,7 @@ def test_zoom_shows_what_is_known_and_moves_on(rex):
 
 @pytest.mark.long
 def test_an_image_that_is_missing_is_a_placeholder_and_can_be_marked(rex, server):
-    page = rex.open("&size=100")
+    page = rex.browse("&size=100")
     index = rex.order().index(MISSING)
     assert "missing.svg" in page.get_attribute(f"#tile-{index} img", "src")
     page.click(f"#tile-{index}")
@@ -284,13 +237,13 @@ def test_an_image_that_is_missing_is_a_placeholder_and_can_be_marked(rex, server
 
 
 @pytest.mark.long
-def test_ten_thousand_images_scroll_with_few_tiles(chromium, folder):
+def test_ten_thousand_images_scroll_with_few_tiles(browser, folder):
     with ReviewServer(folder) as server:
         with server.study.database.write() as tables:
             tables.classes.put([ClassInfo("many", 7, ("many",), "a class of ten thousand")])
             tables.candidates.add(Candidate(f"{n:040x}", "many", "folder", f"p{n}", "https://example.org") for n in range(10_000))
-        person = Person(chromium, server)
-        page = person.open("&sort=id&descending=false", wnid="many")
+        person = Person(browser, server)
+        page = person.browse("&sort=id&descending=false", wnid="many")
         page.wait_for_function("() => document.getElementById('count').textContent === '10,000 candidates'")
         most = 0
         for part in (0.1, 0.5, 0.9, 1.0):
@@ -317,7 +270,7 @@ def test_ten_thousand_images_scroll_with_few_tiles(chromium, folder):
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
-def test_html_in_names_reasons_and_titles_stays_text(chromium, server):
+def test_html_in_names_reasons_and_titles_stays_text(browser, server):
     image = server.ids("banana")[0]
     with server.study.database.write() as tables:
         tables.classes.put([ClassInfo("banana", 1, (EVIL, "x"), EVIL)])
@@ -328,7 +281,7 @@ def test_html_in_names_reasons_and_titles_stays_text(chromium, server):
         [Change("exclusion", image, {"reason": EVIL[:100], "detail": EVIL}, 0), Change("problematic", evil.id, {"detail": EVIL}, 0)],
         stamp=STAMP,
     )
-    person = Person(chromium, server, "Ada")
+    person = Person(browser, server, "Ada")
     page = person.page
     for path in (
         "",
@@ -357,7 +310,7 @@ def test_html_in_names_reasons_and_titles_stays_text(chromium, server):
 
 @pytest.mark.long
 def test_the_sheet_shows_the_keys_of_the_page_and_typing_is_no_command(rex, server):
-    page = rex.open()
+    page = rex.browse()
     page.keyboard.press("?")
     assert "Exclude" in page.inner_text("#keys")
     page.keyboard.press("Escape")
@@ -370,11 +323,11 @@ def test_the_sheet_shows_the_keys_of_the_page_and_typing_is_no_command(rex, serv
 
 
 @pytest.mark.long
-def test_an_annotator_and_a_read_only_server_offer_no_decisions(chromium, folder):
+def test_an_annotator_and_a_read_only_server_offer_no_decisions(browser, folder):
     for name, options in (("Ann", {}), ("Ada", {"read_only": True})):
         with ReviewServer(folder, **options) as server:
-            person = Person(chromium, server, name)
-            page = person.open()
+            person = Person(browser, server, name)
+            page = person.browse()
             assert page.locator(".actions").count() == 0
             page.click("#tile-0")
             page.keyboard.press("e")
@@ -420,17 +373,17 @@ def test_the_audit_log_filters_and_takes_back(rex, server):
     assert rex.problems == []
 
 
-def test_an_admin_gives_and_takes_tokens_and_others_may_not(chromium, server, rex):
+def test_an_admin_gives_and_takes_tokens_and_others_may_not(browser, server, rex):
     rex.page.goto(f"{server.url}/review/people")
     assert "You may not do this" in rex.page.inner_text("main")
-    ada = Person(chromium, server, "Ada")
+    ada = Person(browser, server, "Ada")
     page = ada.page
     page.goto(f"{server.url}/review/people")
     page.fill(".filters [name=name]", "Zoë O'Neil")
     page.select_option(".filters [name=role]", "annotator")
     page.click(".filters button")
     server.tokens["Zoë"] = page.inner_text("#token")
-    zoe = Person(chromium, server, "Zoë")
+    zoe = Person(browser, server, "Zoë")
     assert "Zoë O'Neil (annotator)" in zoe.page.inner_text("header")
     page.locator("tr", has_text="Zoë").get_by_role("button").click()
     page.wait_for_url(f"{server.url}/review/people")
@@ -444,7 +397,7 @@ PAGES = ("", "/classes", "/class?wnid=apple", "/audit", "/people")
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
-def test_no_page_has_serious_barriers(chromium, server, scheme):
+def test_no_page_has_serious_barriers(browser, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     low, high = server.ids()[1:3]
     review.decide(
@@ -456,7 +409,7 @@ def test_no_page_has_serious_barriers(chromium, server, scheme):
         ],
         stamp=STAMP,
     )
-    person = Person(chromium, server, "Ada", color_scheme=scheme)
+    person = Person(browser, server, "Ada", color_scheme=scheme)
     page = person.page
 
     def check(what: str) -> None:
@@ -486,8 +439,8 @@ def test_no_page_has_serious_barriers(chromium, server, scheme):
 
 
 @pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.long)])
-def test_pages_fit_the_screen(chromium, server, width):
-    person = Person(chromium, server, "Ada")
+def test_pages_fit_the_screen(browser, server, width):
+    person = Person(browser, server, "Ada")
     person.page.set_viewport_size({"width": width, "height": 800})
     for path in PAGES:
         person.page.goto(f"{server.url}/review{path}")
@@ -496,28 +449,24 @@ def test_pages_fit_the_screen(chromium, server, width):
 
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
-def test_screenshots(chromium, tmp_path):
-    folder = make_photo_study(tmp_path)
-    if folder is None:
-        pytest.skip("the sample photos are not there")
-    with ReviewServer(folder) as server:
+def test_screenshots(browser, tmp_path):
+    digits = tuple(range(10))
+    with ReviewServer(make_digit_study(tmp_path, digits=digits)) as server:
+        decide_what_was_planted(server, tuple(f"digit-{digit}" for digit in digits))
         refresh_counts(server.study)
-        person = Person(chromium, server, "Ada")
+        person = Person(browser, server, "Ada")
         page = person.page
         for name, path in (("progress", ""), ("classes", "/classes"), ("people", "/people")):
             page.goto(f"{server.url}/review{path}")
-            take_picture(page, name)
-        page = person.open("&size=150&originals=8", wnid=SHOWN)
-        page.click("#tile-1")
-        page.keyboard.press("e")
+            person.shoot(name)
+        person.browse("&size=150&originals=8&descending=false", wnid=SHOWN)
         page.click("#tile-3")
         page.keyboard.press("p")
-        page.click("#tile-5")
-        page.click("#tile-6", modifiers=["Control"])
-        page.keyboard.press("d")
+        page.click("#tile-9")
+        page.click("#tile-10", modifiers=["Control"])
         person.saved()
         page.wait_for_timeout(800)
-        take_picture(page, "class")
+        person.shoot("class")
         page.goto(f"{server.url}/review/audit")
-        take_picture(page, "audit")
+        person.shoot("audit")
         person.close()

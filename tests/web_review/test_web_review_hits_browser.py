@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import replace
 
 import pytest
+from review_digits import make_digit_study
 from review_hits_study import CAREFUL, REJECTED, SPAMMER, add_hits
+from review_person import EVIL, Person
 from review_server import STAMP, ReviewServer
-from test_web_review_judging_browser import EVIL, Person
 
+from chromium_browser import NEEDS_CHROMIUM
 from retest.records import Assignment, AssignmentStatus, ClassInfo
 from retest.stages import review
 from retest.stages.review import Change
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright_api = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
@@ -40,8 +31,8 @@ def server(folder, hits):
 
 
 @pytest.fixture
-def rex(chromium, server):
-    person = Person(chromium, server)
+def rex(browser, server):
+    person = Person(browser, server)
     yield person
     assert person.problems == []
     person.close()
@@ -123,8 +114,8 @@ def test_a_hit_shows_who_selected_what_and_its_frequencies_follow(rex, server, h
     assert "/review/class?wnid=apple" in page.url
 
 
-def test_two_reviewers_who_leave_out_one_hit_see_both_sides(chromium, rex, server, hits):
-    ada = Person(chromium, server, "Ada")
+def test_two_reviewers_who_leave_out_one_hit_see_both_sides(browser, rex, server, hits):
+    ada = Person(browser, server, "Ada")
     for person in (rex, ada):
         person.open(f"/hit?uuid={hits[0]}", "#images li")
     rex.page.keyboard.press("e")
@@ -166,9 +157,9 @@ def test_annotators_are_sorted_filtered_and_looked_at(rex, server, hits):
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.long)])
-def test_no_serious_barriers_and_the_screen_is_wide_enough(chromium, server, hits, scheme, width):
+def test_no_serious_barriers_and_the_screen_is_wide_enough(browser, server, hits, scheme, width):
     review.decide(server.study, [Change("exclude_hit", hits[1], "rehearsal", 0)], stamp=STAMP)
-    person = Person(chromium, server, "Ada", color_scheme=scheme, viewport={"width": width, "height": 800})
+    person = Person(browser, server, "Ada", color_scheme=scheme, viewport={"width": width, "height": 800})
     for path, ready in (
         ("/hits", "#rows tbody tr"),
         (f"/hit?uuid={hits[0]}", "#images li"),
@@ -187,7 +178,7 @@ def test_no_serious_barriers_and_the_screen_is_wide_enough(chromium, server, hit
     person.close()
 
 
-def test_html_in_names_reasons_and_texts_stays_text(chromium, server, hits):
+def test_html_in_names_reasons_and_texts_stays_text(browser, server, hits):
     with server.study.database.write() as tables:
         tables.classes.put([ClassInfo("apple", 0, (EVIL, "x"), EVIL, wikipedia_pages=("javascript:alert(1)",))])
         first = next(iter(tables.assignments.all(hit_uuid=hits[0])))
@@ -195,7 +186,7 @@ def test_html_in_names_reasons_and_texts_stays_text(chromium, server, hits):
         strange = Assignment("odd", hits[0], f"{EVIL}&'\"", AssignmentStatus.REJECTED, (EVIL,), EVIL, EVIL)
         tables.assignments.add([strange])
     review.decide(server.study, [Change("exclude_hit", hits[0], EVIL, 0)], stamp=STAMP)
-    person = Person(chromium, server, "Ada")
+    person = Person(browser, server, "Ada")
     page = person.page
     for path in ("/hits", f"/hit?uuid={hits[0]}", "/annotators", "/annotators?q=onerror", f"/hits?worker={EVIL}", "/audit"):
         page.goto(f"{server.url}/review{path}")
@@ -218,9 +209,9 @@ def test_html_in_names_reasons_and_texts_stays_text(chromium, server, hits):
 
 
 @pytest.mark.long
-def test_a_read_only_server_shows_everything_and_offers_nothing(chromium, folder, hits):
+def test_a_read_only_server_shows_everything_and_offers_nothing(browser, folder, hits):
     with ReviewServer(folder, read_only=True) as server:
-        person = Person(chromium, server, "Ada")
+        person = Person(browser, server, "Ada")
         for path, ready in (("/hits", "#rows tbody tr"), (f"/hit?uuid={hits[0]}", "#images li")):
             page = person.open(path, ready)
             assert page.locator("#reason, .pick, [data-action]").count() == 0
@@ -232,16 +223,12 @@ def test_a_read_only_server_shows_everything_and_offers_nothing(chromium, folder
 
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
-def test_screenshots(chromium, tmp_path):
-    from review_photos import make_photo_study
-
-    folder = make_photo_study(tmp_path)
-    if folder is None:
-        pytest.skip("the sample photos are not there")
+def test_screenshots(browser, tmp_path):
+    folder = make_digit_study(tmp_path)
     uuids = add_hits(folder, share=1.0)
     with ReviewServer(folder) as server:
         review.decide(server.study, [Change("exclude_hit", uuids[-1], "a rehearsal", 0)], stamp=STAMP)
-        person = Person(chromium, server, "Ada")
+        person = Person(browser, server, "Ada")
         for name, path, ready in (
             ("hits", "/hits", "#rows tbody tr"),
             ("hit", f"/hit?uuid={uuids[2]}&order=selected", "#images li"),

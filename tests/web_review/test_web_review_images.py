@@ -26,7 +26,6 @@ from retest.web import ReviewOptions
 from retest.web.review.images import ImageReader, image_origin
 
 _serial = itertools.count()
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -175,13 +174,10 @@ def test_a_store_that_fails_leaves_a_placeholder_and_the_page_goes_on(folder, ca
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-def test_chromium_fetches_images_from_the_store_and_asks_here_for_what_fails(remote, s3):
-    api = pytest.importorskip("playwright.sync_api")
-    with ReviewServer(remote, image_urls="signed") as server, api.sync_playwright() as playwright:
+def test_chromium_fetches_images_from_the_store_and_asks_here_for_what_fails(browser, remote, s3):
+    with ReviewServer(remote, image_urls="signed") as server:
         _, key, _ = stored_image(server)
         server.study.blobs.delete(key)  # signed all the same: the store answers 404
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(20_000)
         refused, fetched = [], []
@@ -200,7 +196,7 @@ def test_chromium_fetches_images_from_the_store_and_asks_here_for_what_fails(rem
         assert page.locator("img[src*='proxied=1']").count() == 1  # the placeholder of what the store has lost
         assert fetched.count(200) >= 11
         assert refused == []
-        browser.close()
+        page.close()
 
 
 def test_the_command_says_what_is_wrong(folder):

@@ -3,76 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
-from review_photos import SHOWN, make_photo_study, take_picture
+from review_digits import SHOWN, make_digit_study
+from review_person import EVIL, Person
 from review_server import STAMP, ReviewServer
 from test_web_review_pairs import give_neighbors
 from test_web_review_revisions import add_revision
 
+from chromium_browser import NEEDS_CHROMIUM
 from retest.records import Neighbor
 from retest.stages import review
 from retest.stages._review_pairs import refresh_queue
 from retest.stages.review import Change
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright_api = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-SAVED = "() => document.body.dataset.saved === 'yes'"
-EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-class Person:
-    """Somebody at a browser, signed in; ``problems`` are what the browser complained of."""
-
-    def __init__(self, chromium, server, name="Rex", **options) -> None:
-        self.server = server
-        self.context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.problems: list[str] = []
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
-        self.page.on("request", lambda r: None if r.url.startswith((server.url, "data:")) else self.problems.append(r.url))
-        self.page.goto(f"{server.url}/review/sign-in")
-        self.page.fill("#token", server.tokens[name])
-        self.page.click("button.primary")
-        self.page.wait_for_url(f"{server.url}/review")
-
-    def open(self, path, ready):
-        self.page.goto(f"{self.server.url}/review{path}")
-        self.page.wait_for_selector(ready)
-        return self.page
-
-    def saved(self) -> None:
-        self.page.wait_for_function(SAVED)
-
-    def barriers(self) -> list[object]:
-        """Serious and critical findings of axe-core."""
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-        found = axe.run(self.page).response["violations"]
-        return [(v["id"], [n["html"][:150] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
-
-    def shoot(self, name: str) -> None:
-        """A picture of the page, where somebody asked for pictures."""
-        take_picture(self.page, name)
-
-    def close(self) -> None:
-        self.context.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
-def rex(chromium, server):
-    person = Person(chromium, server)
+def rex(browser, server):
+    person = Person(browser, server)
     yield person
     assert person.problems == []
     person.close()
@@ -125,9 +75,9 @@ def test_a_pair_is_reviewed_with_the_keyboard_undone_and_done_again(rex, server)
 
 
 @pytest.mark.long
-def test_two_reviewers_of_one_candidate_see_both_sides(chromium, rex, server):
+def test_two_reviewers_of_one_candidate_see_both_sides(browser, rex, server):
     ids = give_neighbors(server)
-    ada = Person(chromium, server, "Ada")
+    ada = Person(browser, server, "Ada")
     for person in (rex, ada):
         person.open("/pairs?metric=l2", ".strip li")
     rex.page.keyboard.press("1")
@@ -178,10 +128,10 @@ def test_ids_of_strangers_and_texts_stay_text_in_pairs(rex, server):
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.long)])
-def test_the_pages_of_near_duplicates_have_no_barriers_and_fit(chromium, server, scheme, width):
+def test_the_pages_of_near_duplicates_have_no_barriers_and_fit(browser, server, scheme, width):
     ids = give_neighbors(server)
     review.decide(server.study, [Change("near_duplicate_pair", review.pair_item(*ids[1:3]), True, 0)], stamp=STAMP)
-    person = Person(chromium, server, color_scheme=scheme, viewport={"width": width, "height": 800})
+    person = Person(browser, server, color_scheme=scheme, viewport={"width": width, "height": 800})
     for path, ready in (("/pairs", ".strip li"), ("/components", "table"), (f"/component?image={ids[1]}", ".members li")):
         page = person.open(path, ready)
         page.eval_on_selector_all("details", "list => list.forEach(one => { one.open = true; })")
@@ -224,32 +174,31 @@ def test_a_revision_is_reviewed_class_after_class_and_carried_over(rex, server):
 
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
-def test_screenshots(chromium, tmp_path):
-    folder = make_photo_study(tmp_path)
-    if folder is None:
-        pytest.skip("the sample photos are not there")
-    with ReviewServer(folder) as server:
-        ids = give_neighbors(server, wnid=SHOWN)
-        for name, shift, earlier in (("animals-a-1", 0, None), ("animals-a-2", 1, "animals-a-1")):
-            add_revision(server, name, 6, shift=shift, starting_from=earlier, wnids=("dogs", "reptiles"))
+def test_screenshots(browser, tmp_path):
+    with ReviewServer(make_digit_study(tmp_path, reviewed=False)) as server:
+        assert refresh_queue(server.study)
+        for name, shift, earlier in (("digits-a-1", 0, None), ("digits-a-2", 1, "digits-a-1")):
+            add_revision(server, name, 6, shift=shift, starting_from=earlier, wnids=(SHOWN, "digit-5"))
         done = {"reviewed": True, "problematic": False}
-        review.decide(server.study, [Change("class_review", "animals-a-2/reptiles", done, 0)], stamp=STAMP)
-        person = Person(chromium, server, "Ada")
+        review.decide(server.study, [Change("class_review", "digits-a-2/digit-5", done, 0)], stamp=STAMP)
+        person = Person(browser, server, "Ada")
         page = person.open("/pairs?metric=l2", ".strip li")
-        page.keyboard.press("ArrowRight")
         page.wait_for_timeout(500)
         person.shoot("pairs")
         page.keyboard.press("d")
         page.wait_for_timeout(300)
         person.shoot("pairs-difference")
         page.keyboard.press("1")
+        page.keyboard.press("2")
         page.keyboard.press("Enter")
         person.saved()
+        with server.study.database.read() as tables:
+            (_, joined), _ = tables.pairs.all()
         for name, path, ready in (
-            ("component", f"/component?image={ids[0]}", ".members li"),
+            ("component", f"/component?image={joined}", ".members li"),
             ("revisions", "/revisions", "table"),
-            ("revision", "/revision?name=animals-a-2", "#begin"),
-            ("revision-class", "/revision/class?name=animals-a-2&wnid=dogs", "#class-review"),
+            ("revision", "/revision?name=digits-a-2", "#begin"),
+            ("revision-class", f"/revision/class?name=digits-a-2&wnid={SHOWN}", "#class-review"),
         ):
             person.open(path, ready)
             page.wait_for_timeout(400)

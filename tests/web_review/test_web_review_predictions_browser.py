@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-import random
 
-import numpy as np
 import pytest
+from review_digits import give_guesses, make_digit_study
 from review_guesses import STRANGE, add_classes, give_random, rows_of, store, votes_of, wrong_by_all
+from review_person import EVIL, Person
 from review_server import STAMP, ReviewServer
-from test_web_review_judging_browser import CHROMIUM, EVIL, Person, playwright_api
 
+from chromium_browser import NEEDS_CHROMIUM
 from retest.records import ClassInfo
 from retest.stages import review
 from retest.stages._review_predictions import label_item
 from retest.stages.review import Change
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = NEEDS_CHROMIUM
 READY = "#labels li[data-current]"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def verdicts(server):
@@ -49,9 +41,9 @@ def give_hard(server):
 
 
 @pytest.mark.parametrize("name", ["Ann", pytest.param("Rex", marks=pytest.mark.long)])
-def test_all_wrong_images_are_judged_with_the_keyboard_undone_and_kept(chromium, server, name):
+def test_all_wrong_images_are_judged_with_the_keyboard_undone_and_kept(browser, server, name):
     ids = give_hard(server)
-    person = Person(chromium, server, name)
+    person = Person(browser, server, name)
     page = person.open("/predictions?dataset=x-a-1", "#begin")
     assert page.inner_text("#total") == "4"
     with page.expect_navigation(url="**/predictions?dataset=x-a-1&show=all_wrong"):
@@ -107,9 +99,9 @@ def test_all_wrong_images_are_judged_with_the_keyboard_undone_and_kept(chromium,
     person.close()
 
 
-def test_two_people_who_judge_one_label_see_both_sides(chromium, server):
+def test_two_people_who_judge_one_label_see_both_sides(browser, server):
     ids = give_hard(server)
-    people = [Person(chromium, server, name) for name in ("Ann", "Rex")]
+    people = [Person(browser, server, name) for name in ("Ann", "Rex")]
     for person in people:
         person.open(f"/predictions/image?dataset=x-a-1&image={ids[0]}", READY)
     ann, rex = people
@@ -128,9 +120,9 @@ def test_two_people_who_judge_one_label_see_both_sides(chromium, server):
         person.close()
 
 
-def test_judgements_wait_while_the_connection_is_lost_also_over_images_that_were_fetched(chromium, server):
+def test_judgements_wait_while_the_connection_is_lost_also_over_images_that_were_fetched(browser, server):
     ids = give_hard(server)
-    person = Person(chromium, server, "Ann")
+    person = Person(browser, server, "Ann")
     page = person.open("/predictions/image?dataset=x-a-1&show=all_wrong", READY)
     page.wait_for_load_state("networkidle")
     server.pause()
@@ -149,10 +141,10 @@ def test_judgements_wait_while_the_connection_is_lost_also_over_images_that_were
     person.close()
 
 
-def test_who_may_only_look_is_told_so(chromium, folder):
+def test_who_may_only_look_is_told_so(browser, folder):
     with ReviewServer(folder, read_only=True) as server:
         give_hard(server)
-        person = Person(chromium, server, "Ada")
+        person = Person(browser, server, "Ada")
         page = person.open("/predictions/image?dataset=x-a-1&show=all_wrong", READY)
         assert page.is_disabled("[data-verdict=correct] >> nth=0")
         page.keyboard.press("c")
@@ -161,14 +153,14 @@ def test_who_may_only_look_is_told_so(chromium, folder):
         person.close()
 
 
-def test_names_of_models_and_texts_of_classes_stay_text(chromium, server):
+def test_names_of_models_and_texts_of_classes_stay_text(browser, server):
     ids = server.ids("apple")[:2]
     with server.study.database.write() as tables:
         tables.classes.put([ClassInfo(f"w{EVIL}", 2, (EVIL, EVIL), EVIL)])
     for number in range(2):
         store(server, "x-a-1", f"m{number}{EVIL}", ids, [0, 0], [[2, STRANGE], [2, STRANGE]])
     store(server, f"set{EVIL}", "m", ids, [0, 0], [[2], [2]])
-    person = Person(chromium, server, "Ann")
+    person = Person(browser, server, "Ann")
     page = person.open("/predictions?dataset=x-a-1", "#begin")
     assert EVIL in page.inner_text(".predictions")
     assert EVIL in page.inner_text(".sets")
@@ -191,14 +183,14 @@ def test_names_of_models_and_texts_of_classes_stay_text(chromium, server):
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.long)])
-def test_the_pages_have_no_barriers_and_fit(chromium, server, scheme, width):
+def test_the_pages_have_no_barriers_and_fit(browser, server, scheme, width):
     give_random(server)
     rows = rows_of(server)
     image = wrong_by_all(rows)[0]
     item = label_item(image, "cherry")
     review.decide(server.study, [Change("predicted_label", item, "correct", 0)], stamp=STAMP)
     assert len(votes_of(rows[image][1])) >= 1
-    person = Person(chromium, server, "Ann", color_scheme=scheme, viewport={"width": width, "height": 800})
+    person = Person(browser, server, "Ann", color_scheme=scheme, viewport={"width": width, "height": 800})
     for path, ready in (("/predictions", "#begin"), (f"/predictions/image?image={image}", READY)):
         page = person.open(path, ready)
         page.eval_on_selector_all("details", "list => list.forEach(one => { one.open = true; })")
@@ -209,29 +201,16 @@ def test_the_pages_have_no_barriers_and_fit(chromium, server, scheme, width):
 
 
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
-def test_screenshots(chromium, tmp_path):
-    from review_photos import DOGS, make_photo_study
-
-    folder = make_photo_study(tmp_path, classes=DOGS)
-    if folder is None:
-        pytest.skip("the sample photos are not there")
-    with ReviewServer(folder) as server:
-        rng = random.Random(2)
-        ids = server.ids("terrier")
-        models = ("alexnet", "densenet121", "mobilenet_v2", "resnet50", "vgg16", "vit_b_16")
-        for number, model in enumerate(models):
-            top = [[0, 1, 2] if rng.random() < number / 8 else rng.choice([[1, 0, 2], [1, 2, 0]]) for _ in ids]
-            top[0] = [1, 0, 2] if number < 4 else [2, 0, 1]
-            store(server, "dogs-a-1", model, ids, [0] * len(ids), top, scores=np.array([[0.6, 0.3, 0.1]] * len(ids), np.float32))
-        review.decide(server.study, [Change("predicted_label", label_item(ids[0], "fox"), "wrong", 0)], stamp=STAMP)
-        others = [Change("predicted_label", label_item(image, "hound"), "wrong", 0) for image in ids[1:]]
-        review.decide(server.study, others, stamp=STAMP)
+def test_screenshots(browser, tmp_path):
+    with ReviewServer(make_digit_study(tmp_path)) as server:
+        give_guesses(server)
         for width, suffix in ((1280, ""), (390, "-phone")):
-            person = Person(chromium, server, "Ada", viewport={"width": width, "height": 800})
-            page = person.open(f"/predictions/image?show=all_wrong&image={ids[0]}", READY)
-            page.wait_for_timeout(500)
-            person.shoot(f"predictions{suffix}")
-            person.open("/predictions", "#begin")
+            person = Person(browser, server, "Ada", viewport={"width": width, "height": 800})
+            page = person.open("/predictions?show=all_wrong", "#begin")
             page.wait_for_timeout(300)
             person.shoot(f"predictions-list{suffix}")
+            page.click("#begin")
+            page.wait_for_selector(READY)
+            page.wait_for_timeout(500)
+            person.shoot(f"predictions{suffix}")
             person.close()

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+from review_person import Person
 from review_server import STAMP, ReviewServer
 
+from chromium_browser import NEEDS_CHROMIUM
 from retest.stages.imagenetv2 import import_repository
 from retest.stages.review_progress import refresh_counts
 from retest.study import StudyConfig, StudySettings, create_study
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "imagenetv2"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.browser,
+    *NEEDS_CHROMIUM,
     pytest.mark.skipif(not SHARED.is_dir(), reason="the published data is not beside the repository"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    pytest.importorskip("playwright.sync_api")
     study = create_study(tmp_path_factory.mktemp("published") / "study", StudyConfig(study=StudySettings(name="imagenetv2")))
     import_repository(study, SHARED, stamp=STAMP)
     refresh_counts(study)  # as the server does when somebody first looks, which takes a while
@@ -34,16 +32,11 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def person(published):
-    from playwright.sync_api import sync_playwright
-    from test_web_review_judging_browser import Person
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        visitor = Person(running, published, "Ada")
-        visitor.page.set_default_timeout(180_000)
-        yield visitor
-        running.close()
+def person(browser, published):
+    visitor = Person(browser, published, "Ada")
+    visitor.page.set_default_timeout(180_000)
+    yield visitor
+    visitor.close()
 
 
 def every_image_shows(page) -> int:
@@ -84,7 +77,7 @@ def ids(published):
         ("/hits", "#rows tbody tr", "2,400 HITs"),
         ("/hits?excluded=yes", "#rows tbody tr", "20 HITs"),
         ("/hit?uuid={hit}", "#images li", "No answers are stored"),
-        ("/annotators", "#rows tbody tr", "No answers are stored"),
+        ("/annotators", "#found p:not(.hint, .badge)", "No answers are stored"),
         ("/audit", "tbody tr", "reviewer"),
         ("/people", "tbody tr", "Rex"),
         ("/predictions", "main h1", "redictions"),

@@ -114,13 +114,18 @@ async function fetchPage(mine) {
 
 // --- Drawing: only what is visible, and a screen above and below
 
+const LOOKS = ["wnid", "sort", "descending", "size", "originals"];
+const filtered = () => [...new URLSearchParams(location.search)].some(([name, value]) => !LOOKS.includes(name) && value !== (DEFAULTS[name] ?? ""));
+
 function layout() {
   size = Number(form.elements.size.value);
   const width = grid.clientWidth - 2 * GAP;
   columns = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
   canvas.style.setProperty("height", `${Math.ceil(total / columns) * (size + CAPTION + GAP) + 2 * GAP}px`);
   document.getElementById("originals").style.setProperty("--size", `${size}px`);
-  document.getElementById("count").textContent = `${total.toLocaleString("en")} ${total === 1 ? "candidate" : "candidates"}`;
+  document.getElementById("count").textContent = total
+    ? `${total.toLocaleString("en")} ${total === 1 ? "candidate" : "candidates"}`
+    : (filtered() ? "No candidate fits these filters." : "This class has no candidates yet: retest search finds them.");
   for (const [index, tile] of tiles) place(tile, index);
   draw();
 }

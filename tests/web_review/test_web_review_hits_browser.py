@@ -13,7 +13,7 @@ from review_server import STAMP, ReviewServer
 
 from chromium_browser import NEEDS_CHROMIUM
 from retest.records import Assignment, AssignmentStatus, ClassInfo
-from retest.stages import review
+from retest.stages import _review_hit_figures, review
 from retest.stages.review import Change
 
 pytestmark = NEEDS_CHROMIUM
@@ -206,6 +206,20 @@ def test_html_in_names_reasons_and_texts_stays_text(browser, server, hits):
     assert left_out(server) == {}
     assert person.problems == []
     person.close()
+
+
+@pytest.mark.parametrize("path", ["/hits", pytest.param("/annotators", marks=pytest.mark.long)])
+def test_figures_that_take_long_are_announced_and_appear_by_themselves(browser, folder, hits, monkeypatch, path):
+    monkeypatch.setattr(_review_hit_figures, "NOW", -1)  # nothing is quick enough to be worked out within a request
+    with ReviewServer(folder) as server:
+        person = Person(browser, server)
+        page = person.open(path, "#found [role=status].badge")
+        assert "are being worked out; they appear here in a moment" in page.inner_text("#found")
+        assert page.locator("table").count() == 0
+        page.wait_for_selector("#rows tbody tr")
+        assert page.locator(".badge").count() == 0
+        assert person.problems == []
+        person.close()
 
 
 @pytest.mark.long

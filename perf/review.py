@@ -50,6 +50,12 @@ class Connection:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    def forget(self) -> None:
+        """Open a new connection for the next request."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
     async def request(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=2**22)
@@ -339,6 +345,8 @@ async def _visit(
     late = await _settle(people[0], settle_s)
     while go is not None and not go.exists():
         await asyncio.sleep(0.1)
+    for person in people:
+        person.connection.forget()  # the server has closed those on which nothing was said for long
     load, own = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_SELF)
     until = time.perf_counter() + seconds
     await asyncio.gather(*(person.work(until, think_s) for person in people))

@@ -142,7 +142,8 @@ def list_candidates(
             if after not in ordered.position:
                 raise NotFoundError("the class has no such candidate", item=after, remedy="Start again at the first page")
             start = ordered.position[after] + 1
-        marks = tables.review_candidates.marks_of_class(wnid)
+        by_marks = {wanted.excluded, wanted.problematic, wanted.near_duplicate} != {"any"}
+        marks = tables.review_candidates.marks_of_class(wnid) if by_marks else None
         fits = _test(study, tables, wnid, wanted, marks)
         chosen: list[ImageFacts] = []
         total = 0
@@ -154,7 +155,7 @@ def list_candidates(
                 elif after is not None:
                     break
         more, chosen = len(chosen) > limit, chosen[:limit]
-        items = _views(study, tables, chosen, marks)
+        items = _views(study, tables, chosen, marks or tables.review_candidates.marks_of([image.id for image in chosen]))
     return CandidatePage(items, total if after is None else None, chosen[-1].id if more else None)
 
 
@@ -276,7 +277,7 @@ def _ordered(study: Study, tables: Tables, memo: Memo, wnid: str, sort: str, des
     return memo.get(("ordered", wnid, sort, descending), key, load)
 
 
-def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, marks: ClassMarks) -> Callable[[ImageFacts], bool]:
+def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, marks: ClassMarks | None) -> Callable[[ImageFacts], bool]:
     """One function of all conditions that are asked for."""
     tests: list[Callable[[ImageFacts], bool]] = []
     low, high = wanted.min_frequency, wanted.max_frequency
@@ -298,6 +299,15 @@ def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, mark
         tests.append(lambda image: bool(image.date_taken) and (image.date_taken or "") >= first)
     if last:
         tests.append(lambda image: bool(image.date_taken) and (image.date_taken or "")[: len(last)] <= last)
+    tests += [] if marks is None else _tests_of_marks(wanted, marks)
+    if wanted.revision is not None:
+        members = tables.review_candidates.of_revision(wanted.revision, wnid)
+        tests.append(lambda image: image.id in members)
+    return lambda image: all(test(image) for test in tests)
+
+
+def _tests_of_marks(wanted: CandidateFilter, marks: ClassMarks) -> list[Callable[[ImageFacts], bool]]:
+    tests: list[Callable[[ImageFacts], bool]] = []
     if wanted.excluded != "any":
         tests.append(lambda image: (image.id in marks.exclusions) == (wanted.excluded == "yes"))
     if wanted.problematic != "any":
@@ -307,10 +317,7 @@ def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, mark
     elif wanted.near_duplicate != "any":
         among: Any = marks.near_duplicates if wanted.near_duplicate == "marked" else marks.pairs
         tests.append(lambda image: image.id in among)
-    if wanted.revision is not None:
-        members = tables.review_candidates.of_revision(wanted.revision, wnid)
-        tests.append(lambda image: image.id in members)
-    return lambda image: all(test(image) for test in tests)
+    return tests
 
 
 def _wanted_bins(tables: Tables, wnid: str, wanted: CandidateFilter) -> set[int] | None:

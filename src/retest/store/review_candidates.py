@@ -78,23 +78,29 @@ class ReviewCandidateTable(TableGroup):
 
     def marks_of_class(self, wnid: str) -> ClassMarks:
         """What has been decided about the candidates of a class."""
+        return self._marks([_C.c.wnid == wnid])
+
+    def marks_of(self, ids: Sequence[str]) -> ClassMarks:
+        """What has been decided about these candidates, at most 1,000."""
+        return self._marks([_C.c.id.in_(ids)])
+
+    def _marks(self, mine: list[sa.ColumnElement[bool]]) -> ClassMarks:
         e, flag, fate = schema.exclusions, schema.image_flags, schema.resolutions
-        mine = _C.c.wnid == wnid
-        excluded = sa.select(e.c.candidate_id, e.c.reason, e.c.detail).join(_C, _C.c.id == e.c.candidate_id).where(mine)
-        flagged = sa.select(flag.c.image_id, flag.c.detail).join(_C, _C.c.id == flag.c.image_id).where(mine)
-        resolved = sa.select(fate.c.candidate_id).join(_C, _C.c.id == fate.c.candidate_id).where(mine, fate.c.near_duplicate.is_(True))
+        excluded = sa.select(e.c.candidate_id, e.c.reason, e.c.detail).join(_C, _C.c.id == e.c.candidate_id).where(*mine)
+        flagged = sa.select(flag.c.image_id, flag.c.detail).join(_C, _C.c.id == flag.c.image_id).where(*mine)
+        resolved = sa.select(fate.c.candidate_id).join(_C, _C.c.id == fate.c.candidate_id).where(*mine, fate.c.near_duplicate.is_(True))
         return ClassMarks(
             {row[0]: (row[1], row[2]) for row in self._connection.execute(excluded)},
             {row[0]: row[1] for row in self._connection.execute(flagged)},
-            self._pairs_of_class(wnid),
+            self._pairs(mine),
             set(self._connection.execute(resolved).scalars()),
         )
 
-    def _pairs_of_class(self, wnid: str) -> dict[str, int]:
+    def _pairs(self, mine: list[sa.ColumnElement[bool]]) -> dict[str, int]:
         t = schema.near_duplicate_pairs
         counts: dict[str, int] = {}
         for side in (t.c.first, t.c.second):
-            query = sa.select(_C.c.id, sa.func.count()).join(t, side == _C.c.id).where(_C.c.wnid == wnid).group_by(_C.c.id)
+            query = sa.select(_C.c.id, sa.func.count()).join(t, side == _C.c.id).where(*mine).group_by(_C.c.id)
             for image, number in self._connection.execute(query):
                 counts[image] = counts.get(image, 0) + number
         return counts

@@ -46,6 +46,7 @@ def _work(desk: Desk) -> None:
         if desk.counting.ending:
             return
     if review_hits.refresh_figures(study, memo, stop=lambda: desk.counting.ending):
+        review_hits.list_workers(study, memo)
         gc.freeze()  # what was worked out stays: nobody waits while it is looked through for what may go
 
 

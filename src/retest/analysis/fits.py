@@ -155,12 +155,18 @@ def prediction_band(fit: LinearFit, original: ArrayLike, *, confidence: float = 
         fit: the fit.
         original: original accuracies (fractions) at which to give the band, (m,).
         confidence: coverage of the band at each point.
+
+    Raises:
+        UsageError: the confidence is not between 0 and 1.
     """
     return _band(fit, original, confidence, own_spread=1.0)
 
 
 def mean_band(fit: LinearFit, original: ArrayLike, *, confidence: float = 0.95) -> FitBand:
-    """Band of the line itself: ``fit +- t s sqrt(1/n + (x - xbar)^2 / Sxx)``; see :func:`prediction_band`."""
+    """Band of the line itself: ``fit +- t s sqrt(1/n + (x - xbar)^2 / Sxx)``.
+
+    Arguments, result and errors are those of :func:`prediction_band`, which also counts the spread of a single model.
+    """
     return _band(fit, original, confidence, own_spread=0.0)
 
 

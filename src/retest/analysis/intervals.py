@@ -14,6 +14,7 @@ from retest.errors import UsageError
 
 IntervalMethod = Literal["clopper-pearson", "wilson"]
 INTERVAL_METHODS: tuple[IntervalMethod, ...] = ("clopper-pearson", "wilson")
+"""How an interval of a proportion may be made."""
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +83,14 @@ def wilson(successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95)
 def proportion_interval(
     successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95, method: IntervalMethod = "clopper-pearson"
 ) -> tuple[Floats, Floats]:
-    """Interval of a proportion by the named method; see :func:`clopper_pearson` and :func:`wilson`."""
+    """Interval of a proportion by the named method; see :func:`clopper_pearson` and :func:`wilson`.
+
+    Returns:
+        Lower and upper ends as fractions, float64 of the shape that ``successes`` and ``trials`` broadcast to.
+
+    Raises:
+        UsageError: there is no such method, or the counts or the confidence are impossible.
+    """
     check_choice("method", method, INTERVAL_METHODS)
     interval = clopper_pearson if method == "clopper-pearson" else wilson
     return interval(successes, trials, confidence=confidence)

@@ -12,6 +12,7 @@ from retest.errors import InputError, UsageError
 
 Metric = Literal["top1", "top5"]
 METRICS: tuple[Metric, ...] = ("top1", "top5")
+"""What is counted as right: the first of the predicted classes, or any of the first five."""
 
 
 @dataclass(frozen=True, slots=True)

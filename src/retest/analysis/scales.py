@@ -12,6 +12,7 @@ from retest.analysis._checks import check_choice
 
 Scale = Literal["linear", "probit", "logit"]
 SCALES: tuple[Scale, ...] = ("linear", "probit", "logit")
+"""Scales on which accuracies are fitted; linear is in percent."""
 
 
 def to_scale(fractions: ArrayLike, scale: Scale) -> NDArray[np.float64]:
@@ -31,7 +32,11 @@ def to_scale(fractions: ArrayLike, scale: Scale) -> NDArray[np.float64]:
 
 
 def from_scale(values: ArrayLike, scale: Scale) -> NDArray[np.float64]:
-    """Inverse of :func:`to_scale`: fractions. On the linear scale they are not cut to [0, 1]."""
+    """Inverse of :func:`to_scale`: fractions, float64 of the same shape. On the linear scale they are not cut to [0, 1].
+
+    Raises:
+        UsageError: there is no such scale.
+    """
     check_choice("scale", scale, SCALES)
     v = np.asarray(values, dtype=np.float64)
     result: NDArray[np.float64] = v / 100.0 if scale == "linear" else ndtr(v) if scale == "probit" else expit(v)

@@ -12,6 +12,7 @@ from retest.errors import InputError
 
 Unit = Literal["auto", "percent", "fraction"]
 UNITS: tuple[Unit, ...] = ("auto", "percent", "fraction")
+"""Units in which a table may give accuracies."""
 
 
 @dataclass(frozen=True, slots=True)

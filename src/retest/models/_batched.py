@@ -11,6 +11,17 @@ from retest.errors import UsageError
 from retest.models.base import Float32Array, UInt8Array
 
 
+def check_images(images: UInt8Array) -> None:
+    """Refuse what is no stack of RGB images.
+
+    Raises:
+        UsageError: it is not uint8 (n, height, width, 3).
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        problem = f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}"
+        raise UsageError(problem, item="images", remedy="Stack RGB images.")
+
+
 class BatchedFeaturiser(ABC):
     """A featuriser that runs images in batches. A subclass makes itself able to :meth:`_run` before it calls this constructor.
 
@@ -41,10 +52,7 @@ class BatchedFeaturiser(ABC):
         Raises:
             UsageError: the images are no such array.
         """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UsageError(
-                f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}", item="images", remedy="Stack RGB images."
-            )
+        check_images(images)
         parts = [self._run(images[start : start + self._batch]) for start in range(0, len(images), self._batch)]
         return np.concatenate(parts) if parts else np.zeros((0, self._dimensions), np.float32)
 

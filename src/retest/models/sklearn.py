@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import ConfigError, InputError, UsageError
+from retest.models._batched import check_images
 from retest.models.base import Float32Array, UInt8Array
 
 
@@ -52,7 +53,7 @@ class GreyVector:
 class SklearnClassifier:
     """A fitted scikit-learn classifier whose classes are the indices 0..C-1, in this order.
 
-    Scores are ``predict_proba`` where the estimator has it, else ``decision_function``.
+    A :class:`~retest.models.Classifier` whose scores are ``predict_proba`` where the estimator has it, else ``decision_function``.
 
     Args:
         name: the name under which results are reported.
@@ -150,6 +151,8 @@ def _check_inputs(name: str, estimator: Any, preprocessing: GreyVector) -> None:
 class MlpFeaturiser:
     """Activations of the last hidden layer of a fitted ``MLPClassifier``, after its ReLU: the small analogue of VGG's fc7.
 
+    A :class:`~retest.models.Featuriser`: ``dimensions`` is the width of that layer, ``name`` pins weights and preprocessing.
+
     Args:
         estimator: a fitted ``sklearn.neural_network.MLPClassifier`` with ReLU activations.
         preprocessing: how an image becomes the estimator's input.
@@ -190,10 +193,7 @@ class MlpFeaturiser:
         Raises:
             UsageError: the images are no such array.
         """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UsageError(
-                f"must be uint8 (n, height, width, 3), not {images.dtype} {images.shape}", item="images", remedy="Stack RGB images."
-            )
+        check_images(images)
         if not len(images):
             return np.zeros((0, self.dimensions), dtype=np.float32)
         # In double precision, so that the size of a batch does not show in the single-precision result.

@@ -39,7 +39,7 @@ _LIBRARIES = ("torch", "torchvision", "timm")
 
 
 class TorchClassifier:
-    """A torch module with its preprocessing.
+    """A torch module with its preprocessing: a :class:`~retest.models.Classifier`.
 
     Args:
         name: the name under which results are reported.

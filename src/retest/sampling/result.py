@@ -45,10 +45,12 @@ class ClassReport:
 
     @property
     def missing(self) -> int:
+        """How many images the class is short of its target."""
         return max(0, self.target - self.selected)
 
     @property
     def is_complete(self) -> bool:
+        """Whether nothing is missing and no problem was found."""
         return self.missing == 0 and not self.problems
 
     def __str__(self) -> str:

@@ -68,10 +68,12 @@ class RevisionDiff:
 
     @property
     def num_added(self) -> int:
+        """Number of (image, class) pairs that only ``new`` has."""
         return sum(len(diff.added) for diff in self.classes)
 
     @property
     def num_removed(self) -> int:
+        """Number of (image, class) pairs that only ``old`` has."""
         return sum(len(diff.removed) for diff in self.classes)
 
 

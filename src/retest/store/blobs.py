@@ -171,6 +171,9 @@ def open_blobs(location: str, *, base: Path) -> BlobStore:
     """Open the blob store at ``location``: ``memory://``, a URL such as ``s3://bucket/prefix``, or a folder (relative to ``base``).
 
     S3 end-point, region and credentials come from the usual ``AWS_*`` environment variables.
+
+    Raises:
+        StoreError: the address is of no known kind, or the folder cannot be made.
     """
     if location == "memory://":
         return ObjectStore(MemoryStore(), root=location)

@@ -187,7 +187,11 @@ def _refuse_unknown(found: Mapping[str, Any], known: Any, *, item: str, kind: st
 
 
 def read_config(path: Path) -> StudyConfig:
-    """Read and validate a ``study.toml``."""
+    """Read and validate a ``study.toml``.
+
+    Raises:
+        ConfigError: the file is missing or unreadable, is no TOML, or holds a section, setting or value that there is not.
+    """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

@@ -32,6 +32,7 @@ class Study:
         return (self.folder / Path(location).expanduser()).resolve()
 
     def close(self) -> None:
+        """Close the connections to the database."""
         self.database.close()
 
 

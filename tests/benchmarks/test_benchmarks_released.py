@@ -218,6 +218,7 @@ def test_wrong_arguments(tmp_path, numbered):
     assert "matched-frequency, threshold0.7, top-images" in str(caught.value)
     with pytest.raises(InputError, match="there is no folder imagenetv2-top-images-format-val") as caught:
         ImageNetV2("top-images", tmp_path)
+    assert "--download" in str(caught.value)
     assert "download=True" in str(caught.value)
     with pytest.raises(InputError, match="the folder of another variant"):
         ImageNetV2("top-images", numbered)

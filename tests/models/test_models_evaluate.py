@@ -198,6 +198,7 @@ def test_corrupt_images_are_listed_and_excluded_from_all_models_alike(tmp_path):
     loader = Loader(broken={0, 7, 22})
     result = run(loader, [Linear("a", 1), Linear("b", 2)], tmp_path)
     assert [(item.id, item.reason) for item in result.excluded] == [("i0", "truncated"), ("i7", "truncated"), ("i22", "truncated")]
+    assert not result.excluded[0].problem.startswith("i0:")  # the id stands beside it
     assert "ends in the middle" in result.excluded[0].problem
     for predictions in result.predictions:
         assert len(predictions.image_ids) == 20

@@ -118,7 +118,8 @@ class CIFAR10(ArrayImages):
             found = _find_batches(folder, train)
         if found is None:
             problem = "holds neither cifar-10-batches-bin nor cifar-10-batches-py with all batches"
-            raise InputError(problem, item=str(root), remedy="Unpack a CIFAR-10 archive there, or pass download=True")
+            remedy = "Unpack a CIFAR-10 archive there, or have it fetched: --download (in Python download=True)"
+            raise InputError(problem, item=str(root), remedy=remedy)
         batches = [_binary_batch(path) if path.suffix == ".bin" else _python_batch(path) for path in found]
         data = np.concatenate([images for images, _ in batches])
         labels = np.concatenate([label for _, label in batches])
@@ -164,7 +165,8 @@ def _cifar101_file(root: Path, version: str, part: str, fetch: bool, progress: P
         if (folder / name).is_file():
             return folder / name
     if not fetch:
-        raise InputError(f"there is no {name}", item=str(root), remedy="Give the folder of the published files, or pass download=True")
+        remedy = "Give the folder of the published files, or have them fetched: --download (in Python download=True)"
+        raise InputError(f"there is no {name}", item=str(root), remedy=remedy)
     size, sha256 = _FILES[version, part]
     return download(RemoteFile(name, _BASE + name, size, sha256), root, progress=progress, client=client)
 

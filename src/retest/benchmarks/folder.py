@@ -182,7 +182,7 @@ def _by_label_file(base: Path, folder: Path, files: list[Path], split: Split, gi
         return dict.fromkeys(files, "")
     if file is None:
         problem = "holds loose images and no file says which class they belong to"
-        remedy = f"Put {' or '.join(_LABEL_FILES[split][:2])} beside it, or give labels_file"
+        remedy = f"Put {' or '.join(_LABEL_FILES[split][:2])} beside it, or sort the images into class folders"
         raise InputError(problem, item=str(folder), remedy=remedy)
     labels = read_label_file(file, images=[path.name for path in files])
     missing = next((path for path in files if path.stem not in labels), None)

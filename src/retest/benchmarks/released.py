@@ -108,7 +108,8 @@ class ImageNetV2(FileImages):
         if folder is None:
             if not download:
                 problem = f"there is no folder {release.folder} with class folders"
-                raise InputError(problem, item=str(root), remedy="Unpack the archive there, or pass download=True")
+                remedy = "Unpack the archive there, or have it fetched: --download (in Python download=True)"
+                raise InputError(problem, item=str(root), remedy=remedy)
             folder = _fetch(Path(root), release, file or release.file, progress, client)
         self.root = folder
         self.layout, by_class = _class_folders(folder, tuple(wnids) if wnids is not None else None, allow_partial)

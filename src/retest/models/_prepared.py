@@ -168,7 +168,7 @@ def _prepare(job: Job) -> Item:
     try:
         rgb = job.image.load()
     except ImageError as error:
-        return Item(job.row, {}, ExcludedImage(job.image.id, error.reason, str(error)))
+        return Item(job.row, {}, ExcludedImage(job.image.id, error.reason, error.problem))
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         problem = f"its loader gave {rgb.dtype} {rgb.shape}"
         raise InputError(problem, item=job.image.id, remedy="A loader must give upright RGB, uint8 (height, width, 3).")

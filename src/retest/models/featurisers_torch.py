@@ -208,7 +208,7 @@ def load_state(model: Any, path: Path) -> Any:
         model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
     except (RuntimeError, AttributeError, TypeError) as error:
         raise InputError(
-            f"are not the weights of this model ({first_line(error)})", item=str(path), remedy="Check file and model"
+            f"are not the weights of this model ({_mismatch(error)})", item=str(path), remedy="Check file and model"
         ) from error
     return model
 
@@ -237,6 +237,12 @@ def state_hash(model: Any) -> str:
         digest.update(f"{name} {array.dtype} {tuple(array.shape)} ".encode())
         digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _mismatch(error: BaseException) -> str:
+    """What torch says about a state dict: its first line only names the class of the model, the second one the keys."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200] if lines else type(error).__name__
 
 
 def first_line(error: BaseException) -> str:

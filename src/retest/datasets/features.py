@@ -92,10 +92,13 @@ class FeatureStore:
         return self._blocks[key]
 
 
-def feature_blob_key(featuriser: str, digest: str) -> str:
-    """Where a block of features lies: the featuriser's name, hashed as completion keys are, and the block's digest."""
+def feature_blob_key(featuriser: str, digest: str, *, mirrored: bool = False) -> str:
+    """Where a block of features lies: the featuriser's name, hashed as completion keys are, and the block's digest.
+
+    Features of mirror images lie beside those of the images.
+    """
     name = hashlib.sha256(json.dumps([featuriser], separators=(",", ":")).encode()).hexdigest()[:32]
-    return f"features/{name}/{digest}.npy"
+    return f"features/{name}/{'mirrored-' if mirrored else ''}{digest}.npy"
 
 
 def _read_index(tables: Tables, name: str) -> _Index:

@@ -17,7 +17,7 @@ from retest.errors import ImageError, InputError
 from retest.images import IMAGE_SUFFIXES, ImageParameters, compare_array
 from retest.neighbors import Knn, NeighborParameters
 from retest.stages._common import Progress, in_order
-from retest.stages._pixels import Featuriser
+from retest.stages._features import Featuriser
 from retest.stages._search import Search, locked
 
 _BATCH = 512

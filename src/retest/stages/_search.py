@@ -31,7 +31,8 @@ from retest.neighbors import (
     nearest_hashes,
     nearest_l2,
 )
-from retest.stages._pixels import Featuriser, Rows, RowSource, open_rows, read_source, upright_or_mirrored
+from retest.stages._features import Featuriser, upright_or_mirrored
+from retest.stages._rows import Rows, RowSource, open_rows, read_source
 from retest.store import BlobStore, open_blobs
 
 Runs = tuple[tuple[int, int], ...]

@@ -24,9 +24,9 @@ from retest.errors import ImageError, UsageError
 from retest.images import ImageParameters, decode_image
 from retest.neighbors import NeighborParameters, pair_distance
 from retest.stages._common import Progress, silent
+from retest.stages._features import Featuriser, PerceptualHashes
 from retest.stages._folders import FolderImages, folder_features, folder_images, search_folders
 from retest.stages._metrics import choose_metrics
-from retest.stages._pixels import Featuriser, PerceptualHashes
 
 DEFAULT_THRESHOLDS: dict[str, float] = {**PUBLISHED_TARGETS, "phash": 10.0, "sscd": 0.5}
 """Distances within which a pair is reported. l2, dssim and fc7: the review targets of the ImageNetV2 study; phash: bits that differ;

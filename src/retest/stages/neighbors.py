@@ -22,20 +22,10 @@ from numpy.typing import NDArray
 from retest.errors import StageError, UsageError
 from retest.neighbors import PIXEL_METRICS, Knn, NeighborParameters, Part, WorkItem, merge
 from retest.stages._common import Progress, compare_variant, in_order, silent
+from retest.stages._features import ComputeFeatures, FeatureMatrix, Featuriser, PerceptualHashes, feature_matrix
 from retest.stages._neighbor_plan import Group, find_groups, group_key, part_key, plan_group
-from retest.stages._pixels import (
-    ComputeFeatures,
-    FeatureMatrix,
-    Featuriser,
-    PerceptualHashes,
-    PixelMatrix,
-    Rows,
-    RowSource,
-    array_bytes,
-    feature_matrix,
-    pixel_matrix,
-    read_array,
-)
+from retest.stages._pixels import PixelMatrix, pixel_matrix
+from retest.stages._rows import Rows, RowSource, array_bytes, read_array
 from retest.stages._search import BlobAddress, FeatureTask, Supply, Task, forget_codes, locked, run_feature_task, run_task, to_runs
 from retest.study import Study, executor_slots
 

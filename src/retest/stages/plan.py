@@ -23,8 +23,8 @@ from retest.images import ImageParameters, compare_array
 from retest.neighbors import PIXEL_METRICS, NeighborParameters, encode_l2, nearest_dssim, nearest_features, nearest_hashes, nearest_l2
 from retest.records import Split
 from retest.stages._common import Progress, compare_variant, silent
+from retest.stages._features import Featuriser, PerceptualHashes
 from retest.stages._neighbor_plan import find_groups, part_key, plan_group
-from retest.stages._pixels import Featuriser, PerceptualHashes
 from retest.study import Study
 
 _SAMPLE = 512

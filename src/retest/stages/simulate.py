@@ -19,7 +19,7 @@ from retest.images import compare_array
 from retest.neighbors import NeighborParameters, nearest_dssim, nearest_features, nearest_l2
 from retest.records import ImageVariant, NeighborReview, Split
 from retest.stages._common import Progress, Stamp, compare_variant, silent
-from retest.stages._pixels import Featuriser
+from retest.stages._features import Featuriser
 from retest.study import Study
 
 REVIEWER = "simulated-reviewer"

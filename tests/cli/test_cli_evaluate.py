@@ -221,8 +221,13 @@ def test_a_model_that_states_its_classes_in_another_order_is_refused(folder):
     paint(folder / "photos", ["cat", "dog", "owl"])
     said = failing("--dataset", "photos", "--models", "net.onnx", "--out", "out")
     assert "class 1 is 'owl' in the model and 'dog' in the test set: their classes are in different orders" in said
+    (folder / "net.json").write_text(json.dumps(content | {"classes": ["A", "B", "C"]}))
+    noted = "no class of the model has a name of the test set's, so that their order could not be compared"
+    assert noted in " ".join(run("--dataset", "photos", "--models", "net.onnx", "--out", "other").output.split())
+    (folder / "net.json").write_text(json.dumps(content))
     (folder / "classes.txt").write_text("cat\nowl\ndog\n")
-    run("--dataset", "photos", "--models", "net.onnx", "--out", "out", "--classes", "classes.txt")
+    done = run("--dataset", "photos", "--models", "net.onnx", "--out", "out", "--classes", "classes.txt")
+    assert noted not in " ".join(done.output.split())
     predictions = read_predictions(folder / "out" / "photos" / "net.parquet")
     assert dict(zip(predictions.image_ids, predictions.labels.tolist(), strict=True))["owl/0.png"] == 1
 

@@ -198,6 +198,9 @@ def test_the_command_asks_first(study: Study, tmp_path: Path):
     refused = CliRunner().invoke(cli, arguments, input="n\n")
     assert refused.exit_code == 1
     assert "Remove raw id and answers" in refused.output
+    unknown = CliRunner().invoke(cli, ["people", "forget", "nobody", "--study", str(tmp_path / "mine")], input="y\n")
+    assert isinstance(unknown.exception, NotFoundError)
+    assert "Remove" not in unknown.output, "there is nothing to ask about"
     done = CliRunner().invoke(cli, [*arguments, "--json"], input="y\n")
     assert json.loads(done.stdout)["answers_removed"] > 0
 

@@ -26,16 +26,17 @@ def forget(study_folder: Path, worker: str, as_json: bool, answers: bool, yes: b
       retest people forget worker-1f2e3d4c5b6a7988 --study my-study
       retest people forget ALICE --study my-study --answers
     """
-    from retest.stages.people import forget_worker
+    from retest.stages.people import check_known, forget_worker
     from retest.web.app import open_participants
 
-    if not yes:
-        what = "raw id and answers" if answers else "raw id"
-        click.confirm(f"Remove {what} of {worker} for good?", abort=True, err=True)
     with opened(study_folder) as study:
         participants = open_participants(study)
         try:
             known = participants.find(worker)
+            check_known(study, worker, known)
+            if not yes:
+                what = "raw id and answers" if answers else "raw id"
+                click.confirm(f"Remove {what} of {worker} for good?", abort=True, err=True)
             done = forget_worker(
                 study, worker, stamp=stamp_now(), answers=answers, known_ids=known, forget_elsewhere=participants.forget
             )  # fmt: skip

@@ -71,7 +71,11 @@ def verify(study_folder: Path, as_json: bool, deep: bool) -> None:
             print_table("", ["part", "item", "problem", "remedy"], [(p.part, p.item, p.problem, p.remedy) for p in found.problems])
         if found.more:
             click.echo(f"and {found.more} more problems")
-        click.echo("Everything is whole." if found.ok else f"{len(found.problems) + found.more} problems")
+        click.echo(
+            "Everything is whole (retest check compares the published copies)."
+            if found.ok
+            else f"{len(found.problems) + found.more} problems"
+        )
     if not found.ok:
         raise click.exceptions.Exit(1)
 

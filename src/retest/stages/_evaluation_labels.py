@@ -54,6 +54,19 @@ def _first_difference(names: tuple[str, ...], classes: ClassList) -> int | None:
     return None
 
 
+def unnamed_notes(sets: Sequence[TestSet], classifiers: Sequence[Classifier]) -> list[str]:
+    """Models whose class names the test set has none of: by them alone nobody can tell whether the orders agree."""
+    notes = []
+    for one in sets:
+        index = one.classes.index() if one.classes.names else {}
+        for classifier in classifiers:
+            names = getattr(classifier, "class_names", None)
+            if index and names and not any(plain(name) in index for name in names):
+                where = f"{one.images.name} / {classifier.name}"
+                notes.append(f"{where}: no class of the model has a name of the test set's, so that their order could not be compared")
+    return notes
+
+
 def label_order_notes(predictions: Sequence[Predictions]) -> list[str]:
     """What accuracies near chance tell: labels in the order of folder names sorted as text, or in some other wrong order."""
     notes = []

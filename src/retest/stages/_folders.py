@@ -109,5 +109,7 @@ class _Reader:
         name, path = item
         try:
             return compare_array(path.read_bytes(), item=name, parameters=self.parameters)
-        except (ImageError, OSError) as error:
-            return str(error)
+        except ImageError as error:
+            return error.problem
+        except OSError as error:
+            return error.strerror or str(error)

@@ -25,7 +25,7 @@ from retest.models import (
 )
 from retest.records import ImageVariant, Predictions, Split
 from retest.stages._common import Progress, Stamp, silent
-from retest.stages._evaluation_labels import check_classes, label_order_notes
+from retest.stages._evaluation_labels import check_classes, label_order_notes, unnamed_notes
 from retest.stages._evaluation_machine import Machine, decoders, one_thread_each
 from retest.stages._evaluation_results import FolderResults, Results, StudyResults
 from retest.stages._evaluation_sets import KNOWN, ClassList, Places, TestSet, find_set
@@ -222,7 +222,9 @@ def run_evaluation(
     records = tuple(kept[pair] for pair in keys if pair in kept)
     distinct = len({image.version or (s.images.name, image.id) for s in sets for image in s.images.images})
     total = sum(len(s.images.images) for s in sets)
-    return EvaluationReport(counts, total, distinct, failures, (*notes, *label_order_notes(records)), records)
+    return EvaluationReport(
+        counts, total, distinct, failures, (*notes, *unnamed_notes(sets, classifiers), *label_order_notes(records)), records
+    )
 
 
 def _counts(

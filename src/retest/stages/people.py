@@ -61,12 +61,7 @@ def forget_worker(
         NotFoundError: the study knows nobody like this.
     """
     with study.database.write() as tables:
-        people = _people(tables, who, known_ids)
-        raw = sorted({*people.values(), *known_ids} - {""})
-        if not people and not raw:
-            raise NotFoundError(
-                "the study knows no annotator of this name", item=who, remedy="Give the hash that retest label workers shows, or the raw id"
-            )
+        people, raw = _known(tables, who, known_ids)
         # Whoever is half forgotten when the machine dies is found again under the same name.
         tables.settings.put(_PENDING, {who: {"people": people, "raw": raw}})
     server = study.folder / SERVER_FILE
@@ -80,6 +75,27 @@ def forget_worker(
         tables.settings.put(_PENDING, {})
     study.database.empty_log()
     return done
+
+
+def check_known(study: Study, who: str, known_ids: Iterable[str] = ()) -> None:
+    """Ask before anything is removed whether there is such a person.
+
+    Raises:
+        NotFoundError: the study knows nobody like this.
+    """
+    with study.database.read() as tables:
+        _known(tables, who, known_ids)
+
+
+def _known(tables: Tables, who: str, known_ids: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """worker -> raw id, and all raw ids."""
+    people = _people(tables, who, known_ids)
+    raw = sorted({*people.values(), *known_ids} - {""})
+    if not people and not raw:
+        raise NotFoundError(
+            "the study knows no annotator of this name", item=who, remedy="Give the hash that retest label workers shows, or the raw id"
+        )
+    return people, raw
 
 
 def _people(tables: Tables, who: str, known_ids: Iterable[str]) -> dict[str, str]:

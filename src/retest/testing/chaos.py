@@ -33,6 +33,10 @@ from retest.store import blobs as blob_module
 __all__ = ["FaultyProxy", "Kill", "Steps", "durable_steps", "jumping_clock"]
 
 
+_COMPILED = (".nbi", ".nbc")
+"""Files of compiled kernels: the first process on a machine writes them, none of the study's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kill:
     """End this process by SIGKILL ``delay_s`` after its durable step number ``at`` (from 1) is about to happen; 0 at once."""
@@ -71,7 +75,8 @@ def durable_steps(engine: sa.Engine, kill: Kill | None = None) -> Iterator[Steps
         original = getattr(owner, name)
 
         def watched(*arguments: Any, **options: Any) -> Any:
-            steps.step()
+            if not any(str(argument).endswith(_COMPILED) for argument in arguments):
+                steps.step()
             return original(*arguments, **options)
 
         setattr(owner, name, watched)

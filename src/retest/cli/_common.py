@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import getpass
 import json
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from typing import Any, TypeVar
 import click
 
 from retest.stages._common import Stamp
+from retest.store.rows import chunks
 from retest.study import Study, open_study
 from retest.study.executor import EXECUTOR_KINDS, ExecutorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+_ROWS_OF_A_PART = 10_000
 
 
 def study_option(command: F) -> F:
@@ -135,6 +138,16 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
 
 
+def print_json_list(values: Iterable[Any]) -> None:
+    """The same for a list of any length, printed as it comes."""
+    count = 0
+    for value in values:
+        text = json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
+        click.echo(("," if count else "[") + "\n" + textwrap.indent(text, "  "), nl=False)
+        count += 1
+    click.echo("\n]" if count else "[]")
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -145,6 +158,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return dict(value)
+
+
+def print_long_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table of any length for people: ten thousand rows at a time, each part with columns as wide as it needs."""
+    parts = chunks(rows, _ROWS_OF_A_PART)
+    print_table("", columns, next(parts, []))
+    for part in parts:
+        print_table("", columns, part)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import click
 
-from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._common import (
+    bars,
+    json_option,
+    opened,
+    print_json,
+    print_json_list,
+    print_long_table,
+    print_table,
+    stamp_now,
+    study_option,
+)
 from retest.cli._label_crowd import CrowdChoice, crowd_options, opened_crowd
 from retest.errors import InputError, UsageError
 from retest.stages import label as label_stage
@@ -30,13 +40,13 @@ def list_(study_folder: Path, as_json: bool, state: str | None) -> None:
       retest label list --study my-study --state published
     """
     with opened(study_folder) as study:
-        rows = [row for row in stage.list_hits(study) if state in (None, row.state)]
-    if as_json:
-        print_json(rows)
-        return
-    columns = ["HIT", "class", "state", "id on the crowd", "wanted", "valid", "rejected", "images"]
-    cells = [(r.uuid, r.wnid, r.state, r.hit_id, r.assignments, r.valid, r.rejected, r.images_to_label) for r in rows]
-    print_table("", columns, cells)
+        rows = stage.list_hits(study, state=state)
+        if as_json:
+            print_json_list(rows)
+            return
+        columns = ["HIT", "class", "state", "id on the crowd", "wanted", "valid", "rejected", "images"]
+        cells = ((r.uuid, r.wnid, r.state, r.hit_id, r.assignments, r.valid, r.rejected, r.images_to_label) for r in rows)
+        print_long_table(columns, cells)
 
 
 @click.command()
@@ -222,10 +232,8 @@ def exclude(hits: tuple[str, ...], study_folder: Path, reason: str) -> None:
       retest label exclude 2c1a... --study my-study --reason "the page showed the wrong class"
     """
     with opened(study_folder) as study:
-        known = {row.uuid for row in stage.list_hits(study)}
-        for uuid in hits:
-            if uuid not in known:
-                raise UsageError("the study has no such HIT", item=uuid, remedy="See them with: retest label list")
+        for uuid in stage.unknown_hits(study, hits):
+            raise UsageError("the study has no such HIT", item=uuid, remedy="See them with: retest label list")
         label_stage.exclude_hits(study, hits, reason=reason, stamp=stamp_now())
         label_stage.compute_frequencies(study)
     click.echo(f"{len(hits)} HITs excluded")

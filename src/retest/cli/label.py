@@ -43,7 +43,7 @@ def plan(study_folder: Path, as_json: bool, originals: bool, dry_run: bool, targ
         asked = study if target is None else _with_target(study, target)
         made = stage.plan(asked, stamp=stamp_now(), originals=originals, store=not dry_run and target is None)
         number = asked.config.labeling.assignments_per_hit
-        waiting = sum(row.state == "planned" for row in label_crowd.list_hits(study))
+        waiting = stage.waiting_hits(study)
     if as_json:
         extra = {} if target is None else {"target": target, "assignments_per_hit": number}
         figures = {"added": made.added, "estimate": made.estimate, "skipped": made.skipped, "hits": [h.uuid for h in made.hits]}

@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -365,13 +365,21 @@ class MTurkCrowd:
     def _documents(self, hits: Sequence[Hit]) -> Iterator[tuple[Hit, dict[str, Any]]]:
         """The HITs that the server has, with their present state; many at once are read from one listing."""
         if len(hits) > _MANY_HITS:
-            listed = {document.get("RequesterAnnotation"): document for document in self._list_hits()}
+            listed = self._listed({hit.uuid for hit in hits})
             found = ((hit, listed.get(hit.uuid)) for hit in hits)
         else:
             found = ((hit, self._document(hit)) for hit in hits)
         for hit, document in found:
             if document is not None and document["HITStatus"] != "Disposed":
                 yield hit, document
+
+    def _listed(self, uuids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """uuid -> HIT, of these HITs, without the pages: those of a whole account are gigabytes."""
+        found: dict[str, dict[str, Any]] = {}
+        for document in self._list_hits():
+            if (uuid := document.get("RequesterAnnotation")) in uuids:
+                found[str(uuid)] = {name: value for name, value in document.items() if name != "Question"}
+        return found
 
     def _present(self, hit: Hit) -> dict[str, Any]:
         document = self._document(hit)

@@ -6,17 +6,12 @@ from collections.abc import Iterable
 
 from retest.stages._common import Stamp
 from retest.store import Tables
+from retest.store.hit_pages import CLOSED
 
-_KIND = "close_hit"
 ENDED = "Lifetime ended"
-
-
-def closed_hits(tables: Tables) -> set[str]:
-    """uuids of the HITs whose missing answers are no longer expected, so that they can be planned anew."""
-    return {row["item"] for row in tables.decisions.all(kind=_KIND)}
 
 
 def record_closed(tables: Tables, uuids: Iterable[str], why: str, *, stamp: Stamp) -> None:
     """Expect no more answers to these HITs. Each is recorded, so give only those that are not closed yet."""
     for uuid in uuids:
-        tables.decisions.add(time=stamp.time, user=stamp.user, kind=_KIND, item=uuid, after=why)
+        tables.decisions.add(time=stamp.time, user=stamp.user, kind=CLOSED, item=uuid, after=why)

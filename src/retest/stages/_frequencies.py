@@ -22,11 +22,11 @@ def refresh_frequencies(tables: Tables) -> CountingReport | None:
     key = _key(tables)
     if tables.completions.key(_STAGE, "all") == key:
         return None
-    excluded = set(tables.hits.excluded())
     counts: Counter[str] = Counter(unknown_hit=tables.bulk.answers_to_nothing())
     examples: list[AnswerRemark] = []
     wnids = list(tables.hits.count_by_class())
     for wnid in wnids:
+        excluded = tables.hit_pages.excluded_of_class(wnid)
         counter = count_answers(tables.bulk.hits_of_class(wnid), tables.bulk.answers_of_class(wnid), excluded_hits=excluded)
         tables.bulk.replace_frequencies(wnid, counter.frequencies())
         counts.update(counter.report.counts)

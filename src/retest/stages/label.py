@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 from retest.crowd import Crowd, HitTask, PublishedHit
 from retest.errors import ConflictError, CrowdError, NotFoundError, StageError, UsageError
@@ -20,17 +21,22 @@ from retest.labeling import (
     plan_original_hits,
 )
 from retest.records import ClassInfo, Hit, Split
-from retest.stages._closing import ENDED, closed_hits, record_closed
+from retest.stages._closing import ENDED, record_closed
 from retest.stages._common import Progress, Stamp, display_variant, public_blob_key, silent
 from retest.stages._consistency import check_images
 from retest.stages._duplicates import near_duplicates_of_originals
 from retest.stages._frequencies import refresh_frequencies
+from retest.stages._hit_pages import asked_pages, published_pages
 from retest.stages._keys import current_key_version
 from retest.stages._money import guard_money, note_reward
 from retest.store import Tables
+from retest.store.hit_pages import HitEntry
 from retest.study import Study
 
 _TRIES = 3
+_CLASSES_KEPT = 16
+_HITS_AT_ONCE = 200
+_COLLECTED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +82,41 @@ def _state(tables: Tables) -> Mapping[str, int]:
 
 
 def _make_plan(study: Study, tables: Tables, stamp: Stamp, *, originals: bool) -> Plan:
-    parameters = study.config.labeling
-    classes = {info.wnid: info for info in tables.classes.all()}
-    controls = _usable_originals(tables, study)
-    need, skipped = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
-    work = [ClassImages(wnid, ids, *_controls_of(classes, wnid, controls)) for wnid, ids in sorted(need.items()) if ids]
+    """Class by class: the plan of one class never depends on another."""
+    parameters, classes = study.config.labeling, {info.wnid: info for info in tables.classes.all()}
+    controls = _Controls(tables, display_variant(study.config.images))
+    need = _originals_to_label(tables, controls, parameters) if originals else _candidates_to_label(tables, study, classes)
     make = plan_original_hits if originals else plan_hits
-    taken = set(tables.hits.requested_assignments())
-    hits = tuple(replace(hit, user=stamp.user, time=stamp.time) for hit in make(work, parameters, taken_uuids=taken))
-    return Plan(hits, estimate_plan(hits, parameters, study.config.cost), skipped)
+    hits: list[Hit] = []
+    skipped: Counter[str] = Counter()
+    for wnid, ids, counts in need:
+        skipped.update(counts)
+        if ids:
+            work = ClassImages(wnid, ids, *_controls_of(classes, wnid, controls))
+            made = make([work], parameters, taken_uuids=tables.hit_pages.uuids_of_class(wnid))
+            hits += (replace(hit, user=stamp.user, time=stamp.time) for hit in made)
+    none = {"labelled": 0} if originals else {"selected": 0}
+    return Plan(tuple(hits), estimate_plan(hits, parameters, study.config.cost), dict(skipped) or none)
 
 
 def _stored(study: Study, tables: Tables, made: Plan) -> Plan:
     return replace(made, added=tables.hits.add(made.hits, assignments=study.config.labeling.assignments_per_hit))
 
 
-def _usable_originals(tables: Tables, study: Study) -> dict[str, tuple[str, ...]]:
-    """wnid -> validation images that are stored, so that they can be shown."""
-    found = tables.originals.ids_by_class(Split.VAL)
-    shown = tables.variants.complete([display_variant(study.config.images)], among=[image for ids in found.values() for image in ids])
-    return {wnid: tuple(i for i in ids if i in shown) for wnid, ids in found.items()}
+class _Controls:
+    """Validation images that are stored, so that they can be shown; those of the last classes asked for are kept."""
+
+    def __init__(self, tables: Tables, variant: str) -> None:
+        self.of_class = lru_cache(maxsize=_CLASSES_KEPT)(partial(self._usable, tables, variant))
+
+    @staticmethod
+    def _usable(tables: Tables, variant: str, wnid: str) -> tuple[str, ...]:
+        ids = tables.originals.ids(split=Split.VAL, wnid=wnid)
+        shown = tables.variants.complete([variant], among=ids)
+        return tuple(image for image in ids if image in shown)
 
 
-def _controls_of(
-    classes: Mapping[str, ClassInfo], wnid: str, controls: Mapping[str, tuple[str, ...]]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _controls_of(classes: Mapping[str, ClassInfo], wnid: str, controls: _Controls) -> tuple[tuple[str, ...], tuple[str, ...]]:
     similar = classes[wnid].most_similar if wnid in classes else ()
     if len(similar) < 2:
         raise StageError(
@@ -108,58 +124,46 @@ def _controls_of(
             item=f"class {wnid}",
             remedy="Run retest benchmark --study STUDY again, or set similar_classes in [benchmark]; a benchmark needs two classes",
         )
-    return controls.get(wnid, ()), controls.get(similar[1], ())
+    return controls.of_class(wnid), controls.of_class(similar[1])
 
 
-def _candidates_to_label(
-    tables: Tables, study: Study, classes: Mapping[str, ClassInfo]
-) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
+_Need = Iterator[tuple[str, tuple[str, ...], Mapping[str, int]]]
+"""Class by class: wnid, images to label, and how many images are left out by reason code."""
+
+
+def _candidates_to_label(tables: Tables, study: Study, classes: Mapping[str, ClassInfo]) -> _Need:
     missing, example = tables.bulk.candidates_without(display_variant(study.config.images))
     if missing:
         raise StageError(f"{missing} candidates are not stored yet", item=example, remedy="Run: retest download, then retest publish")
-    excluded, duplicates, expected = tables.exclusions.ids(), near_duplicates_of_originals(tables), _outstanding(tables)
-    need: dict[str, tuple[str, ...]] = {}
-    counts: Counter[str] = Counter()
+    duplicates = frozenset(near_duplicates_of_originals(tables))
     for wnid in tables.candidates.count_by_class():
         selection = candidates_needing_labels(
             tables.candidates.all(wnid=wnid),
             parameters=study.config.labeling,
-            num_assignments={(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all(wnid=wnid)},
-            outstanding=expected,
-            excluded=excluded,
+            num_assignments=_answered(tables, wnid),
+            outstanding=_outstanding(tables, wnid),
+            excluded=tables.exclusions.of_class(wnid),
             near_duplicates_of_originals=duplicates,
             wnids=list(classes),
         )
-        need |= selection.by_class()
-        counts.update(selection.counts)
-    return need, dict(counts) or {"selected": 0}
+        yield wnid, selection.by_class().get(wnid, ()), selection.counts
 
 
-def _originals_to_label(
-    tables: Tables, controls: Mapping[str, tuple[str, ...]], parameters: HitParameters
-) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, int]]:
-    expected = _outstanding(tables)
-    need: dict[str, tuple[str, ...]] = {}
-    done = 0
-    wnids = sorted(controls)[: parameters.max_classes]
-    for wnid in wnids:
-        answered = {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all(wnid=wnid)}
-        ids = [i for i in controls[wnid] if answered.get((i, wnid), 0) + expected.get((i, wnid), 0) < parameters.min_assignments]
-        need[wnid] = tuple(ids)
-        done += len(controls[wnid]) - len(ids)
-    return need, {"labelled": done}
+def _originals_to_label(tables: Tables, controls: _Controls, parameters: HitParameters) -> _Need:
+    for wnid in tables.originals.classes(Split.VAL)[: parameters.max_classes]:
+        answered, expected, images = _answered(tables, wnid), _outstanding(tables, wnid), controls.of_class(wnid)
+        ids = [i for i in images if answered.get((i, wnid), 0) + expected.get((i, wnid), 0) < parameters.min_assignments]
+        yield wnid, tuple(ids), {"labelled": len(images) - len(ids)}
 
 
-def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
-    """Answers still expected from HITs that are planned or published here, and neither excluded nor closed."""
-    closed = closed_hits(tables)
-    missing: dict[str, int] = {}
-    for hit in tables.bulk.hit_states():
-        # Those that were submitted elsewhere (imported ones) were answered long ago.
-        over = hit.uuid in closed or hit.excluded or (hit.submitted and hit.crowd is None)
-        if not over and hit.assignments > hit.received:
-            missing[hit.uuid] = hit.assignments - hit.received
-    return outstanding_assignments(tables.hits.get(missing).values(), missing)
+def _answered(tables: Tables, wnid: str) -> dict[tuple[str, str], int]:
+    return {(f.image_id, f.wnid): f.num_assignments for f in tables.frequencies.all(wnid=wnid)}
+
+
+def _outstanding(tables: Tables, wnid: str) -> dict[tuple[str, str], int]:
+    """Answers still expected for a class from HITs that are planned or published here, and neither excluded nor closed."""
+    lacking = list(tables.hit_pages.open_of_class(wnid))
+    return outstanding_assignments((hit for hit, _ in lacking), {hit.uuid: number for hit, number in lacking})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +178,16 @@ class Submission:
 def waiting_cost_cents(study: Study, crowd: Crowd) -> tuple[int, int]:
     """(number of HITs that wait to be published, what they cost in cents)."""
     with study.database.read() as tables:
-        waiting = list(tables.hits.all(submitted=False, include_excluded=False))
-        wanted = tables.hits.requested_assignments()
+        waiting = tables.hit_pages.waiting_assignments()
     reward = study.config.crowd.reward_cents
-    return len(waiting), sum(crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=reward) for hit in waiting)
+    cost = sum(hits * crowd.cost_cents(assignments=number, reward_cents=reward) for number, hits in waiting.items())
+    return sum(waiting.values()), cost
+
+
+def waiting_hits(study: Study) -> int:
+    """How many HITs wait to be published."""
+    with study.database.read() as tables:
+        return sum(tables.hit_pages.waiting_assignments().values())
 
 
 def submit(
@@ -209,33 +219,43 @@ def submit(
             item=first.image_id,
             remedy="See all with: retest check --study STUDY",
         )
-    with study.database.read() as tables:
-        waiting = list(tables.hits.all(submitted=False, include_excluded=False))
-        wanted = tables.hits.requested_assignments()
-        attempts = tables.hits.publication_attempts()
-        make = _task_maker(tables, study, image_url=image_url)
     failures: dict[str, str] = {}
-    spent = 0
-    with progress("Publish HITs", total=len(waiting)) as advance:
-        for hit in waiting:
+    published = spent = 0
+    with progress("Publish HITs", total=number) as advance:
+        for entry, task in _waiting_tasks(study, image_url=image_url):
             try:
-                published = _publish_once(study, crowd, make(hit, wanted[hit.uuid]), attempted=attempts.get(hit.uuid))
+                there = _publish_once(study, crowd, task, attempted=entry.crowd)
             except (CrowdError, ConflictError, UsageError) as error:  # this HIT's own trouble; the others go on
-                failures[hit.uuid] = str(error)
+                failures[entry.hit.uuid] = str(error)
             else:
-                spent += crowd.cost_cents(assignments=wanted[hit.uuid], reward_cents=study.config.crowd.reward_cents)
-                with study.database.write() as tables:
-                    note_reward(tables, crowd, published.hit_type_id, study.config.crowd.reward_cents)
-                    tables.hits.mark_submitted(
-                        hit.uuid,
-                        crowd=crowd.name,
-                        hit_id=published.hit_id,
-                        hit_type_id=published.hit_type_id,
-                        user=stamp.user,
-                        time=stamp.time,
-                    )
+                published += 1
+                spent += crowd.cost_cents(assignments=entry.assignments, reward_cents=study.config.crowd.reward_cents)
+                _note_published(study, crowd, entry.hit.uuid, there, stamp)
             advance(1)
-    return Submission(len(waiting) - len(failures), spent, failures)
+    return Submission(published, spent, failures)
+
+
+def _waiting_tasks(study: Study, *, image_url: str) -> Iterator[tuple[HitEntry, HitTask]]:
+    """The HITs that wait now, page by page, each with what the back end needs to show it."""
+    with study.database.read() as tables:
+        until, after = tables.hit_pages.newest(), 0
+    while True:
+        with study.database.read() as tables:
+            page = tables.hit_pages.waiting(after=after, until=until, limit=_HITS_AT_ONCE)
+            make = _task_maker(tables, study, [entry.hit for entry in page], image_url=image_url)
+        if not page:
+            return
+        for entry in page:
+            yield entry, make(entry.hit, entry.assignments)
+        after = page[-1].no
+
+
+def _note_published(study: Study, crowd: Crowd, uuid: str, there: PublishedHit, stamp: Stamp) -> None:
+    with study.database.write() as tables:
+        note_reward(tables, crowd, there.hit_type_id, study.config.crowd.reward_cents)
+        tables.hits.mark_submitted(
+            uuid, crowd=crowd.name, hit_id=there.hit_id, hit_type_id=there.hit_type_id, user=stamp.user, time=stamp.time
+        )
 
 
 def _publish_once(study: Study, crowd: Crowd, task: HitTask, *, attempted: str | None) -> PublishedHit:
@@ -262,9 +282,10 @@ def _publish_once(study: Study, crowd: Crowd, task: HitTask, *, attempted: str |
         raise
 
 
-def _task_maker(tables: Tables, study: Study, *, image_url: str) -> Callable[[Hit, int], HitTask]:
+def _task_maker(tables: Tables, study: Study, hits: Sequence[Hit], *, image_url: str) -> Callable[[Hit, int], HitTask]:
     infos = {info.wnid: info for info in tables.classes.all()}
-    names = tables.opaque_names.all(current_key_version(tables)) if image_url else {}
+    shown = {image for hit in hits for image in hit.images_all} if image_url else set()
+    names = tables.opaque_names.get(shown, current_key_version(tables))
 
     def make(hit: Hit, assignments: int) -> HitTask:
         urls = tuple(f"{image_url}/{public_blob_key(names[i])}" for i in hit.images_all) if image_url else ()
@@ -289,19 +310,25 @@ def preview(study: Study, *, uuid: str | None = None) -> Preview:
         StageError: an image of the page has no opaque name yet.
     """
     with study.database.read() as tables:
-        if uuid is not None:
-            hit = tables.hits.get([uuid]).get(uuid)
-        else:
-            waiting = tables.hits.all(submitted=False, include_excluded=False)
-            hit = next(iter(waiting), None) or next(iter(tables.hits.all()), None)
-        if hit is None:
-            raise NotFoundError("there is no such HIT", item=uuid or "label preview", remedy="Plan HITs with: retest label plan")
-        names = tables.opaque_names.all(current_key_version(tables))
+        hit = _hit_to_show(tables, uuid)
+        names = tables.opaque_names.get(hit.images_all, current_key_version(tables))
         unnamed = [image for image in hit.images_all if image not in names]
         if unnamed:
             raise StageError("has no opaque name yet", item=unnamed[0], remedy="Run: retest publish")
-        task = _task_maker(tables, study, image_url=".")(hit, tables.hits.requested_assignments()[hit.uuid])
+        wanted = tables.hit_pages.lines_of([hit.uuid])[hit.uuid].assignments
+        task = _task_maker(tables, study, [hit], image_url=".")(hit, wanted)
     return Preview(task, {url: study.blobs.get(url.removeprefix("./")) for url in task.image_urls})
+
+
+def _hit_to_show(tables: Tables, uuid: str | None) -> Hit:
+    if uuid is not None:
+        hit = tables.hits.get([uuid]).get(uuid)
+    else:
+        waiting = tables.hit_pages.waiting(until=tables.hit_pages.newest(), limit=1)
+        hit = waiting[0].hit if waiting else next(iter(tables.hits.all()), None)
+    if hit is None:
+        raise NotFoundError("there is no such HIT", item=uuid or "label preview", remedy="Plan HITs with: retest label plan")
+    return hit
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,38 +352,37 @@ def collect(study: Study, crowd: Crowd, *, stamp: Stamp, progress: Progress = si
     what it lacks.
     """
     with study.database.read() as tables:
-        own = tables.hits.published_here()
-        hits = [hit for hit in tables.hits.all(submitted=True) if hit.uuid in own]
+        until, total = tables.hit_pages.newest(), tables.hit_pages.count_published()
     new = 0
     unreadable: list[CrowdError] = []
-    with progress("Collect answers", total=len(hits)) as advance:
-        for start in range(0, len(hits), 50):
-            block = hits[start : start + 50]
-            answers = list(crowd.collect(block, on_unreadable=unreadable.append))
+    with progress("Collect answers", total=total) as advance:
+        for page in published_pages(study, until=until, size=_COLLECTED_AT_ONCE):
+            answers = list(crowd.collect([entry.hit for entry in page], on_unreadable=unreadable.append))
             with study.database.write() as tables:
                 new += tables.assignments.add((a.assignment for a in answers), contents={a.assignment.id: a.content for a in answers})
                 tables.assignments.add_workers({a.assignment.worker: a.worker_id for a in answers if a.worker_id is not None})
                 for answer in answers:
                     tables.assignments.set_status(answer.assignment.id, answer.assignment.status)
-            advance(len(block))
+            advance(len(page))
     with study.database.write() as tables:
         tables.warnings.add("collect", (("unreadable_answer", None, error.item, error.problem) for error in unreadable))
-    ended = _close_ended(study, crowd, hits, stamp)
+    ended = _close_ended(study, crowd, stamp, until=until)
     return Collection(new, answer_histogram(study), tuple(str(error) for error in unreadable), ended)
 
 
-def _close_ended(study: Study, crowd: Crowd, hits: Sequence[Hit], stamp: Stamp) -> tuple[str, ...]:
+def _close_ended(study: Study, crowd: Crowd, stamp: Stamp, *, until: int) -> tuple[str, ...]:
     """Close the HITs that lack answers and can get none."""
-    with study.database.read() as tables:
-        received = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
-        wanted, closed = tables.hits.requested_assignments(), closed_hits(tables)
-    lacking = [hit for hit in hits if hit.uuid not in closed and received.get(hit.uuid, 0) < wanted[hit.uuid]]
-    found = crowd.progress(lacking) if lacking else {}
-    # An answer that came between collecting and now is still to be collected; then the HIT is not over yet.
-    ended = tuple(uuid for uuid, item in found.items() if item.ended and not item.pending and item.answered <= received.get(uuid, 0))
-    with study.database.write() as tables:
-        record_closed(tables, ended, ENDED, stamp=stamp)
-    return ended
+    closed: list[str] = []
+    for page in asked_pages(study, until=until, lacking=True):
+        found = crowd.progress(page)
+        with study.database.read() as tables:
+            received = tables.hit_pages.answers_of(found)
+        # An answer that came between collecting and now is still to be collected; then the HIT is not over yet.
+        ended = [uuid for uuid, item in found.items() if item.ended and not item.pending and item.answered <= received.get(uuid, 0)]
+        with study.database.write() as tables:
+            record_closed(tables, ended, ENDED, stamp=stamp)
+        closed += ended
+    return tuple(closed)
 
 
 def answer_histogram(study: Study) -> dict[int, int]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from retest.crowd import Crowd, progress_histogram
 from retest.errors import CrowdError, NotFoundError, UsageError
-from retest.records import VALID_STATUSES, AssignmentStatus, Hit
-from retest.stages._closing import closed_hits, record_closed
+from retest.records import AssignmentStatus, Hit
+from retest.stages._closing import record_closed
 from retest.stages._common import Progress, Stamp, silent
+from retest.stages._hit_pages import asked_pages, published_pages
+from retest.store.hit_pages import HitEntry
 from retest.study import Study
+
+_SUMMED = ("assignments", "valid", "rejected", "pending", "available")
+_LINES_AT_ONCE = 2000
+_CLOSED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +46,19 @@ class CrowdProgress:
 def crowd_progress(study: Study, crowd: Crowd) -> CrowdProgress:
     """Ask the back end about every HIT that the study published and that is not excluded."""
     with study.database.read() as tables:
-        own = tables.hits.published_here()
-        hits = [hit for hit in tables.hits.all(submitted=True, include_excluded=False) if hit.uuid in own]
-    found = crowd.progress(hits)
-    items = found.values()
-    return CrowdProgress(
-        histogram=progress_histogram(found),
-        hits=len(hits),
-        unknown=len(hits) - len(found),
-        assignments=sum(item.assignments for item in items),
-        valid=sum(item.valid for item in items),
-        rejected=sum(item.rejected for item in items),
-        pending=sum(item.pending for item in items),
-        available=sum(item.available for item in items),
-        ended=sum(item.ended and not item.pending and item.answered < item.assignments for item in items),
-    )
+        until = tables.hit_pages.newest()
+    histogram: Counter[int] = Counter()
+    sums = Counter(dict.fromkeys(_SUMMED, 0))
+    hits = known = ended = 0
+    for page in asked_pages(study, until=until, include_excluded=False):
+        found = crowd.progress(page)
+        histogram.update(progress_histogram(found))
+        for item in found.values():
+            sums.update({name: getattr(item, name) for name in _SUMMED})
+            ended += item.ended and not item.pending and item.answered < item.assignments
+        hits, known = hits + len(page), known + len(found)
+    by_number = {number: histogram[number] for number in range(max(histogram, default=-1) + 1)}
+    return CrowdProgress(histogram=by_number, hits=hits, unknown=hits - known, ended=ended, **sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +75,29 @@ class HitRow:
     images_to_label: int
 
 
-def list_hits(study: Study) -> list[HitRow]:
-    """All HITs in the order in which they were planned."""
+def list_hits(study: Study, *, state: str | None = None) -> Iterator[HitRow]:
+    """The HITs in the order in which they were planned, read page by page; those in one state if ``state`` is given."""
+    after = 0
+    while True:
+        with study.database.read() as tables:
+            page = tables.hit_pages.lines(after=after, limit=_LINES_AT_ONCE)
+        if not page:
+            return
+        for line in page:
+            found = "excluded" if line.excluded else "closed" if line.closed else "published" if line.submitted else "planned"
+            if state in (None, found):
+                yield HitRow(
+                    line.uuid, line.wnid, found, line.hit_id or "", line.assignments, line.valid, line.rejected, line.images_to_label
+                )
+        after = page[-1].no
+
+
+def unknown_hits(study: Study, uuids: Iterable[str]) -> list[str]:
+    """Those of these uuids that are no HITs of the study."""
+    wanted = list(uuids)
     with study.database.read() as tables:
-        excluded, wanted, counts = tables.hits.excluded(), tables.hits.requested_assignments(), tables.assignments.counts_by_hit()
-        closed = closed_hits(tables)
-        rows = []
-        for hit in tables.hits.all():
-            by_status = counts.get(hit.uuid, {})
-            state = "excluded" if hit.uuid in excluded else "closed" if hit.uuid in closed else "published" if hit.submitted else "planned"
-            valid = sum(number for status, number in by_status.items() if status in VALID_STATUSES)
-            rejected = by_status.get(AssignmentStatus.REJECTED, 0)
-            rows.append(HitRow(hit.uuid, hit.wnid, state, hit.hit_id or "", wanted[hit.uuid], valid, rejected, len(hit.images_to_label)))
-    return rows
+        known = tables.hit_pages.lines_of(wanted)
+    return [uuid for uuid in wanted if uuid not in known]
 
 
 # Decisions about answers
@@ -144,8 +159,7 @@ def reject(study: Study, crowd: Crowd, decisions: Sequence[Decision], *, stamp: 
 def submitted_answers(study: Study) -> list[str]:
     """Ids of the collected answers that nobody has decided about yet, sorted; imported ones are not ours to decide."""
     with study.database.read() as tables:
-        own = tables.hits.published_here()
-        return sorted(a.id for a in tables.assignments.all() if a.status is AssignmentStatus.SUBMITTED and a.hit_uuid in own)
+        return tables.hit_pages.undecided_answers()
 
 
 def _decide(
@@ -157,7 +171,7 @@ def _decide(
     progress: Progress,
 ) -> DecisionCounts:
     with study.database.read() as tables:
-        known = tables.assignments.get(decision.assignment_id for decision in decisions)
+        known = tables.hit_pages.answer_statuses(decision.assignment_id for decision in decisions)
     for decision in decisions:
         if decision.assignment_id not in known:
             raise NotFoundError("no such answer has been collected", item=decision.assignment_id, remedy="Run: retest label collect")
@@ -165,7 +179,7 @@ def _decide(
     decided = unchanged = 0
     with progress(f"{status} answers", total=len(decisions)) as advance:
         for decision in decisions:
-            name, before = decision.assignment_id, known[decision.assignment_id].status
+            name, before = decision.assignment_id, known[decision.assignment_id]
             try:
                 act(decision)
             except CrowdError as error:  # this answer's own trouble; the others go on
@@ -214,12 +228,12 @@ def delete(study: Study, crowd: Crowd, uuids: Iterable[str] | None = None, *, st
     """
     if crowd.live:
         raise CrowdError("paid HITs are never deleted", item=crowd.name, remedy="Close them with: retest label expire")
-    with study.database.read() as tables:
-        collected = {uuid: sum(counts.values()) for uuid, counts in tables.assignments.counts_by_hit().items()}
 
     def remove(hit: Hit) -> None:
         present = crowd.progress([hit]).get(hit.uuid)
-        if present is not None and present.answered > collected.get(hit.uuid, 0):
+        with study.database.read() as tables:
+            collected = tables.hit_pages.answers_of([hit.uuid]).get(hit.uuid, 0)
+        if present is not None and present.answered > collected:
             raise CrowdError("has answers that are not collected yet", item=hit.uuid, remedy="Run: retest label collect")
         crowd.delete(hit)
 
@@ -229,26 +243,39 @@ def delete(study: Study, crowd: Crowd, uuids: Iterable[str] | None = None, *, st
 def _close(
     study: Study, uuids: Iterable[str] | None, stamp: Stamp, label: str, act: Callable[[Hit], None], progress: Progress
 ) -> ClosingCounts:
-    with study.database.read() as tables:
-        own, closed = tables.hits.published_here(), closed_hits(tables)
-        published = {hit.uuid: hit for hit in tables.hits.all(submitted=True) if hit.uuid in own}
-    chosen = list(published) if uuids is None else list(dict.fromkeys(uuids))
-    for uuid in chosen:
-        if uuid not in published:
-            raise NotFoundError("no such HIT is published", item=uuid, remedy="See them with: retest label list")
+    pages, total = _published(study, uuids)
     failures: dict[str, str] = {}
-    with progress(label, total=len(chosen)) as advance:
-        for uuid in chosen:
-            try:
-                act(published[uuid])
-            except CrowdError as error:  # this HIT's own trouble; the others go on
-                failures[uuid] = str(error)
-            else:
-                if uuid not in closed:
-                    with study.database.write() as tables:
-                        record_closed(tables, [uuid], label, stamp=stamp)
-            advance(1)
-    return ClosingCounts(len(chosen) - len(failures), failures)
+    with progress(label, total=total) as advance:
+        for page in pages:
+            with study.database.read() as tables:
+                closed = tables.hit_pages.closed_among(entry.hit.uuid for entry in page)
+            for entry in page:
+                uuid = entry.hit.uuid
+                try:
+                    act(entry.hit)
+                except CrowdError as error:  # this HIT's own trouble; the others go on
+                    failures[uuid] = str(error)
+                else:
+                    if uuid not in closed:
+                        with study.database.write() as tables:
+                            record_closed(tables, [uuid], label, stamp=stamp)
+                advance(1)
+    return ClosingCounts(total - len(failures), failures)
+
+
+def _published(study: Study, uuids: Iterable[str] | None) -> tuple[Iterable[list[HitEntry]], int]:
+    """The HITs that this study published itself, all or those named, in pages; and how many they are."""
+    if uuids is None:
+        with study.database.read() as tables:
+            until, total = tables.hit_pages.newest(), tables.hit_pages.count_published()
+        return published_pages(study, until=until, size=_CLOSED_AT_ONCE), total
+    chosen = list(dict.fromkeys(uuids))
+    with study.database.read() as tables:
+        found = tables.hit_pages.published_among(chosen)
+    for uuid in chosen:
+        if uuid not in found:
+            raise NotFoundError("no such HIT is published", item=uuid, remedy="See them with: retest label list")
+    return [[found[uuid] for uuid in chosen]], len(chosen)
 
 
 # Study against crowd
@@ -279,27 +306,32 @@ def check_crowd(study: Study, crowd: Crowd) -> list[CrowdFinding]:
     Kinds: ``missing_on_crowd``, ``unknown_here``, ``not_marked_published``, ``other_number`` (of assignments), ``not_collected``.
     """
     there = {published.uuid: published for published in crowd.published()}
-    with study.database.read() as tables:
-        hits = {hit.uuid: hit for hit in tables.hits.all()}
-        own = tables.hits.published_here()  # imported HITs were published elsewhere, long ago
-        wanted, closed = tables.hits.requested_assignments(), closed_hits(tables)
-        counts = {uuid: sum(c.values()) for uuid, c in tables.assignments.counts_by_hit().items()}
     found: list[CrowdFinding] = []
 
     def add(uuid: str, kind: str, problem: str) -> None:
         found.append(CrowdFinding(uuid, kind, problem, _REMEDIES[kind]))
 
-    for uuid, hit in hits.items():
-        if uuid in own and uuid not in there and uuid not in closed:
-            add(uuid, "missing_on_crowd", f"published as {hit.hit_id}, but the {crowd.name} does not show it")
+    with study.database.read() as tables:
+        until = tables.hit_pages.newest()
+        known = tables.hit_pages.lines_of(there)
+    for page in asked_pages(study, until=until):  # imported HITs were published elsewhere, long ago
+        with study.database.read() as tables:
+            closed = tables.hit_pages.closed_among(hit.uuid for hit in page)
+        for hit in page:
+            if hit.uuid not in there and hit.uuid not in closed:
+                add(hit.uuid, "missing_on_crowd", f"published as {hit.hit_id}, but the {crowd.name} does not show it")
     for uuid, published in there.items():
-        if uuid not in hits:
+        line = known.get(uuid)
+        if line is None:
             add(uuid, "unknown_here", f"the {crowd.name} has it as {published.hit_id}, the study does not know it")
-        elif not hits[uuid].submitted:
+        elif not line.submitted:
             add(uuid, "not_marked_published", f"the {crowd.name} has it as {published.hit_id}, the study holds it for unpublished")
-        elif published.assignments != wanted[uuid]:
-            add(uuid, "other_number", f"{wanted[uuid]} assignments planned, {published.assignments} on the {crowd.name}")
-    for uuid, item in crowd.progress([hits[uuid] for uuid in there if uuid in hits]).items():
-        if item.answered > counts.get(uuid, 0):
-            add(uuid, "not_collected", f"{item.answered - counts.get(uuid, 0)} answers are not collected")
+        elif published.assignments != line.assignments:
+            add(uuid, "other_number", f"{line.assignments} assignments planned, {published.assignments} on the {crowd.name}")
+    asked = [Hit(line.uuid, line.wnid, (), (), (), (), submitted=line.submitted, hit_id=line.hit_id) for line in known.values()]
+    received = {uuid: line.received for uuid, line in known.items()}
+    progress = crowd.progress(asked)
+    for uuid in there:
+        if uuid in progress and (lacking := progress[uuid].answered - received[uuid]) > 0:
+            add(uuid, "not_collected", f"{lacking} answers are not collected")
     return found

@@ -82,7 +82,7 @@ def judge(study: Study, *, parameters: QualityParameters | None = None, threshol
     The study is read class by class, and only flagged answers are kept.
     """
     with study.database.read() as tables:
-        excluded = set(tables.hits.excluded())
+        excluded = {uuid for wnid in tables.hits.count_by_class() for uuid in tables.hit_pages.excluded_of_class(wnid)}
         report, durations, counts = _judged(tables, excluded, parameters)
         moved = sensitivity_in_parts(_by_class(tables), report.flagged_workers, excluded_hits=excluded, threshold=threshold)
     median = statistics.median(durations) if durations else None

@@ -39,6 +39,10 @@ class ClassTable(TableGroup):
         """Every class, by wnid."""
         return [_class_info(row) for row in self._rows(sa.select(schema.classes).order_by(schema.classes.c.wnid))]
 
+    def get(self, wnids: Iterable[str]) -> dict[str, ClassInfo]:
+        """Those of these wnids that are classes."""
+        return {row.wnid: _class_info(row) for row in self._by_ids(sa.select(schema.classes), schema.classes.c.wnid, wnids)}
+
     def count(self) -> int:
         return self._count(schema.classes)
 
@@ -101,6 +105,16 @@ class OriginalTable(TableGroup):
             query = query.where(t.c.split == str(split))
         if wnid is not None:
             query = query.where(t.c.wnid == wnid)
+        return list(self._connection.execute(query).scalars())
+
+    def among(self, ids: Iterable[str]) -> set[str]:
+        """Those of these ids that are original images."""
+        return {row.id for row in self._by_ids(sa.select(schema.originals.c.id), schema.originals.c.id, ids)}
+
+    def classes(self, split: Split) -> list[str]:
+        """wnids of the classes with images in a split, sorted."""
+        t = schema.originals
+        query = sa.select(t.c.wnid).distinct().where(t.c.split == str(split), t.c.wnid.is_not(None)).order_by(t.c.wnid)
         return list(self._connection.execute(query).scalars())
 
     def ids_by_class(self, split: Split) -> dict[str, list[str]]:
@@ -244,6 +258,12 @@ class ExclusionTable(TableGroup):
     def ids(self) -> set[str]:
         """The candidates that are excluded."""
         return set(self._connection.execute(sa.select(schema.exclusions.c.candidate_id)).scalars())
+
+    def of_class(self, wnid: str) -> set[str]:
+        """The candidates of a class that are excluded."""
+        t, candidate = schema.exclusions, schema.candidates
+        query = sa.select(t.c.candidate_id).select_from(candidate.join(t, t.c.candidate_id == candidate.c.id))
+        return set(self._connection.execute(query.where(candidate.c.wnid == wnid)).scalars())
 
     def get(self, candidate_ids: Iterable[str]) -> dict[str, Exclusion]:
         """The exclusions of those of these candidates that are excluded."""

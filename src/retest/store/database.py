@@ -12,6 +12,7 @@ from retest.store import (
     catalog,
     engine,
     facts,
+    hit_pages,
     labels,
     ledger,
     media,
@@ -41,6 +42,7 @@ class Tables:
         self.problems = media.ProblemTable(connection)
         self.opaque_names = media.OpaqueNameTable(connection)
         self.hits = labels.HitTable(connection)
+        self.hit_pages = hit_pages.HitPageTable(connection)
         self.assignments = labels.AssignmentTable(connection)
         self.frequencies = labels.FrequencyTable(connection)
         self.neighbors = nearness.NeighborTable(connection)

@@ -114,6 +114,12 @@ class OpaqueNameTable(TableGroup):
         table = schema.opaque_names
         return {row.image_id: row.name for row in self._rows(sa.select(table).where(table.c.key_version == key_version))}
 
+    def get(self, image_ids: Iterable[str], key_version: int) -> dict[str, str]:
+        """image id -> opaque name of one key version, for those of these images that have one."""
+        table = schema.opaque_names
+        query = sa.select(table.c.image_id, table.c.name).where(table.c.key_version == key_version)
+        return {row.image_id: row.name for row in self._by_ids(query, table.c.image_id, image_ids)}
+
     def of_images(self, image_ids: Iterable[str]) -> list[str]:
         """Every name of these images, of all key versions, sorted."""
         table = schema.opaque_names

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retest.errors import InputError, MissingExtraError, UsageError
+from retest.errors import InputError, MissingExtraError, NotFoundError, SourceError, UsageError
 from retest.models import Featuriser
 from retest.models.featurisers import FeaturiserSpec, load_featuriser
 
@@ -38,6 +40,7 @@ IMAGES = RNG.integers(0, 256, (5, 256, 256, 3), dtype=np.uint8)
         ("a/b/model v1.onnx", ("model-v1", "onnx", "a/b/model v1.onnx", None)),
         ("C:\\nets\\m.onnx", ("m", "onnx", "C:\\nets\\m.onnx", None)),
         ("small=m.onnx", ("small", "onnx", "m.onnx", None)),
+        ("fc7@./random", ("fc7", "fc7", "fc7", "random")),
         ("my.module:make", ("my.module.make", "python", "my.module:make", None)),
     ],
 )
@@ -56,6 +59,8 @@ def test_what_a_text_means(text, expected):
         ("a b=fc7", "cannot be a metric's name"),
         ("m.onnx@w.pth", "takes no weights"),
         ("my.module:make@w.pth", "takes no weights"),
+        ("timm:resnet18@random", "distances between features of random weights mean nothing"),
+        ("fc7@random", "a file; one of this name is @./random"),
     ],
 )
 def test_texts_that_mean_nothing(text, message):
@@ -102,6 +107,9 @@ ready = Mean()
 
 def no_featuriser():
     return 3
+
+def broken():
+    raise ValueError("no weights today")
 """
 
 
@@ -110,16 +118,29 @@ def test_a_featuriser_of_ones_own(name, tmp_path, monkeypatch):
     (tmp_path / "own_featuriser.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
     found = load_featuriser(f"own_featuriser:{name}")
     assert isinstance(found, Featuriser)
     assert found.features(IMAGES).shape == (5, 3)
-    assert sys.path == before
+    assert sys.path == [*before, str(tmp_path)]  # behind all others, for processes that the featuriser travels to
     with pytest.raises(UsageError, match="gives int, not a featuriser"):
         load_featuriser("own_featuriser:no_featuriser")
     with pytest.raises(UsageError, match="cannot be imported"):
         load_featuriser("own_featuriser:absent")
     with pytest.raises(UsageError, match="cannot be imported"):
         load_featuriser("no_such_module_anywhere:x")
+    with pytest.raises(UsageError, match="own_featuriser:broken: fails with ValueError: no weights today"):
+        load_featuriser("own_featuriser:broken")
+
+
+def test_a_featuriser_of_ones_own_travels_to_processes(tmp_path, monkeypatch):
+    (tmp_path / "travelling_featuriser.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = load_featuriser("travelling_featuriser:Mean")
+    monkeypatch.chdir("/")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert np.array_equal(pool.submit(found.features, IMAGES).result(), found.features(IMAGES))
 
 
 # ------------------------------------------------------------------------------------------------------------- torch
@@ -181,13 +202,13 @@ def test_fc7_reads_local_weights_whatever_their_format(tmp_path, monkeypatch):
 def test_weights_that_are_none(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="needs the extra 'models'")
     monkeypatch.setattr("torchvision.models.get_model", lambda name, weights: small_vgg())
-    with pytest.raises(InputError, match="there is no such weights file"):
+    with pytest.raises(NotFoundError, match="no such file"):
         load_featuriser(f"fc7@{tmp_path}/absent.pth")
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(InputError, match="holds no weights"):
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         load_featuriser(f"fc7@{tmp_path}/text.pth")
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"are not the weights of this model \(.*Missing key"):
+    with pytest.raises(InputError, match=r"its weights do not fit this model: they lack 'classifier"):
         load_featuriser(f"fc7@{tmp_path}/other.pth")
 
 
@@ -214,7 +235,7 @@ def test_without_weights_and_network_the_error_says_what_to_download(monkeypatch
         raise URLError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models.get_model", unreachable)
-    with pytest.raises(InputError, match=r"weights cannot be had.*Download https://.*vgg16.*\.pth elsewhere and write fc7@FILE"):
+    with pytest.raises(SourceError, match=r"cannot be downloaded .*Download https://.*vgg16.*\.pth elsewhere and write fc7@FILE"):
         load_featuriser("fc7")
 
 
@@ -233,7 +254,7 @@ def test_cuda_is_refused_where_there_is_none():
     torch = pytest.importorskip("torch", reason="needs the extra 'models'")
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(UsageError, match="torch sees no CUDA device"):
+    with pytest.raises(UsageError, match="PyTorch sees 0 GPUs"):
         load_featuriser("fc7", device="cuda")
 
 

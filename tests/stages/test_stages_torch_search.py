@@ -115,7 +115,7 @@ def test_what_is_refused():
     with pytest.raises(UsageError, match="dssim_prerank: is not for a GPU"):
         search("dssim", images, images, k=2, ssim_window=5, dssim_prerank=3)
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="torch sees no CUDA device"):
+        with pytest.raises(UsageError, match="PyTorch sees 0 GPUs"):
             _torch_search.nearest(
                 "l2", images, images, parameters=NeighborParameters(), subset=None, device="cuda", threads=1, progress=None
             )

@@ -23,7 +23,7 @@ _SPLIT_NAMES: Final = {
 }
 _INNER: Final = ("", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC", "images")
 _DEVKIT: Final = "ILSVRC2012_validation_ground_truth.txt"
-_LABEL_FILES: Final = {
+LABEL_FILES: Final = {
     Split.TRAIN: ("train_labels.csv", "train.txt"),
     Split.VAL: (
         "LOC_val_solution.csv",
@@ -120,7 +120,7 @@ class ImageFolder(FileImages):
     def _class_names(self, base: Path, folder: Path, by_class: dict[Path, str], classes: Sequence[ClassInfo] | None) -> tuple[str, ...]:
         if classes is not None:
             return tuple(info.wnid for info in sorted(classes, key=lambda info: info.cid))
-        training = _existing(base, Split.TRAIN)
+        training = existing_split(base, Split.TRAIN)
         names = _subfolders(training) if training is not None else []
         return class_order(names or [*_subfolders(folder), *filter(None, by_class.values())])
 
@@ -135,17 +135,18 @@ def _split(split: Split | str) -> Split:
 def _split_folder(base: Path, split: Split) -> Path:
     if not base.is_dir():
         raise InputError("there is no such folder", item=str(base), remedy="Check the path")
-    found = _existing(base, split)
+    found = existing_split(base, split)
     if found is not None:
         return found
-    others = [other.value for other in Split if _existing(base, other) is not None]
+    others = [other.value for other in Split if existing_split(base, other) is not None]
     if others:
         problem = f"has the splits {', '.join(others)} but not {split.value}"
         raise InputError(problem, item=str(base), remedy=f"Name the folder {' or '.join(_SPLIT_NAMES[split])}")
     return base
 
 
-def _existing(base: Path, split: Split) -> Path | None:
+def existing_split(base: Path, split: Split) -> Path | None:
+    """The folder of a split below ``base``, whichever of its usual names and places it has; None where there is none."""
     for inner in _INNER:
         for name in _SPLIT_NAMES[split]:
             if (base / inner / name).is_dir():
@@ -176,13 +177,13 @@ def _by_class_folder(folder: Path, files: list[Path]) -> dict[Path, str]:
 
 
 def _by_label_file(base: Path, folder: Path, files: list[Path], split: Split, given: Path | None) -> dict[Path, str]:
-    candidates = [given] if given is not None else [place / name for place in (base, folder, folder.parent) for name in _LABEL_FILES[split]]
+    candidates = [given] if given is not None else [place / name for place in (base, folder, folder.parent) for name in LABEL_FILES[split]]
     file = next((path for path in candidates if path.is_file()), given)
     if file is None and split is Split.TEST:
         return dict.fromkeys(files, "")
     if file is None:
         problem = "holds loose images and no file says which class they belong to"
-        remedy = f"Put {' or '.join(_LABEL_FILES[split][:2])} beside it, or sort the images into class folders"
+        remedy = f"Put {' or '.join(LABEL_FILES[split][:2])} beside it, or sort the images into class folders"
         raise InputError(problem, item=str(folder), remedy=remedy)
     labels = read_label_file(file, images=[path.name for path in files])
     missing = next((path for path in files if path.stem not in labels), None)

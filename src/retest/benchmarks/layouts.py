@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from retest.benchmarks.folder import ImageFolder, _existing
+from retest.benchmarks.folder import ImageFolder, existing_split
 from retest.records import ClassInfo, OriginalImage, Split
 
 __all__ = ["available_splits", "list_split"]
@@ -16,7 +16,7 @@ def available_splits(root: Path | str) -> tuple[Split, ...]:
 
     Empty when class folders lie directly in ``root``: such a folder is one split, and only its owner knows which.
     """
-    return tuple(split for split in Split if _existing(Path(root), split) is not None)
+    return tuple(split for split in Split if existing_split(Path(root), split) is not None)
 
 
 def list_split(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from retest.errors import InputError, RetestError
 from retest.models._prepared import Batch, EvaluationImage, Item, input_name
 from retest.models.base import Classifier, Float32Array, Int64Array, top_k
+from retest.models.libraries import kind_and_line
 from retest.models.parts import Part, PartFolder, part_key
 
 
@@ -115,8 +116,7 @@ def _scored(classifier: Classifier, inputs: NDArray[Any]) -> Float32Array:
     except RetestError as error:
         raise ModelError(error.problem, item=error.item or f"model {classifier.name}", remedy=error.remedy) from error
     except Exception as error:  # the model's own code: whatever it raises is no fault of ours
-        first = (str(error).strip().splitlines() or [""])[0][:300]
-        raise _broken(classifier, f"fails with {type(error).__name__}: {first}") from error
+        raise _broken(classifier, f"fails with {kind_and_line(error, most=300)}") from error
 
 
 def _broken(classifier: Classifier, problem: str) -> ModelError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from retest.errors import InputError, RetestError, SourceError
 from retest.models.hub import check_reachable
+from retest.models.libraries import kind_and_line, require
 from retest.models.library_transforms import read_transform
-from retest.models.names import RANDOM, ModelSpec, require
+from retest.models.names import RANDOM, ModelSpec
 from retest.models.transforms import CallableTransform, Preprocessing, read_description
 from retest.models.weights import load_into, read_state_dict
 
@@ -54,7 +57,8 @@ def _torchvision(spec: ModelSpec) -> LoadedModule:
         return LoadedModule(module.eval(), transform, classes, source=_random("torchvision", spec), notes=_random_notes(spec))
     weights = kind[spec.weights]
     # Read once without running code. The library's own builder, which knows each architecture's ways, then reads the same file.
-    _fetched(spec, lambda: weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    read = functools.partial(weights.get_state_dict, progress=False, check_hash=True, weights_only=True)
+    fetched(read, weights=spec.weights, item=spec.name, remedy=_remedy(spec))
     module = models.get_model(spec.target, weights=weights, progress=False)
     categories = tuple(weights.meta["categories"])
     source = {"library": "torchvision", "architecture": spec.target, "weights": str(weights), "weights_url": weights.url}
@@ -78,7 +82,7 @@ def _timm(spec: ModelSpec) -> LoadedModule:
         module = _seeded(lambda: timm.create_model(name, pretrained=False))
         source = _random("timm", spec)
     else:
-        module = _fetched(spec, lambda: _pretrained_timm(timm, name))
+        module = fetched(lambda: pretrained_timm(name), weights=spec.weights, item=spec.name, remedy=_remedy(spec))
         config = module.pretrained_cfg
         source = {"library": "timm", "architecture": spec.target, "weights": spec.weights}
         source |= {"weights_url": str(config.get("hf_hub_id") or config.get("url") or "")}
@@ -86,11 +90,17 @@ def _timm(spec: ModelSpec) -> LoadedModule:
     return LoadedModule(module.eval(), _own_transform(spec, _timm_transform(module)), int(module.num_classes), source=source, notes=notes)
 
 
-def _pretrained_timm(timm: Any, name: str) -> Any:
+def pretrained_timm(name: str, **options: Any) -> Any:
+    """A model of timm with its pretrained weights, which timm downloads once; ``options`` are those of ``timm.create_model``.
+
+    Raises:
+        ConnectionError: the weights are not here, and where they lie does not answer.
+    """
+    timm = require("timm")
     config = timm.get_pretrained_cfg(name)
     if config is not None:
         check_reachable(config.to_dict())
-    return timm.create_model(name, pretrained=True)
+    return timm.create_model(name, pretrained=True, **options)
 
 
 def _timm_transform(module: Any) -> Any:
@@ -158,22 +168,26 @@ def _own_transform(spec: ModelSpec, transform: Any) -> Preprocessing | CallableT
     return read_transform(transform)
 
 
-def _fetched(spec: ModelSpec, load: Any) -> Any:
-    """Run a library's loader; whatever its way of saying that the weights are not to be had becomes one error."""
+def fetched(load: Callable[[], Any], *, weights: str, item: str, remedy: str) -> Any:
+    """Run a library's loader; whatever its way of saying that the weights are not to be had becomes one error.
+
+    Raises:
+        SourceError: they are not here and cannot be downloaded.
+        InputError: what was downloaded has another hash than it should.
+    """
     try:
         return load()
     except RetestError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         # urllib's, requests' and httpx' errors are OSErrors or reach us wrapped by the hub's client.
-        remedy = (
-            f"Connect to the network once, so that they are kept here, or give a file: {spec.target}=FILE.safetensors. "
-            f"{spec.target}@random runs the architecture with random weights"
-        )
-        problem = f"its weights {spec.weights} are not on this machine and cannot be downloaded ({_first_line(error)})"
+        problem = f"its weights {weights} are not on this machine and cannot be downloaded ({kind_and_line(error)})"
         kind = InputError if "hash" in str(error) else SourceError
-        raise kind(problem, item=spec.name, remedy=remedy) from error
+        raise kind(problem, item=item, remedy=remedy) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+def _remedy(spec: ModelSpec) -> str:
+    return (
+        f"Connect to the network once, so that they are kept here, or give a file: {spec.target}=FILE.safetensors. "
+        f"{spec.target}@random runs the architecture with random weights"
+    )

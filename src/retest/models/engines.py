@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retest.errors import UsageError
 from retest.models.base import Float32Array
-from retest.models.names import require
+from retest.models.libraries import kind_and_line, require
 from retest.models.transforms import CallableTransform, Preprocessing
 
 EngineName = Literal["auto", "eager", "compile", "onnx"]
@@ -216,7 +216,7 @@ def _exported(
             engine = OnnxEngine(path, threads=threads)
             found = engine(values)
         except Exception as error:  # exporters and runtimes fail in ways without number
-            raise EngineError(first_line(error)) from error
+            raise EngineError(kind_and_line(error)) from error
     check_equal(expected, found)
     return engine
 
@@ -232,7 +232,7 @@ def compile_module(module: Any, transform: Transform, sample: NDArray[Any], *, d
         compiled = CompiledEngine(module, transform, device=device, precision=precision)
         found = compiled(sample)
     except Exception as error:  # compilers fail in ways without number
-        raise EngineError(first_line(error)) from error
+        raise EngineError(kind_and_line(error)) from error
     if precision == "fp32":
         check_equal(eager(sample), found)
     return compiled
@@ -249,11 +249,6 @@ def check_equal(expected: Float32Array, found: Float32Array) -> None:
     largest = float(np.max(np.abs(expected - found), initial=0.0))
     if not largest <= TOLERANCE:
         raise EngineError(f"its logits differ from eager execution by {largest:.2g}, more than {TOLERANCE:g}")
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of its message, shortened."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
 
 
 def _export_script(module: Any, sample: NDArray[Any], path: Path) -> None:

@@ -14,18 +14,15 @@ downloads once. ``LABEL`` is the metric's name; without it fc7, sscd, the model'
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from retest.errors import InputError, MissingExtraError, UsageError
+from retest.errors import UsageError
 from retest.models.base import Featuriser
+from retest.models.functions import named_object, own_code
+from retest.models.libraries import needs_extra
+from retest.models.names import RANDOM
 
 DEVICES = ("cpu", "cuda")
 _LABEL = re.compile(r"[\w.+-]+")
@@ -59,6 +56,9 @@ class FeaturiserSpec:
         kind, name, default = _kind(what, text)
         if kind in {"onnx", "python"} and path is not None:
             raise UsageError("takes no weights of its own", item=text, remedy="Leave out what follows '@'")
+        if weights == RANDOM:
+            remedy = f"Leave '@{RANDOM}' out for the library's weights, or give a file; one of this name is @./{RANDOM}"
+            raise UsageError("distances between features of random weights mean nothing", item=text, remedy=remedy)
         if kind == "sscd" and path is None:
             raise UsageError("needs the weights file", item=text, remedy="Download sscd_disc_mixup.torchscript.pt and write sscd@FILE")
         label = label or default
@@ -103,7 +103,9 @@ def load_featuriser(spec: FeaturiserSpec | str, *, device: str = "cpu", threads:
     Raises:
         UsageError: there is no such model, or the device is unknown or absent.
         MissingExtraError: torch, timm or onnxruntime is not installed.
-        InputError: the weights cannot be downloaded, or the file is missing, damaged or of another model.
+        SourceError: the weights are not here and cannot be downloaded.
+        NotFoundError: there is no such weights file.
+        InputError: the file is damaged, holds more than weights, or belongs to another model.
     """
     asked = FeaturiserSpec.parse(spec) if isinstance(spec, str) else spec
     if device not in DEVICES:
@@ -119,35 +121,10 @@ def load_featuriser(spec: FeaturiserSpec | str, *, device: str = "cpu", threads:
     return featurisers_torch.load(asked, device=device, threads=threads)
 
 
-@contextmanager
-def needs_extra(extra: str = "models") -> Iterator[None]:
-    """Turn a missing optional package into an error that names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("retest"):
-            raise
-        raise MissingExtraError(error.name or "torch", extra) from error
-
-
 def _load_python(name: str) -> Featuriser:
-    module_name, attribute = name.split(":")
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"cannot be imported ({error})", item=name, remedy="Give module:name as Python would import it from here"
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    made = found if isinstance(found, Featuriser) and not isinstance(found, type) else found()
+    with own_code(name):
+        found = named_object(name)
+        made = found if isinstance(found, Featuriser) and not isinstance(found, type) else found()
     if not isinstance(made, Featuriser):
         raise UsageError(
             f"gives {type(made).__name__}, not a featuriser",
@@ -155,16 +132,3 @@ def _load_python(name: str) -> Featuriser:
             remedy="It needs name, dimensions and features(images): see retest.models.Featuriser",
         )
     return made
-
-
-def file_sha256(path: Path, *, what: str) -> str:
-    """SHA-256 of a file, as hex.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{what} cannot be read ({error.strerror})", item=str(path), remedy="Check the path") from error

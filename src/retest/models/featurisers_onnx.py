@@ -14,7 +14,8 @@ from PIL import Image
 from retest.errors import InputError, UsageError
 from retest.models._batched import BatchedFeaturiser
 from retest.models.base import Float32Array, UInt8Array
-from retest.models.featurisers import file_sha256, needs_extra
+from retest.models.files import file_hash
+from retest.models.libraries import first_line, needs_extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class OnnxFeaturiser(BatchedFeaturiser):
     """
 
     def __init__(self, path: Path, *, settings: OnnxInput | None = None, threads: int | None = None) -> None:
-        digest = file_sha256(path, what="the model")
+        digest = file_hash(path, what="the model")
         self._settings = settings or OnnxInput.beside(path)
         self._session = _session(path, threads)
         self._input = self._session.get_inputs()[0]
@@ -121,5 +122,5 @@ def _session(path: Path, threads: int | None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base of their own
-        text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise InputError(f"is no ONNX model that onnxruntime can run ({text})", item=str(path), remedy="Check the file") from error
+        problem = f"is no ONNX model that onnxruntime can run ({first_line(error)})"
+        raise InputError(problem, item=str(path), remedy="Check the file") from error

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -16,8 +14,14 @@ from torch.nn.functional import interpolate
 
 from retest.errors import InputError, UsageError
 from retest.models._batched import BatchedFeaturiser
+from retest.models.architectures import fetched, pretrained_timm
 from retest.models.base import Float32Array, UInt8Array
-from retest.models.featurisers import FeaturiserSpec, file_sha256, needs_extra
+from retest.models.engines import chosen_device
+from retest.models.featurisers import FeaturiserSpec
+from retest.models.files import file_hash
+from retest.models.libraries import first_line, require
+from retest.models.names import torchvision_names
+from retest.models.weights import load_into, read_state_dict, state_hash
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,7 +67,7 @@ class TorchFeaturiser(BatchedFeaturiser):
     """
 
     def __init__(self, label: str, module: Any, prepare: Callable[[Any], Any], *, digest: str, device: str = "cpu") -> None:
-        self._device = checked_device(device)
+        self._device = chosen_device(device)
         self._module = module.eval().to(self._device)
         self._prepare = prepare
         super().__init__(label=label, pinned=f"{prepare!r} {digest}")
@@ -77,28 +81,17 @@ class TorchFeaturiser(BatchedFeaturiser):
 
 def load(spec: FeaturiserSpec, *, device: str, threads: int | None) -> TorchFeaturiser:
     """The featuriser of a spec of kind fc7, sscd, torchvision, timm or model. Raises as ``load_featuriser``."""
-    checked_device(device)
+    chosen_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     if spec.kind == "fc7":
         return fc7(_torchvision_model("vgg16", spec), label=spec.label, device=device)
     if spec.kind == "sscd":
         return _sscd(spec, device)
-    if spec.kind == "torchvision" or (spec.kind == "model" and spec.name in _torchvision_names()):
+    if spec.kind == "torchvision" or (spec.kind == "model" and spec.name in torchvision_names()):
         model, prepare = _torchvision_model(spec.name, spec), _torchvision_input(spec.name)
         return TorchFeaturiser(spec.label, without_last_layer(model), prepare, digest=state_hash(model), device=device)
     return _timm(spec, device)
-
-
-def checked_device(device: str) -> str:
-    """``device``, if it is there.
-
-    Raises:
-        UsageError: CUDA was asked for and torch sees none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("torch sees no CUDA device", item="device", remedy="Use --device cpu, or install a torch built for your GPU")
-    return device
 
 
 def fc7(vgg: Any, *, label: str = "fc7", device: str = "cpu") -> TorchFeaturiser:
@@ -109,7 +102,7 @@ def fc7(vgg: Any, *, label: str = "fc7", device: str = "cpu") -> TorchFeaturiser
 
 def _sscd(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
     path = spec.weights or Path()
-    digest = file_sha256(path, what="the weights file")
+    digest = file_hash(path, what="the weights file")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.load.*", category=FutureWarning)  # it is how SSCD is published
@@ -122,35 +115,24 @@ def _sscd(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
     return TorchFeaturiser(spec.label, module, SquareInput(_SSCD_SIDE), digest=digest, device=device)
 
 
-def _torchvision_names() -> list[str]:
-    with needs_extra():
-        from torchvision import models
-    names: list[str] = models.list_models(module=models)
-    return names
-
-
 def _torchvision_model(name: str, spec: FeaturiserSpec) -> Any:
-    with needs_extra():
-        from torchvision import models
-    if name not in _torchvision_names():
+    models = require("torchvision.models")
+    if name not in torchvision_names():
         raise UsageError("torchvision has no such classifier", item=name, remedy="See torchvision.models.list_models()")
     if spec.weights is not None:
         return load_state(models.get_model(name, weights=None), spec.weights)
     # The first weights of a model are those that the published studies used; DEFAULT changes with the library.
     weights = next(iter(models.get_model_weights(name)))
-    return downloaded(lambda: models.get_model(name, weights=weights), spec, url=weights.url)
+    return _downloaded(lambda: models.get_model(name, weights=weights), spec, weights=str(weights), url=weights.url)
 
 
 def _torchvision_input(name: str) -> SquareInput:
-    from torchvision import models
-
-    transform = next(iter(models.get_model_weights(name))).transforms()
+    transform = next(iter(require("torchvision.models").get_model_weights(name))).transforms()
     return SquareInput(int(transform.crop_size[0]), mean=tuple(transform.mean), std=tuple(transform.std))
 
 
 def _timm(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
-    with needs_extra():
-        import timm
+    timm = require("timm")
     if not timm.is_model(spec.name.split(".")[0]):
         problem = "timm has no such model" if spec.kind == "timm" else "neither torchvision nor timm has such a model"
         raise UsageError(problem, item=spec.name, remedy="See timm.list_models() and torchvision.models.list_models()")
@@ -159,57 +141,27 @@ def _timm(spec: FeaturiserSpec, device: str) -> TorchFeaturiser:
         digest = state_hash(model)
         model.reset_classifier(0)
     else:
-        model = downloaded(
-            lambda: timm.create_model(spec.name, pretrained=True, num_classes=0), spec, url=f"https://huggingface.co/timm/{spec.name}"
-        )
+        url = f"https://huggingface.co/timm/{spec.name}"
+        model = _downloaded(lambda: pretrained_timm(spec.name, num_classes=0), spec, weights=spec.name, url=url)
         digest = state_hash(model)
     config = timm.data.resolve_model_data_config(model)
     prepare = SquareInput(int(config["input_size"][1]), mean=tuple(config["mean"]), std=tuple(config["std"]))
     return TorchFeaturiser(spec.label, model, prepare, digest=digest, device=device)
 
 
-def downloaded(load_model: Callable[[], Any], spec: FeaturiserSpec, *, url: str) -> Any:
-    """``load_model()``, whose weights may have to come from the network.
-
-    Raises:
-        InputError: they cannot.
-    """
-    try:
-        return load_model()
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"the weights cannot be had ({first_line(error)})",
-            item=spec.name,
-            remedy=f"Download {url} elsewhere and write {spec.name}@FILE, or try again with a network",
-        ) from error
+def _downloaded(load_model: Callable[[], Any], spec: FeaturiserSpec, *, weights: str, url: str) -> Any:
+    remedy = f"Download {url} elsewhere and write {spec.name}@FILE, or try again with a network"
+    return fetched(load_model, weights=weights, item=spec.name, remedy=remedy)
 
 
 def load_state(model: Any, path: Path) -> Any:
-    """The model with the weights of a local file: ``.safetensors``, or a state dict read without unpickling any object.
+    """The model with the weights of a local file, see :func:`~retest.models.weights.read_state_dict`.
 
     Raises:
-        InputError: the file is missing, damaged, holds more than weights, or belongs to another model.
+        NotFoundError: there is no such file.
+        InputError: the file is damaged, holds more than weights, or belongs to another model.
     """
-    if not path.is_file():
-        raise InputError("there is no such weights file", item=str(path), remedy="Check the path after '@'")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # readers of damaged files raise what they like, pickle.UnpicklingError among it
-        raise InputError(
-            f"holds no weights ({first_line(error)})", item=str(path), remedy="Give a .safetensors file or a state dict"
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    try:
-        model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in state.items()})
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"are not the weights of this model ({_mismatch(error)})", item=str(path), remedy="Check file and model"
-        ) from error
+    load_into(model, read_state_dict(path), item=str(path), architecture="this model", remedy="Check file and model")
     return model
 
 
@@ -227,25 +179,3 @@ def without_last_layer(model: Any) -> Any:
 
 def _classifies(module: Any) -> bool:
     return isinstance(module, torch.nn.Linear) or (isinstance(module, torch.nn.Conv2d) and tuple(module.kernel_size) == (1, 1))
-
-
-def state_hash(model: Any) -> str:
-    """SHA-256 over names, shapes and values of a model's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)} ".encode())
-        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _mismatch(error: BaseException) -> str:
-    """What torch says about a state dict: its first line only names the class of the model, the second one the keys."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] if lines else type(error).__name__
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for the middle of a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -1,12 +1,15 @@
-"""Files that are either absent or whole, whatever is killed when."""
+"""Files that are either absent or whole, whatever is killed when, and known by their hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from retest.errors import InputError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -27,6 +30,20 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def file_hash(path: Path, *, what: str = "") -> str:
+    """SHA-256 (hex) of a file; ``what`` names it in the error.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        problem = f"{what} cannot be read ({error.strerror or error})".lstrip()
+        raise InputError(problem, item=str(path), remedy="Check the path and the file's permissions") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,16 +1,19 @@
-"""Models from a function of one's own: ``module:function``."""
+"""Models and featurisers from code of one's own: ``module:name``."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from retest.errors import RetestError, UsageError
 from retest.models.base import Classifier
+
+_REMEDY = "Check the name and that the module is installed"
 
 
 def call_function(spec: str, *, study: Any = None) -> dict[str, Any]:
@@ -23,26 +26,52 @@ def call_function(spec: str, *, study: Any = None) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be imported, fails, needs a study that is not given, or returns something else.
     """
-    module, _, function = spec.partition(":")
+    function = spec.partition(":")[2]
     if not function:
         raise UsageError(f"{spec!r} names no function", item="--models", remedy="Write MODULE:FUNCTION, such as my_models:load")
+    with own_code(spec):
+        load = named_object(spec)
+        returned = load(study) if _takes_argument(load, spec, study) else load()
+    return _named(returned, spec, function)
+
+
+@contextmanager
+def own_code(item: str) -> Iterator[None]:
+    """Import and run code of the user's: the current folder counts, and whatever the code raises becomes an error about ``item``.
+
+    Raises:
+        UsageError: something cannot be imported, or the code fails.
+    """
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        load = getattr(importlib.import_module(module), function)
-        returned = load(study) if _takes_argument(load, spec, study) else load()
+        yield
     except RetestError:
         raise
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot be imported ({error})", item=spec, remedy="Check the name and that the module is installed") from error
+    except ImportError as error:
+        raise UsageError(f"cannot be imported ({error})", item=item, remedy=_REMEDY) from error
     except Exception as error:  # the user's own code: whatever it raises is no fault of ours
         remedy = "Mend the module; --debug shows where it fails"
-        raise UsageError(f"fails with {type(error).__name__}: {error}", item=spec, remedy=remedy) from error
+        raise UsageError(f"fails with {type(error).__name__}: {error}", item=item, remedy=remedy) from error
     finally:
         sys.path.remove(here)
     if here not in sys.path:
-        sys.path.append(here)  # processes that decode get this list, and import the module for its transform
-    return _named(returned, spec, function)
+        sys.path.append(here)  # other processes get this list, and import the module for what travels to them
+
+
+def named_object(text: str) -> Any:
+    """What ``module:name`` names; the name may lead into a class. Within :func:`own_code`, which says what cannot be imported.
+
+    Raises:
+        UsageError: the module has no such name.
+    """
+    module, _, name = text.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"cannot be imported ({module} has no {name})", item=text, remedy=_REMEDY)
+        found = getattr(found, part)
+    return found
 
 
 def _takes_argument(load: Any, spec: str, study: Any) -> bool:

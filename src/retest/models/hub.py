@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retest.models.names import require
+from retest.models.libraries import first_line, require
 
 _NAMES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -27,8 +27,7 @@ def check_reachable(config: Mapping[str, Any]) -> None:
     try:
         utils.get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # the client's HTTP library, and with it what is raised, differs between its versions
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConnectionError(f"{constants.ENDPOINT} does not answer: {first}") from error
+        raise ConnectionError(f"{constants.ENDPOINT} does not answer: {first_line(error)}") from error
 
 
 def _is_kept(config: Mapping[str, Any]) -> bool:

@@ -6,11 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from retest.errors import MissingExtraError, NotFoundError, UsageError
+from retest.errors import NotFoundError, UsageError
+from retest.models.libraries import require
 from retest.models.published_names import PUBLISHED_MODELS
 
 _PREFIXES = ("torchvision", "timm", "published", "onnx")
@@ -125,9 +124,9 @@ def _checkpoint(name: str, arch: str, file: str) -> ModelSpec:
     if library not in ("", "torchvision", "timm"):
         raise UsageError(f"{library!r} is no library of architectures", item=arch, remedy="Use torchvision:ARCH=FILE or timm:ARCH=FILE")
     if not library:
-        library = "torchvision" if bare in _torchvision_names() else "timm"
+        library = "torchvision" if bare in torchvision_names() else "timm"
     target = bare if library == "torchvision" else bare.partition(".")[0]
-    _check_known(target, _torchvision_names() if library == "torchvision" else _timm_names(), library)
+    _check_known(target, torchvision_names() if library == "torchvision" else _timm_names(), library)
     return ModelSpec("checkpoint", bare if name == arch else name, f"{library}:{bare}", file)
 
 
@@ -152,7 +151,7 @@ def _bare(text: str) -> ModelSpec:
     if text in PUBLISHED_MODELS:
         return _published(text)
     arch = text.partition("@")[0].partition(".")[0]
-    if arch in _torchvision_names() and (tag := text.partition("@")[0].partition(".")[2]) in ("", *_weight_names(arch)):
+    if arch in torchvision_names() and (tag := text.partition("@")[0].partition(".")[2]) in ("", *_weight_names(arch)):
         spec = _torchvision(text)
         other = f"; timm has the same name: timm:{text}" if not tag and arch in _timm_names() else ""
         return ModelSpec(
@@ -160,7 +159,7 @@ def _bare(text: str) -> ModelSpec:
         )
     if arch in _timm_names():
         return _timm(text)
-    raise _unknown(text, [*PUBLISHED_MODELS, *_torchvision_names(), *_timm_names()], "model")
+    raise _unknown(text, [*PUBLISHED_MODELS, *torchvision_names(), *_timm_names()], "model")
 
 
 def _published(name: str) -> ModelSpec:
@@ -177,7 +176,7 @@ def _published(name: str) -> ModelSpec:
 
 def _torchvision(text: str) -> ModelSpec:
     arch, tag = _split(text)
-    _check_known(arch, _torchvision_names(), "torchvision")
+    _check_known(arch, torchvision_names(), "torchvision")
     if tag == RANDOM:
         return ModelSpec("torchvision", f"{arch}@{RANDOM}", arch, RANDOM)
     names = _weight_names(arch)
@@ -222,20 +221,8 @@ def _unknown(text: str, known: Sequence[str], what: str) -> NotFoundError:
     return NotFoundError(f"there is no such {what}", item=text, remedy=remedy)
 
 
-def require(module: str) -> Any:
-    """Import an optional library of the extra ``models``.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    import importlib
-
-    if find_spec(module.partition(".")[0]) is None:
-        raise MissingExtraError(module.partition(".")[0], "models")
-    return importlib.import_module(module)
-
-
-def _torchvision_names() -> list[str]:
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classifiers."""
     models = require("torchvision.models")
     return [str(name) for name in models.list_models(module=models)]
 
@@ -269,7 +256,7 @@ def list_models(query: str = "") -> list[tuple[str, str, str]]:
     """
     rows = [(name, "published", model.today or "no equivalent today") for name, model in PUBLISHED_MODELS.items()]
     models = require("torchvision.models")
-    for arch in _torchvision_names():
+    for arch in torchvision_names():
         for entry in models.get_model_weights(arch):
             accuracy = entry.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
             detail = f"{entry.meta['num_params']:,} parameters" + (f", {accuracy} % on ImageNet's validation set" if accuracy else "")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from retest.errors import InputError, NotFoundError
 from retest.models.base import Float32Array
 from retest.models.engines import OnnxEngine
+from retest.models.files import file_hash
+from retest.models.libraries import first_line, installed_versions, require
 from retest.models.microbatch import MicroBatches
-from retest.models.names import require
 from retest.models.transforms import Preprocessing, Step, read_description
-from retest.models.weights import file_hash
 
 _PIECE = 16
 
@@ -74,8 +74,6 @@ class OnnxClassifier:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        from retest.models.torch_classifier import installed_versions
-
         return {
             "engine": "onnx",
             "weights_file": self._path.name,
@@ -102,7 +100,7 @@ class OnnxClassifier:
         try:
             scores = self._score(self.preprocess(grey)[None])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            problem = f"does not run on an image so prepared ({(str(error).strip().splitlines() or [''])[0][:300]})"
+            problem = f"does not run on an image so prepared ({first_line(error, most=300)})"
             raise InputError(problem, item=str(self._path), remedy="Check steps and layout of its preprocessing") from error
         if scores.ndim != 2:
             raise InputError(f"gives scores of shape {scores.shape}, not (n, classes)", item=str(self._path), remedy="Export the logits")
@@ -114,7 +112,7 @@ def _opened(path: Path, threads: int) -> OnnxEngine:
     try:
         return OnnxEngine(path, threads=threads)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        problem = f"cannot be read as an ONNX model ({(str(error).strip().splitlines() or [''])[0][:200]})"
+        problem = f"cannot be read as an ONNX model ({first_line(error)})"
         raise InputError(problem, item=str(path), remedy="Export it again") from error
 
 

@@ -8,7 +8,6 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from queue import Queue
 from typing import Any
 
@@ -27,9 +26,9 @@ from retest.models.engines import (
     export_onnx,
     model_input,
 )
+from retest.models.libraries import installed_version, installed_versions, require
 from retest.models.library_transforms import read_transform
 from retest.models.microbatch import MicroBatches
-from retest.models.names import require
 from retest.models.transforms import Preprocessing
 from retest.models.weights import state_hash
 
@@ -218,7 +217,7 @@ def _structure_hash(module: Any) -> str:
     for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
         package = kind.__module__.partition(".")[0]
         digest.update(f"{kind.__module__}.{kind.__qualname__} ".encode())
-        digest.update((_version(package) if package in _LIBRARIES else _source(kind)).encode())
+        digest.update((installed_version(package) if package in _LIBRARIES else _source(kind)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -227,15 +226,3 @@ def _source(kind: type[Any]) -> str:
         return inspect.getsource(kind)
     except (OSError, TypeError):
         return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def installed_versions(*packages: str) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    return {package: found for package in packages if (found := _version(package))}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retest.errors import InputError, NotFoundError
-from retest.models.names import require
+from retest.models.libraries import require
 
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
@@ -77,7 +77,10 @@ def _without_prefix(tensors: dict[str, Any]) -> dict[str, Any]:
     return tensors
 
 
-def load_into(module: Any, tensors: Mapping[str, Any], *, item: str, architecture: str) -> None:
+_FITTING = "Name the architecture that the weights were trained with: ARCHITECTURE=FILE (see retest models list)"
+
+
+def load_into(module: Any, tensors: Mapping[str, Any], *, item: str, architecture: str, remedy: str = _FITTING) -> None:
     """Fill a module with weights, in single precision; every tensor must find its place and every place its tensor.
 
     Raises:
@@ -89,7 +92,6 @@ def load_into(module: Any, tensors: Mapping[str, Any], *, item: str, architectur
     missing = sorted(own.keys() - tensors.keys() - counters)
     strange = sorted(tensors.keys() - own.keys())
     shapes = [name for name in sorted(own.keys() & tensors.keys()) if own[name].shape != tensors[name].shape]
-    remedy = "Name the architecture that the weights were trained with: ARCHITECTURE=FILE (see retest models list)"
     if missing or strange:
         what = f"lack {missing[0]!r}" if missing else f"hold {strange[0]!r}, which it does not have"
         problem = f"its weights do not fit {architecture}: they {what} ({len(missing)} names missing, {len(strange)} too many)"
@@ -114,9 +116,3 @@ def state_hash(module: Any) -> str:
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
         digest.update(np.ascontiguousarray(array.view(-1).view(torch.uint8).numpy() if array.numel() else np.empty(0, np.uint8)).data)
     return digest.hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.benchmarks import CIFAR10, CIFAR101, RELEASES, ArrayImages, FileImages, ImageFolder, ImageNetV2, class_order
-from retest.benchmarks.folder import _LABEL_FILES
+from retest.benchmarks.folder import LABEL_FILES
 from retest.errors import InputError, NotFoundError, UsageError
 from retest.images import IMAGE_SUFFIXES, load_rgb
 from retest.models import EvaluationImage, EvaluationSet
+from retest.models.files import file_hash
 from retest.records import ClassInfo
 from retest.stages._common import Progress, silent
 
@@ -185,7 +186,7 @@ def _classes_of_folders(names: Sequence[str], folder: Path, places: Places) -> t
 
 def _flat(name: str, folder: Path, files: Sequence[Path], places: Places, progress: Progress) -> TestSet:
     """Loose images: labelled by a label file, or by names that begin with a wnid (as in ImageNet's training set), or not at all."""
-    if any((folder / label_file).is_file() for label_file in _LABEL_FILES):
+    if any((folder / label_file).is_file() for label_file in LABEL_FILES):
         classes = _list_or_imagenet(places)
         infos = [ClassInfo(names[0], cid) for cid, names in enumerate(classes.names)] or None
         images = ImageFolder(folder, classes=infos, name=name)
@@ -281,20 +282,10 @@ def _file_images(
     """Images in files, known by the SHA-256 of their bytes: a changed file is classified anew, an equal one only once."""
     found = []
     with progress("Check files", total=len(paths)) as advance, ThreadPoolExecutor(places.threads) as pool:
-        for image_id, label, path, version in zip(ids, labels.tolist(), paths, pool.map(_file_hash, paths), strict=True):
+        for image_id, label, path, version in zip(ids, labels.tolist(), paths, pool.map(file_hash, paths), strict=True):
             found.append(EvaluationImage(image_id, label, LoadFile(path), version))
             advance(1)
     return found
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", item=str(path), remedy="Check its rights, or unpack the set again"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ equal bytes: archives hold no clock and no user.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retest.images import content_hash
+from retest.models.files import file_hash
 from retest.stages._export_set import COLUMNS, ExportImage, ExportSet
 from retest.study import Study, open_atomic, write_atomic
 
@@ -116,21 +116,16 @@ def _shards(
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A shard of an unfinished export has its name, so it is whole; of a finished one the checksum tells.
-        digest = _digest(path) if path.exists() else None
+        digest = file_hash(path) if path.exists() else None
         if digest is None or digest != known.get(name, digest):
             with open_atomic(path) as file:
                 write(file, block, name)
             written += len(block)
-            digest = _digest(path)
+            digest = file_hash(path)
         files[name] = digest
         places += [place(name, position) for position, _ in block]
         advance(len(block))
     return Written(tuple(places), files, written)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _blocks(images: tuple[ExportImage, ...]) -> Iterator[tuple[tuple[int, ExportImage], ...]]:

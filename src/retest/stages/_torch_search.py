@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import UsageError
-from retest.models.featurisers import needs_extra
+from retest.models.engines import chosen_device
+from retest.models.libraries import needs_extra
 from retest.neighbors import Knn, NeighborParameters, empty, nearest_dssim, nearest_features
 
 with needs_extra():
@@ -52,7 +53,7 @@ def nearest(
         UsageError: torch sees no such device, or the pre-ranking of dssim is asked for.
         MissingExtraError: torch is not installed.
     """
-    check_device(device)
+    chosen_device(device)
     places = np.arange(len(references), dtype=np.int64) if subset is None else subset
     count = progress or (lambda _pairs: None)
     with torch.inference_mode():
@@ -61,16 +62,6 @@ def nearest(
         if metric == "dssim":
             return _dssim(queries, references, places, parameters, device, threads, count)
         return _features(queries, references, places, parameters.k, device, threads, count)
-
-
-def check_device(device: str) -> None:
-    """Require that torch sees it.
-
-    Raises:
-        UsageError: it does not.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("torch sees no CUDA device", item="device", remedy="Use --device cpu, or install a torch built for your GPU")
 
 
 # ------------------------------------------------------------------------------------------------------------------ l2

@@ -91,13 +91,11 @@ def note_counted(study: Study, tables: Tables) -> None:
 
 def follow(study: Study, tables: Tables) -> Callable[[], None]:
     """Look which counts are current before a decision; what is returned notes, once it has adjusted the counts, that they still are."""
-    key = counts_key(study, tables)
-    items = [item for item in (ITEM, _COUNTING) if tables.completions.key(STAGE, item) == key]
+    key, known = counts_key(study, tables), tables.completions.keys(STAGE)
+    items = [item for item in (ITEM, _COUNTING) if known.get(item) == key]
 
     def note() -> None:
-        now = counts_key(study, tables)
-        for item in items:
-            tables.completions.put(STAGE, item, now)
+        tables.completions.put_keys(STAGE, dict.fromkeys(items, counts_key(study, tables)) if items else {})
 
     return note
 
@@ -139,34 +137,37 @@ def count_class(study: Study, tables: Tables, wnid: str) -> ClassCounts:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one candidate adds to the counts of its class, as far as decisions can change it. ``usable_bin`` is None for unusable ones."""
+    """What one candidate adds to the counts of its class, as far as decisions can change it. ``usable_bin`` is None for unusable ones;
+    ``resolved``: it was resolved as part of a component.
+    """
 
     wnid: str
     excluded: int
     problematic: int
     near_duplicates: int
     usable_bin: int | None
+    resolved: bool
 
 
 def contributions(study: Study, tables: Tables, ids: Collection[str]) -> dict[str, Contribution]:
     """What each of these images adds to the counts of its class; images that are no candidates add nothing."""
     parameters = study.config.sampling
-    excluded, flagged = tables.exclusions.get(ids), tables.flags.get(ids)
     found = {}
-    for facts in tables.facts.candidates(tuple(parameters.near_duplicate_review_targets), ids=ids):
+    for facts, standing in tables.review_candidates.standing(ids, tuple(parameters.near_duplicate_review_targets)):
         labelled = facts.num_assignments >= parameters.min_num_annotations
         usable = bisect_right(parameters.histogram_edges, facts.frequency) if labelled and _usable(facts, study) else None
-        if facts.wnid:
-            marks = int(facts.id in excluded), int(facts.id in flagged), int(facts.near_duplicate)
-            found[facts.id] = Contribution(facts.wnid, *marks, usable)
+        marks = int(standing.excluded), int(standing.problematic), int(facts.near_duplicate)
+        found[facts.id] = Contribution(facts.wnid, *marks, usable, standing.resolved)
     return found
 
 
 def adjust_counts(tables: Tables, before: Mapping[str, Contribution], after: Mapping[str, Contribution]) -> None:
     """Move the counts of the classes concerned from what images added before to what they add now."""
     changed: dict[str, dict[str, Any]] = {}
-    for sign, side in ((-1, before), (1, after)):
-        for one in side.values():
+    for sign, side, other in ((-1, before, after), (1, after, before)):
+        for image, one in side.items():
+            if one == other.get(image):
+                continue
             counts = changed.get(one.wnid) or tables.class_counts.get(one.wnid)
             if counts is None:
                 continue  # never counted: the next count of all classes includes it

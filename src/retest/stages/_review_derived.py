@@ -27,11 +27,12 @@ def derive(study: Study, tables: Tables, images: set[str], exact: bool) -> Calla
     note = follow(study, tables)
     # A decision joins or parts only components of its images, so no other image can change.
     members = component_members(tables, images)
-    before = contributions(study, tables, members) if exact else {}
+    before = contributions(study, tables, members)
 
     def bring_along() -> None:
         changed = members if exact else members | component_members(tables, images)
-        if len(changed) > len(images) or tables.pairs.touching(images) or tables.pairs.resolutions_of(images):
+        in_component = len(changed) > len(images) or any(one.resolved for one in before.values())
+        if in_component or (len(images) > 1 and tables.pairs.touching(images)):
             resolve_members(study, tables, changed)
         if exact:
             adjust_counts(tables, before, contributions(study, tables, changed))
@@ -48,8 +49,7 @@ def component_members(tables: Tables, images: Iterable[str]) -> set[str]:
     new = set(images)
     while new:
         members |= new
-        reached = {image for pair in tables.pairs.touching(new) for image in pair}
-        new = (reached | tables.review_candidates.same_photo(new)) - members
+        new = tables.review_candidates.joined(new) - members
     return members
 
 

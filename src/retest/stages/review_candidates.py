@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import Split
@@ -64,21 +65,19 @@ class CandidateFilter:
     revision: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """The state of one kind of mark, and its version."""
 
     state: Any
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateView:
+class CandidateView(NamedTuple):
     """An image as the class browser shows it. ``paired_with`` are its near-duplicates by decision, ``near_duplicate`` by resolution."""
 
     facts: ImageFacts
-    exclusion: Mark = field(default=Mark(None, 0))
-    problematic: Mark = field(default=Mark(None, 0))
+    exclusion: Mark = Mark(None, 0)
+    problematic: Mark = Mark(None, 0)
     paired_with: tuple[str, ...] = ()
     near_duplicate: bool = False
 
@@ -145,17 +144,15 @@ def list_candidates(
         by_marks = {wanted.excluded, wanted.problematic, wanted.near_duplicate} != {"any"}
         marks = tables.review_candidates.marks_of_class(wnid) if by_marks else None
         fits = _test(study, tables, wnid, wanted, marks)
-        chosen: list[ImageFacts] = []
-        total = 0
-        for image in ordered.images[start:] if start else ordered.images:
-            if fits(image):
-                total += 1
-                if len(chosen) <= limit:
-                    chosen.append(image)
-                elif after is not None:
-                    break
+        rest = ordered.images[start:]
+        if fits is None:
+            chosen, total = rest[: limit + 1], len(rest)
+        else:
+            fitting = filter(fits, rest)
+            chosen = tuple(islice(fitting, limit + 1))
+            total = len(chosen) + sum(1 for _ in fitting) if after is None else 0
         more, chosen = len(chosen) > limit, chosen[:limit]
-        items = _views(study, tables, chosen, marks or tables.review_candidates.marks_of([image.id for image in chosen]))
+        items = _views(study, tables, chosen)
     return CandidatePage(items, total if after is None else None, chosen[-1].id if more else None)
 
 
@@ -277,8 +274,10 @@ def _ordered(study: Study, tables: Tables, memo: Memo, wnid: str, sort: str, des
     return memo.get(("ordered", wnid, sort, descending), key, load)
 
 
-def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, marks: ClassMarks | None) -> Callable[[ImageFacts], bool]:
-    """One function of all conditions that are asked for."""
+def _test(
+    study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, marks: ClassMarks | None
+) -> Callable[[ImageFacts], bool] | None:
+    """One function of all conditions that are asked for; None when there are none."""
     tests: list[Callable[[ImageFacts], bool]] = []
     low, high = wanted.min_frequency, wanted.max_frequency
     if low is not None:
@@ -303,6 +302,8 @@ def _test(study: Study, tables: Tables, wnid: str, wanted: CandidateFilter, mark
     if wanted.revision is not None:
         members = tables.review_candidates.of_revision(wanted.revision, wnid)
         tests.append(lambda image: image.id in members)
+    if len(tests) < 2:
+        return tests[0] if tests else None
     return lambda image: all(test(image) for test in tests)
 
 
@@ -313,9 +314,9 @@ def _tests_of_marks(wanted: CandidateFilter, marks: ClassMarks) -> list[Callable
     if wanted.problematic != "any":
         tests.append(lambda image: (image.id in marks.flags) == (wanted.problematic == "yes"))
     if wanted.near_duplicate == "no":
-        tests.append(lambda image: image.id not in marks.near_duplicates and image.id not in marks.pairs)
+        tests.append(lambda image: image.id not in marks.near_duplicates and image.id not in marks.paired)
     elif wanted.near_duplicate != "any":
-        among: Any = marks.near_duplicates if wanted.near_duplicate == "marked" else marks.pairs
+        among = marks.near_duplicates if wanted.near_duplicate == "marked" else marks.paired
         tests.append(lambda image: image.id in among)
     return tests
 
@@ -330,31 +331,21 @@ def _wanted_bins(tables: Tables, wnid: str, wanted: CandidateFilter) -> set[int]
     return bins
 
 
-def _views(study: Study, tables: Tables, images: Sequence[ImageFacts], marks: ClassMarks) -> tuple[CandidateView, ...]:
+def _views(study: Study, tables: Tables, images: Sequence[ImageFacts]) -> tuple[CandidateView, ...]:
     ids = [image.id for image in images]
-    stored = tables.review_candidates.renditions(ids, display_variant(study.config.images))
-    excluded, flagged = tables.decisions.versions(EXCLUSION, ids), tables.decisions.versions(PROBLEMATIC, ids)
-    partners: dict[str, set[str]] = {}
-    for first, second in tables.pairs.touching([image for image in ids if image in marks.pairs]):
-        partners.setdefault(first, set()).add(second)
-        partners.setdefault(second, set()).add(first)
+    variant = display_variant(study.config.images)
+    cards = tables.review_candidates.cards(ids, variant=variant, exclusion_kind=EXCLUSION, flag_kind=PROBLEMATIC)
+    partners = tables.review_candidates.partners(ids)
     views = []
     for image in images:
-        reason = marks.exclusions.get(image.id)
-        detail = marks.flags.get(image.id)
+        card = cards[image.id]
         views.append(
             CandidateView(
-                _with_rendition(image, stored.get(image.id)),
-                Mark(reason and {"reason": reason[0], "detail": reason[1]}, excluded.get(image.id, 0)),
-                Mark(None if detail is None else {"detail": detail}, flagged.get(image.id, 0)),
+                ImageFacts(*image[:4], card.sha256, card.width, card.height),
+                Mark(None if card.reason is None else {"reason": card.reason, "detail": card.detail}, card.exclusion_version),
+                Mark(None if card.flag is None else {"detail": card.flag}, card.flag_version),
                 tuple(sorted(partners.get(image.id, ()))),
-                image.id in marks.near_duplicates,
+                card.near_duplicate,
             )
         )
     return tuple(views)
-
-
-def _with_rendition(image: ImageFacts, stored: tuple[str, int, int] | None) -> ImageFacts:
-    if stored is None:
-        return image
-    return ImageFacts(image.id, image.num_assignments, image.num_selected, image.date_taken, *stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ class CompletionTable(TableGroup):
 
     def put(self, stage: str, item: str, key: str, **info: Any) -> None:
         self._put(schema.completions, [{"stage": stage, "item": item, "key": key, "info": info}])
+
+    def put_keys(self, stage: str, keys: Mapping[str, str]) -> None:
+        """Set the keys of items about which nothing else is noted."""
+        self._put(schema.completions, ({"stage": stage, "item": item, "key": key, "info": {}} for item, key in keys.items()))
 
 
 @dataclass(frozen=True, slots=True)

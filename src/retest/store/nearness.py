@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 
 from retest.records import Neighbor, NeighborReview, Resolution
 from retest.store import schema
+from retest.store.packed import IDS, fetch_packed, given, ids_text
 from retest.store.rows import TableGroup, chunks
+
+_IDS_PER_QUERY = 5000
 
 
 class NeighborTable(TableGroup):
@@ -140,6 +144,12 @@ def _review_rows(review: NeighborReview) -> list[dict[str, object]]:
     ]
 
 
+def _touching_query(dialect: str) -> sa.Select[Any]:
+    image, t = given(dialect).alias("image"), schema.near_duplicate_pairs
+    sides = (sa.select(t.c.first, t.c.second).select_from(image.join(t, side == image.c.value)) for side in (t.c.first, t.c.second))
+    return sa.select(*sa.union(*sides).subquery().c)
+
+
 class PairTable(TableGroup):
     """Near-duplicate pairs, the override list, and what became of each candidate."""
 
@@ -166,13 +176,8 @@ class PairTable(TableGroup):
 
     def touching(self, image_ids: Iterable[str]) -> set[tuple[str, str]]:
         """The pairs with at least one of these images in them."""
-        t = schema.near_duplicate_pairs
-        found: set[tuple[str, str]] = set()
-        for block in chunks(image_ids, 400):
-            query = sa.select(t.c.first, t.c.second)
-            for column in (t.c.first, t.c.second):
-                found.update((row.first, row.second) for row in self._connection.execute(query.where(column.in_(block))))
-        return found
+        blocks = (fetch_packed(self._connection, _touching_query, {IDS: ids_text(block)}) for block in chunks(image_ids, _IDS_PER_QUERY))
+        return {(first, second) for rows in blocks for first, second in rows}
 
     def add_overrides(self, candidate_ids: Iterable[str], *, user: str, time: str) -> int:
         rows = ({"candidate_id": c, "user": user, "time": time} for c in candidate_ids)

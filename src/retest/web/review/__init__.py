@@ -22,13 +22,14 @@ from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role
 from retest.study import Study
 from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
+from retest.web.review.answering import endpoint_route, page_route
 from retest.web.review.images import image_origin, review_image_routes
 from retest.web.review.judging import JUDGING
 from retest.web.review.openapi import describe
 from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions
 from retest.web.review.signin import local_link, sign_in_routes
-from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, endpoint_route, message, page_route, static_build
+from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, message, static_build
 from retest.web.review.warming import warm_up
 
 __all__ = [

@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -110,29 +109,33 @@ def review_image_routes(desk: Desk) -> list[Route]:
 
 def _route(desk: Desk, reader: ImageReader, kind: str) -> Route:
     async def image(request: Request) -> Response:
-        if await run_in_threadpool(desk.sessions.who, request) is None:
-            return Response("Nobody is signed in.\n", 401, {"Cache-Control": "no-store"}, "text/plain")
-        found = await run_in_threadpool(reader.find, request.query_params.get("id", ""), kind)
-        if found is None:
-            return _placeholder("missing")
-        if desk.options.image_urls == "signed" and _may_leave(request):
-            return _signed(desk, found)
-        tag = f'"{found.sha256[:32]}"'
-        # Only an address that names the content may be kept for ever.
-        named = found.sha256.startswith(request.query_params.get("v") or "-")
-        headers = {**_HEADERS, "ETag": tag, "Cache-Control": _FOREVER if named else "private, no-cache"}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        try:
-            data = await run_in_threadpool(reader.read, found)
-        except StoreError as error:
-            _log.warning("an image cannot be read: %s", error)
-            return _placeholder("unreachable")
-        if data is None:
-            return _placeholder("unreachable" if desk.options.image_urls == "cached" else "missing")
-        return Response(data, 200, headers, "image/jpeg")
+        return await desk.lanes.pictures.run(_answer, desk, reader, kind, request)
 
     return Route(f"{PREFIX}/images/{kind}", image, methods=["GET"])
+
+
+def _answer(desk: Desk, reader: ImageReader, kind: str, request: Request) -> Response:
+    if desk.sessions.who(request) is None:
+        return Response("Nobody is signed in.\n", 401, {"Cache-Control": "no-store"}, "text/plain")
+    found = reader.find(request.query_params.get("id", ""), kind)
+    if found is None:
+        return _placeholder("missing")
+    if desk.options.image_urls == "signed" and _may_leave(request):
+        return _signed(desk, found)
+    tag = f'"{found.sha256[:32]}"'
+    # Only an address that names the content may be kept for ever.
+    named = found.sha256.startswith(request.query_params.get("v") or "-")
+    headers = {**_HEADERS, "ETag": tag, "Cache-Control": _FOREVER if named else "private, no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    try:
+        data = reader.read(found)
+    except StoreError as error:
+        _log.warning("an image cannot be read: %s", error)
+        return _placeholder("unreachable")
+    if data is None:
+        return _placeholder("unreachable" if desk.options.image_urls == "cached" else "missing")
+    return Response(data, 200, headers, "image/jpeg")
 
 
 def _may_leave(request: Request) -> bool:

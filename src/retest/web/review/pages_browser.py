@@ -102,21 +102,6 @@ class ImageItem(Answer):
     width: int | None
     height: int | None
 
-    @classmethod
-    def of(cls, facts: ImageFacts, **more: Any) -> Any:
-        return cls(
-            id=facts.id,
-            frequency=facts.frequency,
-            num_assignments=facts.num_assignments,
-            num_selected=facts.num_selected,
-            date_taken=facts.date_taken,
-            image=image_url(facts.id, facts.sha256),
-            stored=facts.sha256 is not None,
-            width=facts.width,
-            height=facts.height,
-            **more,
-        )
-
 
 class CandidateItem(ImageItem):
     """A candidate with its marks. ``near_duplicate``: resolution drops it; ``paired_with``: its near-duplicates by decision."""
@@ -125,17 +110,6 @@ class CandidateItem(ImageItem):
     problematic: MarkItem
     paired_with: list[str]
     near_duplicate: bool
-
-    @classmethod
-    def of_view(cls, view: CandidateView) -> CandidateItem:
-        made: CandidateItem = cls.of(
-            view.facts,
-            exclusion=MarkItem(state=view.exclusion.state, version=view.exclusion.version),
-            problematic=MarkItem(state=view.problematic.state, version=view.problematic.version),
-            paired_with=list(view.paired_with),
-            near_duplicate=view.near_duplicate,
-        )
-        return made
 
 
 class CandidatesAnswer(Answer):
@@ -193,7 +167,7 @@ def _page(visit: Visit, query: BrowserQuery) -> Response:
     )
 
 
-def _candidates(visit: Visit, query: PageQuery, body: None) -> CandidatesAnswer:
+def _candidates(visit: Visit, query: PageQuery, body: None) -> dict[str, Any]:
     found = review_candidates.list_candidates(
         visit.study,
         visit.desk.memo,
@@ -204,13 +178,37 @@ def _candidates(visit: Visit, query: PageQuery, body: None) -> CandidatesAnswer:
         after=query.after,
         limit=query.limit,
     )
-    items = [CandidateItem.of_view(view) for view in found.items]
-    return CandidatesAnswer(candidates=items, total=found.total, next=found.next)
+    return {"candidates": [_candidate(view) for view in found.items], "total": found.total, "next": found.next}
 
 
-def _originals(visit: Visit, query: OriginalsQuery, body: None) -> OriginalsAnswer:
+def _originals(visit: Visit, query: OriginalsQuery, body: None) -> dict[str, Any]:
     found = review_candidates.list_originals(visit.study, visit.desk.memo, query.wnid, limit=query.limit)
-    return OriginalsAnswer(originals=[ImageItem.of(facts) for facts in found])
+    return {"originals": [_image(facts) for facts in found]}
+
+
+def _image(facts: ImageFacts) -> dict[str, Any]:
+    """An :class:`ImageItem`: a page has hundreds, and a model of each would cost more than the database."""
+    return {
+        "id": facts.id,
+        "frequency": facts.frequency,
+        "num_assignments": facts.num_assignments,
+        "num_selected": facts.num_selected,
+        "date_taken": facts.date_taken,
+        "image": image_url(facts.id, facts.sha256),
+        "stored": facts.sha256 is not None,
+        "width": facts.width,
+        "height": facts.height,
+    }
+
+
+def _candidate(view: CandidateView) -> dict[str, Any]:
+    """A :class:`CandidateItem`."""
+    return _image(view.facts) | {
+        "exclusion": view.exclusion._asdict(),
+        "problematic": view.problematic._asdict(),
+        "paired_with": view.paired_with,
+        "near_duplicate": view.near_duplicate,
+    }
 
 
 def _details(visit: Visit, query: ImageQuery, body: None) -> DetailsAnswer:

@@ -1,42 +1,35 @@
 """How review pages and their JSON interface are written: declare a :class:`Page` or an :class:`Endpoint` with a plain function.
 
 The function gets a :class:`Visit` and checked parameters, runs in a thread, and raises the house's errors; signing in, roles, CSRF,
-read-only mode, headers and the translation of errors are done here, once.
+read-only mode and the translation of errors are done once, in :mod:`retest.web.review.answering`.
 """
 
 from __future__ import annotations
 
-import hmac
-import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, get_origin
-from urllib.parse import quote, urlencode
+from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, Response
 
-from retest.errors import ConflictError, InputError, NotFoundError, RetestError, StoreError, UsageError
 from retest.stages._common import Stamp
 from retest.stages._review_aside import Aside
 from retest.stages._review_memo import Memo
 from retest.stages._review_shelf import PredictionShelf
-from retest.stages.review import DecisionConflictError, Role, kinds
+from retest.stages.review import Role, kinds
 from retest.study import Study
-from retest.web.requests import form_fields, read_body
 from retest.web.review.background import Background
-from retest.web.review.models import ConflictAnswer, ConflictItem, Problem
+from retest.web.review.lanes import Lanes
 from retest.web.review.options import ReviewOptions
-from retest.web.review.session import Limiter, Sessions, Who, is_same_origin
+from retest.web.review.session import Limiter, Sessions, Who
 
 __all__ = [
     "PREFIX",
@@ -46,22 +39,18 @@ __all__ = [
     "Query",
     "RefusedError",
     "Visit",
-    "endpoint_route",
     "image_url",
     "message",
-    "page_route",
     "render",
     "static_build",
     "static_url",
 ]
 
 PREFIX = "/review"
-MAX_BODY_BYTES = 2_000_000
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-_log = logging.getLogger(__name__)
 
 
 class Query(BaseModel):
@@ -82,7 +71,7 @@ class RefusedError(Exception):
 class Desk:
     """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date, ``aside``
     is a process for what takes long, ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch
-    images beside this server.
+    images beside this server, ``lanes`` are the threads that answer.
     """
 
     study: Study
@@ -96,6 +85,7 @@ class Desk:
     counting: Background = field(default_factory=Background)
     predictions: PredictionShelf = field(default_factory=PredictionShelf)
     image_origin: str = ""
+    lanes: Lanes = field(default_factory=Lanes)
 
     def __post_init__(self) -> None:
         self.aside = Aside(self.study.folder)
@@ -103,6 +93,7 @@ class Desk:
 
     def close(self) -> None:
         """End what is done beside the requests."""
+        self.lanes.close()
         self.counting.stop()
         self.aside.close()
         self.predictions.close()
@@ -165,7 +156,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A JSON operation: ``handler(visit, query, body)`` returns an ``answer``. ``path`` begins after ``/review/api``.
+    """A JSON operation: ``handler(visit, query, body)`` returns an ``answer``, or a dictionary of its form where a page has hundreds of
+    items. ``path`` begins after ``/review/api``.
 
     ``decides`` says that it writes: refused in read-only mode and without a CSRF token, and documented with answer 409.
     """
@@ -179,153 +171,6 @@ class Endpoint:
     body: type[BaseModel] | None = None
     role: Role = Role.ANNOTATOR
     decides: bool = False
-
-
-# Routes
-
-
-def page_route(desk: Desk, page: Page) -> Route:
-    """The route of a page."""
-
-    async def serve(request: Request) -> Response:
-        try:
-            who = await run_in_threadpool(desk.sessions.who, request)
-            if who is None:
-                return _to_sign_in(request)
-            visit = Visit(desk, request, who)
-            items = request.query_params.multi_items()
-            if page.method != "GET":
-                items = await form_fields(request)
-                _check_change(visit, dict(items).get("csrf"))
-            values = _values(page.query, items, ignore="csrf")
-            if not who.may(page.role):
-                raise RefusedError(403, "You may not do this", remedy=f"It needs the role {page.role}")
-            response: Response = await run_in_threadpool(page.handler, visit, page.query.model_validate(values))
-        except RefusedError as refusal:
-            return message(desk, refusal.problem, refusal.remedy, status=refusal.status, headers=refusal.headers)
-        except ValidationError as error:
-            return message(desk, "This address is not right", _first(error), status=400)
-        except RetestError as error:
-            return message(desk, error.problem, *(text for text in (error.item, error.remedy) if text), status=_status(error))
-        return response
-
-    return Route(PREFIX + page.path, serve, methods=[page.method])
-
-
-def endpoint_route(desk: Desk, endpoint: Endpoint) -> Route:
-    """The route of a JSON operation."""
-
-    async def serve(request: Request) -> Response:
-        try:
-            visit = Visit(desk, request, await _api_visitor(desk, request))
-            if not visit.who.may(endpoint.role):
-                raise RefusedError(403, "You may not do this", remedy=f"It needs the role {endpoint.role}")
-            if endpoint.decides:
-                _check_change(visit, request.headers.get("x-csrf-token"))
-            query = endpoint.query.model_validate(_values(endpoint.query, request.query_params.multi_items()))
-            body = None if endpoint.body is None else endpoint.body.model_validate(await _json(request))
-            answer: BaseModel = await run_in_threadpool(endpoint.handler, visit, query, body)
-        except RefusedError as refusal:
-            return _problem(refusal.status, refusal.problem, remedy=refusal.remedy, headers=refusal.headers)
-        except ValidationError as error:
-            return _problem(422, _first(error))
-        except DecisionConflictError as error:
-            conflicts = [ConflictItem.of(conflict) for conflict in error.conflicts]
-            answer = ConflictAnswer(problem=error.problem, item=error.item, remedy=error.remedy or "", conflicts=conflicts)
-            return _answer(answer, 409)
-        except RetestError as error:
-            if _status(error) >= 500:
-                _log.error("%s: %s", request.url.path, error)
-            return _problem(_status(error), error.problem, item=error.item, remedy=error.remedy or "")
-        return _answer(answer, 200)
-
-    return Route(f"{PREFIX}/api{endpoint.path}", serve, methods=[endpoint.method])
-
-
-async def _api_visitor(desk: Desk, request: Request) -> Who:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        client = request.client.host if request.client else ""
-        wait = desk.limiter.wait_s(client)
-        if wait:
-            raise RefusedError(429, "Too many wrong tokens", remedy=f"Wait {wait} seconds", headers={"Retry-After": str(wait)})
-        who = await run_in_threadpool(desk.sessions.who_by_token, token.strip())
-        if who is None:
-            desk.limiter.failed(client)
-    else:
-        who = await run_in_threadpool(desk.sessions.who, request)
-    if who is None:
-        raise RefusedError(401, "Nobody is signed in", remedy="Sign in again", headers={"WWW-Authenticate": "Bearer"})
-    return who
-
-
-def _check_change(visit: Visit, csrf: str | None) -> None:
-    """Refuse changes in read-only mode, from pages of other sites, and without the session's CSRF token."""
-    if visit.desk.options.read_only:
-        raise RefusedError(403, "This server is read-only", remedy="Ask whoever runs it")
-    if visit.who.csrf is None:
-        return  # a script with a token of its own: no browser sends that by itself
-    if not is_same_origin(visit.request) or not hmac.compare_digest(visit.who.csrf, csrf or ""):
-        raise RefusedError(403, "This request does not come from the page you see", remedy="Load the page again")
-
-
-def _values(model: type[BaseModel], items: Sequence[tuple[str, str]], *, ignore: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in items:
-        if name == ignore:
-            continue
-        known = model.model_fields.get(name)
-        if known is not None and get_origin(known.annotation) in (tuple, list):
-            values.setdefault(name, []).append(value)
-        elif name in values:
-            raise RefusedError(400, f"The parameter {name} is given twice", remedy="Give it once")
-        else:
-            values[name] = value
-    return values
-
-
-async def _json(request: Request) -> Any:
-    body = await read_body(request, MAX_BODY_BYTES)
-    if len(body) > MAX_BODY_BYTES:
-        raise RefusedError(413, f"The request is larger than {MAX_BODY_BYTES} bytes")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "The request is not JSON") from None
-
-
-def _status(error: RetestError) -> int:
-    if isinstance(error, NotFoundError):
-        return 404
-    if isinstance(error, ConflictError):
-        return 409
-    if isinstance(error, (UsageError, InputError)):
-        return 422
-    return 503 if isinstance(error, StoreError) else 500
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'request'}: {first['msg']}"
-
-
-def _problem(status: int, problem: str, *, item: str | None = None, remedy: str = "", headers: dict[str, str] | None = None) -> Response:
-    return _answer(Problem(problem=problem, item=item, remedy=remedy), status, headers)
-
-
-def _answer(answer: BaseModel, status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(answer.model_dump_json(), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
-
-
-def _to_sign_in(request: Request) -> Response:
-    where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = f"{PREFIX}/sign-in?{urlencode({'next': where})}" if request.method == "GET" else f"{PREFIX}/sign-in"
-    if "hx-request" in request.headers:
-        return Response(status_code=204, headers={"HX-Redirect": target})
-    return RedirectResponse(target, 303)
-
-
-# Templates
 
 
 def render(desk: Desk, template: str, *, status: int = 200, visit: Visit | None = None, partial: bool = False, **values: Any) -> Response:

@@ -18,6 +18,7 @@ from retest.errors import ConfigError, InputError, SamplingError
 from retest.sampling import (
     CIFAR101_V4,
     PUBLISHED_REVIEW_TARGETS,
+    ByClass,
     CandidateFacts,
     DroppedImage,
     OriginalFacts,
@@ -29,6 +30,7 @@ from retest.sampling import (
     sample_above_threshold,
     sample_best,
     sample_stratified,
+    sample_val_annotated,
     sample_val_dummy,
     sample_wnid_histogram,
 )
@@ -143,14 +145,21 @@ def test_largest_remainder_refuses_nonsense():
 LENIENT = SamplingParameters(per_class=3, min_num_val_images_per_wnid=0)
 
 
-def sample_all(study, **changes):
-    """The result of every strategy for candidates, on one study."""
+def sample_all(study, *, by_class=False, **changes):
+    """The result of every strategy for candidates, on one study; ``by_class``: asked for class by class."""
     candidates, originals, classes, per_class, previous, seed = study
     parameters = replace(LENIENT, per_class=per_class, seed=seed, **changes)
     start = revision(previous) if previous else None
     records, val = [facts(c) for c in candidates], [original_facts(o) for o in originals]
     strata = {c["id"]: [str(bin_of(c["f"]))] for c in candidates}
     reference = {wnid: dict(Counter(str(bin_of(o["f"])) for o in originals if o["wnid"] == wnid)) for wnid in classes}
+    if by_class:
+        whole = dict(strata)
+        records, val, strata = (
+            _by_class(records),
+            _by_class(val),
+            lambda wnid: {c["id"]: whole[c["id"]] for c in candidates if c["wnid"] == wnid},
+        )
     for shortfall in ("fail", "upward", "redistribute"):
         settings_ = StratifiedParameters(shortfall=shortfall)
         yield sample_stratified(
@@ -162,6 +171,37 @@ def sample_all(study, **changes):
         yield sample_wnid_histogram(
             records, val, classes, parameters=replace(parameters, allow_upward_sampling=upward), starting_from=start
         )
+
+
+def _by_class(images):
+    return ByClass(lambda wnid: [image for image in images if image.wnid == wnid])
+
+
+@settings(max_examples=50, deadline=None)
+@given(studies())
+def test_candidates_asked_for_class_by_class_give_the_same(study):
+    assert list(sample_all(study, by_class=True)) == list(sample_all(study))
+    originals, classes = [original_facts(o) for o in study[1]], study[2]
+    for sampler in (sample_val_annotated, sample_val_dummy):
+        results = []
+        for images in (originals, _by_class(originals)):
+            try:
+                results.append(sampler(images, classes, parameters=SamplingParameters(per_class=1, seed=3)))
+            except SamplingError as error:
+                results.append(str(error))
+        assert results[0] == results[1]
+
+
+def test_classes_are_checked_one_by_one():
+    def sample(found):
+        return sample_best(ByClass(found), ["n1", "n2"], parameters=LENIENT)
+
+    with pytest.raises(InputError, match=rf"{GOOD.id}.*given twice"):
+        sample(lambda wnid: [GOOD, GOOD] if wnid == GOOD.wnid else [])
+    with pytest.raises(InputError, match=rf"{GOOD.id}.*is of class n1, not n2"):
+        sample(lambda wnid: [GOOD])
+    with pytest.raises(InputError, match="is not a number from 0 to 1"):
+        sample(lambda wnid: [replace(GOOD, frequency=1.5)])
 
 
 @settings(max_examples=100, deadline=None)

@@ -149,7 +149,7 @@ def test_stratified_by_search_terms(cli, tmp_path):
     (tmp_path / "reference.json").write_text(json.dumps({f"n0000000{k}": {"term 1": 3, "term 4": 1} for k in range(3)}))
     cli.run("sample", "stratified", "--reference", tmp_path / "reference.json", "--per-class", 4, "--name", "s-d-1", "--allow-invalid")
     with closing(open_study(cli.study)) as study, study.database.read() as tables:
-        terms = dict(tables.facts.search_keys())
+        terms = {image: term for wnid in tables.candidates.count_by_class() for image, term in tables.facts.search_keys(wnid)}
     counts = Counter((wnid, terms[image]) for image, wnid in stored(cli, "s-d-1"))
     assert {term for _, term in counts} <= {"term 1", "term 4"}
     assert all(counts[f"n0000000{k}", "term 1"] <= 3 for k in range(3))

@@ -2,7 +2,7 @@
 
 from retest.sampling.apportion import largest_remainder
 from retest.sampling.checks import Check, RevisionWarning, check_revision
-from retest.sampling.facts import CandidateFacts, OriginalFacts, Reason, ineligibility
+from retest.sampling.facts import ByClass, CandidateFacts, OriginalFacts, Reason, ineligibility
 from retest.sampling.originals import sample_val_annotated, sample_val_dummy
 from retest.sampling.parameters import CIFAR101_V4, CIFAR101_V6, PUBLISHED_REVIEW_TARGETS, SamplingParameters, StratifiedParameters
 from retest.sampling.published import (
@@ -29,6 +29,7 @@ __all__ = [
     "CIFAR101_V4",
     "CIFAR101_V6",
     "PUBLISHED_REVIEW_TARGETS",
+    "ByClass",
     "CandidateFacts",
     "Check",
     "ClassDiff",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from retest.errors import SamplingError
 from retest.records import Revision
-from retest.sampling.facts import CandidateFacts, Reason, checked, ineligibility, sorted_classes
+from retest.sampling.facts import ByClass, CandidateFacts, Reason, checked, ineligibility, sorted_classes
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import ClassReport, DroppedImage, SampleResult, StratumReport
 
@@ -49,7 +49,7 @@ Choose = Callable[[ClassInput, random.Random], ClassChoice]
 def sample_classes(
     sampling_function: str,
     choose: Choose,
-    candidates: Iterable[CandidateFacts],
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts],
     classes: Iterable[str],
     *,
     parameters: SamplingParameters,
@@ -59,7 +59,8 @@ def sample_classes(
 ) -> SampleResult:
     """Run ``choose`` on every class in sorted order with one generator, shuffle all images with it, and report.
 
-    Candidates are screened as they come: of those that cannot be used nothing but the id is held.
+    Candidates are screened as they come: of those that cannot be used nothing but the id is held, and given class by class those of one
+    class only.
     """
     wnids = sorted_classes(classes)
     previous = images_by_class(starting_from)
@@ -68,7 +69,7 @@ def sample_classes(
     images: list[tuple[str, str]] = []
     reports: list[ClassReport] = []
     dropped: list[DroppedImage] = []
-    for wnid, group in groups.items():
+    for wnid, group in groups:
         usable = {facts.id: facts for facts in sorted(group.usable, key=lambda facts: facts.id)}
         group.usable.clear()
         before = previous.get(wnid, [])
@@ -77,7 +78,7 @@ def sample_classes(
         reports.append(_report(wnid, choice, before, group, len(usable)))
         dropped += _dropped(wnid, before, choice.images, usable, group.reasons)
     rng.shuffle(images)
-    dropped += [DroppedImage(image, wnid, "unknown") for wnid in sorted(previous.keys() - groups.keys()) for image in previous[wnid]]
+    dropped += [DroppedImage(image, wnid, "unknown") for wnid in sorted(previous.keys() - set(wnids)) for image in previous[wnid]]
     return SampleResult(
         sampling_function=sampling_function,
         images=tuple(images),
@@ -120,13 +121,24 @@ class _Screened:
     reasons: dict[str, Reason] = field(default_factory=dict)
 
 
+_Wanted = Mapping[str, tuple[float | None, frozenset[str]]]
+"""wnid -> threshold, images of the previous revision."""
+
+
 def _screen(
-    candidates: Iterable[CandidateFacts], classes: Mapping[str, tuple[float | None, frozenset[str]]], parameters: SamplingParameters
-) -> dict[str, _Screened]:
-    """The candidates of ``classes`` (wnid -> threshold, images of the previous revision)."""
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts], classes: _Wanted, parameters: SamplingParameters
+) -> Iterator[tuple[str, _Screened]]:
+    """The candidates of ``classes``, class after class."""
+    if not isinstance(candidates, ByClass):
+        return iter(_screen_all(checked(candidates), classes, parameters).items())
+    source = candidates
+    return ((wnid, _screen_all(source.checked_of(wnid), {wnid: wanted}, parameters)[wnid]) for wnid, wanted in classes.items())
+
+
+def _screen_all(candidates: Iterable[CandidateFacts], classes: _Wanted, parameters: SamplingParameters) -> dict[str, _Screened]:
     minimum, targets = parameters.min_num_annotations, parameters.near_duplicate_review_targets
     groups = {wnid: _Screened() for wnid in classes}
-    for candidate in checked(candidates):
+    for candidate in candidates:
         group = groups.get(candidate.wnid)
         if group is None:
             continue

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from retest.errors import InputError
 
@@ -87,18 +87,42 @@ class _Labelled(Protocol):
 _Image = TypeVar("_Image", bound=_Labelled)
 
 
-def group_by_class(images: Iterable[_Image], classes: Iterable[str]) -> dict[str, list[_Image]]:
-    """Images by class, for the sorted ``classes``; images of other classes are left out.
+@dataclass(frozen=True, slots=True)
+class ByClass(Generic[_Image]):
+    """Images that are asked for class by class, so that those of one class are held at a time.
+
+    ``of_class`` gives the images of a wnid. Whoever makes this vouches that no image is in two classes; within a class it is checked.
+    """
+
+    of_class: Callable[[str], Iterable[_Image]]
+
+    def checked_of(self, wnid: str) -> Iterator[_Image]:
+        """The images of a class.
+
+        Raises:
+            InputError: an id is given twice, a frequency is not a number from 0 to 1, or an image is of another class.
+        """
+        for image in checked(self.of_class(wnid)):
+            if image.wnid != wnid:
+                raise InputError(f"is of class {image.wnid}, not {wnid}", item=image.id, remedy="Give each image with its own class")
+            yield image
+
+
+def group_by_class(images: Iterable[_Image] | ByClass[_Image], classes: Iterable[str]) -> Iterator[tuple[str, list[_Image]]]:
+    """(wnid, its images) of the sorted ``classes``; images of other classes are left out.
 
     Raises:
         InputError: an id is given twice, a frequency is not a number from 0 to 1, or there are no classes.
     """
+    if isinstance(images, ByClass):
+        source = images
+        return ((wnid, list(source.checked_of(wnid))) for wnid in sorted_classes(classes))
     groups: dict[str, list[_Image]] = {wnid: [] for wnid in sorted_classes(classes)}
     for image in checked(images):
         group = groups.get(image.wnid)
         if group is not None:
             group.append(image)
-    return groups
+    return iter(groups.items())
 
 
 def sorted_classes(classes: Iterable[str]) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from retest.errors import SamplingError
-from retest.sampling.facts import OriginalFacts, group_by_class
+from retest.sampling.facts import ByClass, OriginalFacts, group_by_class
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import ClassReport, SampleResult
 
 
-def sample_val_annotated(originals: Iterable[OriginalFacts], classes: Iterable[str], *, parameters: SamplingParameters) -> SampleResult:
+def sample_val_annotated(
+    originals: Iterable[OriginalFacts] | ByClass[OriginalFacts], classes: Iterable[str], *, parameters: SamplingParameters
+) -> SampleResult:
     """``per_class`` random original validation images with at least ``min_num_annotations`` assignments for their class.
 
     Per class ``rng.sample`` of the sorted images, emitted sorted; the whole list is shuffled at the end.
@@ -28,20 +30,21 @@ def sample_val_annotated(originals: Iterable[OriginalFacts], classes: Iterable[s
     """
     least = parameters.min_num_annotations
     labelled = {
-        wnid: sorted(image.id for image in images if image.num_assignments >= least)
-        for wnid, images in group_by_class(originals, classes).items()
+        wnid: sorted(image.id for image in images if image.num_assignments >= least) for wnid, images in group_by_class(originals, classes)
     }
     what = f"original validation images with {least} or more assignments"
     return _sample("sample_val_annotated", labelled, what, parameters, {"min_num_annotations": least}, shuffle=True)
 
 
-def sample_val_dummy(originals: Iterable[OriginalFacts], classes: Iterable[str], *, parameters: SamplingParameters) -> SampleResult:
+def sample_val_dummy(
+    originals: Iterable[OriginalFacts] | ByClass[OriginalFacts], classes: Iterable[str], *, parameters: SamplingParameters
+) -> SampleResult:
     """``per_class`` random original validation images, labelled or not.
 
     Per class ``rng.sample`` of the images sorted by name, emitted sorted; the list is not shuffled, so classes stay
     together in sorted order. Arguments and errors as in :func:`sample_val_annotated`.
     """
-    images = {wnid: sorted(image.id for image in group) for wnid, group in group_by_class(originals, classes).items()}
+    images = {wnid: sorted(image.id for image in group) for wnid, group in group_by_class(originals, classes)}
     return _sample("sample_val_dummy", images, "original validation images", parameters, {}, shuffle=False)
 
 

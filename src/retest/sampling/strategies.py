@@ -12,14 +12,14 @@ from retest.errors import SamplingError
 from retest.records import Revision
 from retest.sampling.apportion import largest_remainder
 from retest.sampling.driver import ClassChoice, ClassInput, images_by_class, sample_classes
-from retest.sampling.facts import CandidateFacts, OriginalFacts, group_by_class
+from retest.sampling.facts import ByClass, CandidateFacts, OriginalFacts, group_by_class
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import SampleResult, StratumReport
 from retest.sampling.strata import StratumDraw, draw_up_to, fill_strata
 
 
 def sample_above_threshold(
-    candidates: Iterable[CandidateFacts],
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts],
     classes: Iterable[str],
     *,
     parameters: SamplingParameters,
@@ -31,7 +31,7 @@ def sample_above_threshold(
     candidates sorted by id; all of those in id order, undrawn, when they are too few.
 
     Args:
-        candidates: the study's candidates, in any order; those of other classes are ignored.
+        candidates: the study's candidates, in any order, or class by class; those of other classes are ignored.
         classes: wnids to sample.
         parameters: uses per_class, seed, threshold, class_thresholds, min_num_annotations, near_duplicate_review_targets.
         starting_from: previous revision.
@@ -70,7 +70,7 @@ def sample_above_threshold(
 
 
 def sample_best(
-    candidates: Iterable[CandidateFacts],
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts],
     classes: Iterable[str],
     *,
     parameters: SamplingParameters,
@@ -101,8 +101,8 @@ def sample_best(
 
 
 def sample_wnid_histogram(
-    candidates: Iterable[CandidateFacts],
-    originals: Iterable[OriginalFacts],
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts],
+    originals: Iterable[OriginalFacts] | ByClass[OriginalFacts],
     classes: Iterable[str],
     *,
     parameters: SamplingParameters,
@@ -114,7 +114,7 @@ def sample_wnid_histogram(
     bin first among equal remainders, and filled by :func:`~retest.sampling.strata.fill_strata`.
 
     Args:
-        candidates: the study's candidates, in any order; those of other classes are ignored.
+        candidates: the study's candidates, in any order, or class by class; those of other classes are ignored.
         originals: original validation images with their selection frequencies; those with few assignments are ignored.
         classes: wnids to sample.
         parameters: all fields but threshold and class_thresholds.
@@ -132,7 +132,7 @@ def sample_wnid_histogram(
     wnids = sorted(set(classes))
     labelled = {
         wnid: [image.frequency for image in images if image.num_assignments >= parameters.min_num_annotations_val]
-        for wnid, images in group_by_class(originals, wnids).items()
+        for wnid, images in group_by_class(originals, wnids)
     }
     names = bin_names(edges)
 

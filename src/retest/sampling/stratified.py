@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from retest.errors import InputError
 from retest.records import Revision
 from retest.sampling.apportion import largest_remainder
 from retest.sampling.driver import ClassChoice, ClassInput, sample_classes
-from retest.sampling.facts import CandidateFacts
+from retest.sampling.facts import ByClass, CandidateFacts
 from retest.sampling.parameters import SamplingParameters, StratifiedParameters
 from retest.sampling.result import SampleResult
 from retest.sampling.strata import fill_strata
@@ -73,10 +73,10 @@ def stratum_targets(
 
 
 def sample_stratified(
-    candidates: Iterable[CandidateFacts],
+    candidates: Iterable[CandidateFacts] | ByClass[CandidateFacts],
     classes: Iterable[str],
     *,
-    strata: Strata,
+    strata: Strata | Callable[[str], Strata],
     reference: Reference,
     parameters: SamplingParameters,
     stratification: StratifiedParameters | None = None,
@@ -91,10 +91,11 @@ def sample_stratified(
     again and again until all are placed or nothing is left.
 
     Args:
-        candidates: the study's candidates, in any order; those of other classes are ignored.
+        candidates: the study's candidates, in any order, or class by class; those of other classes are ignored.
         classes: classes to sample.
-        strata: candidate id -> its stratum or strata. One with several counts in that with the most reference images in its class
-            (the alphabetically last among equals); one without a stratum that has places is never taken.
+        strata: candidate id -> its stratum or strata, or a function that gives those of a wnid's candidates. One with several counts
+            in that with the most reference images in its class (the alphabetically last among equals); one without a stratum that has
+            places is never taken.
         reference: reference images per class and stratum, e.g. by :func:`reference_distribution`.
         parameters: uses per_class (rule ``largest_remainder``), seed, min_num_annotations, near_duplicate_review_targets.
         stratification: rule, order, tie-break and shortfall policy.
@@ -119,8 +120,9 @@ def sample_stratified(
         usable: dict[str, list[str]] = {name: [] for name in names}
         previous: dict[str, list[str]] = {name: [] for name in names}
         place_of: dict[str, str] = {}
+        strata_of = strata(group.wnid) if callable(strata) else strata
         for image in group.usable:
-            names_of = strata.get(image, ())
+            names_of = strata_of.get(image, ())
             if isinstance(names_of, str):  # by far the most frequent case, without lists
                 stratum = names_of if names_of in wanted else None
             else:

@@ -103,8 +103,8 @@ def check(study: Study, name: str) -> list[RevisionWarning]:
     with study.database.read() as tables:
         revision = tables.revisions.get(name)
         ids = [image for image, _ in dict.fromkeys(revision.images)]
-        facts = [*tables.facts.candidates((), ids=ids), *_originals(tables, set(ids))]
-        components = {image: resolution.component for image, resolution in tables.pairs.resolutions().items()}
+        facts = [*tables.facts.candidates((), ids=ids), *_originals(tables, ids)]
+        components = {image: resolution.component for image, resolution in tables.pairs.resolutions_of(ids).items()}
     return check_revision(
         revision,
         facts,
@@ -169,9 +169,9 @@ def _change(known: Mapping[str, ClassReview], new: Iterable[ClassReview]) -> Rev
     return ReviewChange(tuple(changed), sum(r.reviewed for r in now), sum(r.problematic for r in now), len(now))
 
 
-def _originals(tables: Tables, ids: set[str]) -> list[CandidateFacts]:
-    facts = tables.facts.originals(Split.VAL)
-    return [CandidateFacts(f.id, f.wnid, f.frequency, f.num_assignments) for f in facts if f.id in ids]
+def _originals(tables: Tables, ids: Iterable[str]) -> list[CandidateFacts]:
+    facts = tables.facts.originals_among(ids, Split.VAL)
+    return [CandidateFacts(f.id, f.wnid, f.frequency, f.num_assignments) for f in facts]
 
 
 def _min_num_annotations(revision: Revision, default: int) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from retest.errors import SamplingError, UsageError
 from retest.records import ClassReview, Revision, Split
 from retest.sampling import (
+    ByClass,
     SampleResult,
     SamplingParameters,
     StratifiedParameters,
@@ -78,8 +77,7 @@ def sample(
         refresh(study, tables)
     with study.database.read() as tables:
         previous = None if starting_from is None else tables.revisions.get(starting_from)
-        with _collector_paused():
-            result = _run(tables, strategy, parameters, stratification, previous)
+        result = _run(tables, strategy, parameters, stratification, previous)
     if not store or not (result.is_valid or allow_invalid):
         return Sampled(name, result, stored=False)
     if not result.images:
@@ -90,18 +88,6 @@ def sample(
         if stored:
             tables.revisions.put_reviews(_reviews(tables, revision, previous))
     return Sampled(name, result, stored)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Facts of all candidates stay alive together: looking for garbage among them again and again takes a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _check(strategy: str, stratification: Stratification | None, starting_from: str | None) -> None:
@@ -119,23 +105,25 @@ def _run(
     tables: Tables, strategy: str, parameters: SamplingParameters, stratification: Stratification | None, previous: Revision | None
 ) -> SampleResult:
     wnids = [info.wnid for info in tables.classes.all()]
+    originals = ByClass(lambda wnid: tables.facts.originals_of(wnid, Split.VAL))
     if strategy == "original-annotated":
-        return sample_val_annotated(tables.facts.originals(Split.VAL), wnids, parameters=parameters)
+        return sample_val_annotated(originals, wnids, parameters=parameters)
     if strategy == "original":
-        return sample_val_dummy(tables.facts.originals(Split.VAL), wnids, parameters=parameters)
-    candidates = tables.facts.candidates(tuple(parameters.near_duplicate_review_targets))
+        return sample_val_dummy(originals, wnids, parameters=parameters)
+    metrics = tuple(parameters.near_duplicate_review_targets)
+    candidates = ByClass(lambda wnid: tables.facts.candidates_of(wnid, metrics))
     if stratification is not None:
         return sample_stratified(
             candidates,
             wnids,
-            strata=dict(tables.facts.search_keys()) if stratification.strata is None else stratification.strata,
+            strata=(lambda wnid: dict(tables.facts.search_keys(wnid))) if stratification.strata is None else stratification.strata,
             reference=stratification.reference,
             parameters=parameters,
             stratification=stratification.parameters,
             starting_from=previous,
         )
     if strategy == "matched-frequency":
-        return sample_wnid_histogram(candidates, tables.facts.originals(Split.VAL), wnids, parameters=parameters, starting_from=previous)
+        return sample_wnid_histogram(candidates, originals, wnids, parameters=parameters, starting_from=previous)
     chosen = sample_above_threshold if strategy == "threshold" else sample_best
     return chosen(candidates, wnids, parameters=parameters, starting_from=previous)
 

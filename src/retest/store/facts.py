@@ -34,13 +34,16 @@ class FactTable(TableGroup):
             reached = self._thresholds(metrics, self._by_ids(_threshold_query(metrics), schema.review_thresholds.c.candidate_id, wanted))
             yield from _facts(cast("Iterator[Sequence[Any]]", rows), reached, flagged)
             return
-        flagged = frozenset(flags.ids())  # few, so a join would only cost
-        of_class = schema.review_thresholds.c.candidate_id == _T.c.id
         for wnid in self._counts_by(_T.c.wnid):
-            query = _threshold_query(metrics).select_from(_T.join(schema.review_thresholds, of_class)).where(_T.c.wnid == wnid)
-            reached = self._thresholds(metrics, self._plain(query))
-            # By id: so every table that is joined is walked along its own index.
-            yield from _facts(self._plain(_candidate_query().where(_T.c.wnid == wnid).order_by(_T.c.id)), reached, flagged)
+            yield from self.candidates_of(wnid, metrics)
+
+    def candidates_of(self, wnid: str, metrics: Sequence[str]) -> Iterator[CandidateFacts]:
+        """The candidates of a class by id."""
+        joined = _T.join(schema.review_thresholds, schema.review_thresholds.c.candidate_id == _T.c.id)
+        reached = self._thresholds(metrics, self._plain(_threshold_query(metrics).select_from(joined).where(_T.c.wnid == wnid)))
+        flagged = frozenset(review_people.FlagTable(self._connection).ids())  # few, so a join would only cost
+        # By id: so every table that is joined is walked along its own index.
+        yield from _facts(self._plain(_candidate_query().where(_T.c.wnid == wnid).order_by(_T.c.id)), reached, flagged)
 
     @staticmethod
     def _thresholds(metrics: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, dict[str, float]]:
@@ -62,19 +65,19 @@ class FactTable(TableGroup):
         for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
             yield from cast("Sequence[Sequence[Any]]", block)
 
-    def originals(self, split: Split) -> Iterator[OriginalFacts]:
-        """Every original image of a split that has a class."""
-        image, counts = schema.originals, schema.selection_frequencies
-        own = (counts.c.wnid == image.c.wnid) & (counts.c.image_id == image.c.id)
-        query = sa.select(image.c.id, image.c.wnid, counts.c.num_assignments, counts.c.num_selected)
-        query = query.select_from(image.outerjoin(counts, own)).where(image.c.split == str(split), image.c.wnid.is_not(None))
-        for found, wnid, number, selected in self._plain(query):
-            yield OriginalFacts(found, wnid, selected / number if number else 0.0, number or 0)
+    def originals_of(self, wnid: str, split: Split) -> Iterator[OriginalFacts]:
+        """The original images of a class and split."""
+        return _original_facts(self._plain(_original_query(split).where(schema.originals.c.wnid == wnid)))
 
-    def search_keys(self) -> Iterator[tuple[str, str]]:
-        """(candidate id, search term) of every candidate that was found by one."""
+    def originals_among(self, ids: Iterable[str], split: Split) -> Iterator[OriginalFacts]:
+        """Those of these ids that are original images of a split and have a class."""
+        query = _original_query(split).where(schema.originals.c.wnid.is_not(None))
+        return _original_facts(cast("Iterator[Sequence[Any]]", self._by_ids(query, schema.originals.c.id, ids)))
+
+    def search_keys(self, wnid: str) -> Iterator[tuple[str, str]]:
+        """(candidate id, search term) of every candidate of a class that was found by one."""
         t = schema.candidates
-        query = sa.select(t.c.id, t.c.search_key).where(t.c.search_key.is_not(None))
+        query = sa.select(t.c.id, t.c.search_key).where(t.c.wnid == wnid, t.c.search_key.is_not(None))
         return ((image, sys.intern(key)) for image, key in self._plain(query))
 
     def candidates_by_source(self) -> dict[str, int]:
@@ -104,6 +107,17 @@ def _facts(rows: Iterable[Sequence[Any]], thresholds: Mapping[str, dict[str, flo
         frequency = ratios.setdefault((selected, number), selected / number) if number else 0.0
         left_out = excluded is not None or image in flagged
         yield CandidateFacts(image, sys.intern(wnid), frequency, number or 0, left_out, bool(duplicate), thresholds.get(image, none))
+
+
+def _original_query(split: Split) -> sa.Select[Any]:
+    image, counts = schema.originals, schema.selection_frequencies
+    own = (counts.c.wnid == image.c.wnid) & (counts.c.image_id == image.c.id)
+    columns = (image.c.id, image.c.wnid, counts.c.num_assignments, counts.c.num_selected)
+    return sa.select(*columns).select_from(image.outerjoin(counts, own)).where(image.c.split == str(split))
+
+
+def _original_facts(rows: Iterable[Sequence[Any]]) -> Iterator[OriginalFacts]:
+    return (OriginalFacts(image, wnid, selected / number if number else 0.0, number or 0) for image, wnid, number, selected in rows)
 
 
 def _threshold_query(metrics: Sequence[str]) -> sa.Select[Any]:

@@ -18,7 +18,7 @@ import click
 
 from retest.stages._common import Stamp
 from retest.store.rows import chunks
-from retest.study import Study, open_study
+from retest.study import CONFIG_FILE, BenchmarkSettings, Study, StudyConfig, StudySettings, create_study, open_study
 from retest.study.executor import EXECUTOR_KINDS, ExecutorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +77,16 @@ def opened(folder: Path) -> Iterator[Study]:
         yield study
     finally:
         study.close()
+
+
+@contextmanager
+def opened_or_new(folder: Path, *, benchmark: str) -> Iterator[Study]:
+    """An open study that is closed at the end; where there is none it is made, with the settings that suit the named benchmark."""
+    if not (folder / CONFIG_FILE).exists():
+        settings = StudySettings(name=folder.resolve().name)
+        create_study(folder, StudyConfig(study=settings, benchmark=BenchmarkSettings(name=benchmark))).close()
+    with opened(folder) as study:
+        yield study
 
 
 def stamp_now() -> Stamp:

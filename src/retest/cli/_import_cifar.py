@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from retest.cli._common import bars, json_option, opened, print_json, study_option
-from retest.study import CONFIG_FILE, BenchmarkSettings, StudyConfig, StudySettings, create_study
+from retest.cli._common import bars, json_option, opened_or_new, print_json, study_option
 
 
 @click.command("cifar10.1")
@@ -32,10 +31,7 @@ def cifar101(path: Path, study_folder: Path, as_json: bool, cifar10: Path | None
     """
     from retest.stages.cifar import import_cifar101
 
-    if not (study_folder / CONFIG_FILE).exists():
-        settings = StudySettings(name=study_folder.resolve().name)
-        create_study(study_folder, StudyConfig(study=settings, benchmark=BenchmarkSettings(name="CIFAR-10"))).close()
-    with opened(study_folder) as study:
+    with opened_or_new(study_folder, benchmark="CIFAR-10") as study:
         done = import_cifar101(study, path, cifar10=cifar10, progress=bars)
     if as_json:
         print_json(done)

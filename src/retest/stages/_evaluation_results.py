@@ -12,7 +12,7 @@ import numpy as np
 from retest.errors import InputError
 from retest.models import read_predictions, write_predictions, write_published_predictions
 from retest.records import Predictions
-from retest.store import PredictionSet
+from retest.stages._prediction_files import store_predictions
 from retest.study import Study
 
 
@@ -87,8 +87,4 @@ class StudyResults:
         return read_predictions(self._study.folder / entry.blob_key)
 
     def store(self, predictions: Predictions, key: str) -> None:
-        relative = f"predictions/{quote(predictions.dataset, safe='')}/{quote(predictions.model, safe='')}.parquet"
-        write_predictions(self._study.folder / relative, predictions)
-        entry = PredictionSet(predictions.dataset, predictions.model, relative, len(predictions.image_ids), key, predictions.notes)
-        with self._study.database.write() as tables:
-            tables.predictions.put(entry)
+        store_predictions(self._study, predictions, fingerprint=key)

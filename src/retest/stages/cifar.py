@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.benchmarks import CIFAR10, CIFAR_CLASSES, read_cifar_predictions
 from retest.errors import InputError
-from retest.models import write_predictions
 from retest.records import ClassInfo, Predictions
 from retest.stages._common import Progress, completion_key, silent
-from retest.store import PredictionSet
+from retest.stages._prediction_files import store_predictions
 from retest.study import Study
 
 ORIGINAL = "cifar10"
@@ -101,14 +99,9 @@ def _store(study: Study, record: Predictions) -> bool:
     key = completion_key("published-cifar", record.dataset, record.model, content)
     with study.database.read() as tables:
         known = tables.predictions.get(record.dataset, record.model)
-    relative = f"predictions/{quote(record.dataset, safe='')}/{quote(record.model, safe='')}.parquet"
-    path = study.folder / relative
-    if known is not None and known.fingerprint == key and path.is_file():
+    if known is not None and known.fingerprint == key and (study.folder / known.blob_key).is_file():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(path, record)
-    with study.database.write() as tables:
-        tables.predictions.put(PredictionSet(record.dataset, record.model, relative, len(record.image_ids), key, record.notes))
+    store_predictions(study, record, fingerprint=key)
     return True
 
 

@@ -6,28 +6,30 @@ Idempotent: what the study has already stays as it is. Inconsistencies of the fi
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 
 from retest.benchmarks.imagenetv2 import Occurrence, PublishedData, RawPredictions
+from retest.crowd import hash_worker
+from retest.duplicates import PUBLISHED_TARGETS
 from retest.errors import ConflictError
-from retest.models import correct_order, write_predictions
+from retest.models import correct_order
+from retest.neighbors import NeighborParameters
 from retest.records import Candidate, Predictions, Revision
 from retest.stages import _documents as documents
 from retest.stages._common import Progress, Stamp, completion_key, silent
 from retest.stages._frequencies import refresh_frequencies
-from retest.store import PredictionSet
-from retest.study import Study
+from retest.stages._prediction_files import store_predictions
+from retest.study import CONFIG_FILE, Study
+from retest.study.editing import rewrite_settings
 
 T = TypeVar("T")
-WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
 _ASSIGNMENTS_PER_HIT = 10
 _BATCH = 20_000
 _REVISION_BATCH = 100_000
@@ -43,14 +45,24 @@ class ImportCounts:
     warnings: Mapping[str, int] = field(default_factory=dict)
 
 
-def import_repository(study: Study, path: Path, *, stamp: Stamp, progress: Progress = silent) -> ImportCounts:
+def import_repository(
+    study: Study, path: Path, *, stamp: Stamp, worker_key: bytes | None = None, progress: Progress = silent
+) -> ImportCounts:
     """Import the published data at ``path``: a clone, its ``data`` folder, any part of it, or a tar archive.
+
+    Args:
+        study: an open study.
+        path: the published data.
+        stamp: who imports, and when.
+        worker_key: secret bytes under whose keyed hash annotators are kept, as with answers that are collected; without one the
+            hash is keyed by the study's name, which hides who they are only from those who do not guess.
+        progress: shows the work.
 
     Raises:
         InputError: there is nothing of the layout.
     """
     with progress("Read published data", total=None) as advance, PublishedData(path, on_file=lambda _file, size: advance(size)) as data:
-        run = _Import(study, data, stamp)
+        run = _Import(study, data, stamp, worker_hash(study.config.study.name, worker_key))
         added = run.everything()
         data.check()
         with study.database.write() as tables:
@@ -59,11 +71,38 @@ def import_repository(study: Study, path: Path, *, stamp: Stamp, progress: Progr
         return ImportCounts(added, missing, data.warning_counts)
 
 
+@dataclass(frozen=True, slots=True)
+class TargetChange:
+    """Metrics that the published data was reviewed in and the study did not ask for; ``written``: ``study.toml`` asks for them now."""
+
+    targets: Mapping[str, float]
+    written: bool
+
+
+def ask_published_targets(study: Study) -> TargetChange | None:
+    """Let a study made by ``retest init``, which asks for reviews in the metrics that a new study computes, ask for all in which the
+    imported data was reviewed. Targets that somebody has chosen stay as they are.
+
+    Returns:
+        What has changed or ought to; None where nothing had to.
+    """
+    asked = study.config.review.targets
+    if asked != {metric: PUBLISHED_TARGETS[metric] for metric in NeighborParameters().metrics}:
+        return None
+    with study.database.read() as tables:
+        known = set(tables.neighbors.metrics()) | {metric for metric in PUBLISHED_TARGETS if tables.reviews.reviewed(metric)}
+    targets = {metric: target for metric, target in PUBLISHED_TARGETS.items() if metric in known | asked.keys()}
+    if targets == asked:
+        return None
+    wanted = replace(study.config, review=replace(study.config.review, targets=targets))
+    return TargetChange(targets, rewrite_settings(study.folder / CONFIG_FILE, study.config, wanted))
+
+
 class _Import:
     """One import: a step per kind of record, each in short transactions."""
 
-    def __init__(self, study: Study, data: PublishedData, stamp: Stamp) -> None:
-        self._study, self._data, self._stamp = study, data, stamp
+    def __init__(self, study: Study, data: PublishedData, stamp: Stamp, hash_worker: Callable[[str], str]) -> None:
+        self._study, self._data, self._stamp, self._hash_worker = study, data, stamp, hash_worker
         self._differing: dict[str, Revision] = {}
         self._last: Revision | None = None
         self._unknown_hit_exclusions: dict[str, str] = {}
@@ -124,7 +163,7 @@ class _Import:
 
     def _assignments(self) -> int:
         added = 0
-        for batch in _batches(self._data.assignments(hash_worker=worker_hash(self._study))):
+        for batch in _batches(self._data.assignments(hash_worker=self._hash_worker)):
             with self._study.database.write() as tables:
                 added += tables.assignments.add(batch)
         with self._study.database.write() as tables:
@@ -210,15 +249,8 @@ class _Import:
             notes=raw.notes,
         )
         corrected = correct_order(predictions)
-        relative = f"predictions/{quote(raw.dataset, safe='')}/{quote(raw.model, safe='')}.parquet"
-        path = self._study.folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_predictions(path, corrected)
-        entry = PredictionSet(raw.dataset, raw.model, relative, len(corrected.image_ids), key, corrected.notes)
-        with self._study.database.write() as tables:
-            tables.predictions.put(entry)
-            if corrected is not predictions:
-                tables.warnings.add("import", [("stored_worst_first", raw.file, raw.model, corrected.notes[-1])])
+        turned = [("stored_worst_first", raw.file, raw.model, corrected.notes[-1])] if corrected is not predictions else []
+        store_predictions(self._study, corrected, fingerprint=key, warnings=turned)
 
     def _documents(self) -> int:
         reviews = list(self._data.neighbor_reviews())
@@ -273,11 +305,12 @@ def _batches(rows: Iterable[T], *, weight: Callable[[T], int] = lambda _row: 1, 
         yield batch
 
 
-def worker_hash(study: Study) -> Callable[[str], str]:
-    """Turns a raw annotator id into what is kept: a hash keyed by ``RETEST_WORKER_KEY`` (or the study's name where it is not set)."""
-    key = os.environ.get(WORKER_KEY_VARIABLE, "") or study.config.study.name
+def worker_hash(study_name: str, key: bytes | None) -> Callable[[str], str]:
+    """Turns a raw annotator id into what is kept: :func:`~retest.crowd.hash_worker` where there is a key."""
+    if key is not None:
+        return partial(hash_worker, key)
 
     def hashed(worker_id: str) -> str:
-        return hmac.new(key.encode(), worker_id.encode(), sha256).hexdigest()[:32]
+        return hmac.new(study_name.encode(), worker_id.encode(), sha256).hexdigest()[:32]
 
     return hashed

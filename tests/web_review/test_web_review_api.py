@@ -231,7 +231,8 @@ def test_images_of_a_remote_store_are_kept_in_a_local_folder(folder, tmp_path):
     with closing(open_study(folder)) as opened:
         image = next(iter(opened.database.engine.connect().exec_driver_sql("select image_id from variants limit 1")))[0]
         reader = ImageReader(opened, tmp_path / "cache")
-        variant = reader.find(image, "display")
+        with opened.database.read() as tables:
+            variant = reader.find(tables, image, "display")
         first = reader.read(variant)
         gone = ImageReader(dataclasses.replace(opened, blobs=open_blobs("memory://", base=tmp_path)), tmp_path / "cache")
         assert gone.read(variant) == first

@@ -62,7 +62,8 @@ def remote(folder, s3) -> Path:
 
 def stored_image(server) -> tuple[str, str, str]:
     """(id, key, SHA-256) of a candidate's image as it is displayed."""
-    variant = ImageReader(server.study, None).find(server.ids()[0], "display")
+    with server.study.database.read() as tables:
+        variant = ImageReader(server.study, None).find(tables, server.ids()[0], "display")
     return variant.image_id, variant.blob_key, variant.sha256
 
 

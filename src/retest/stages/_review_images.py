@@ -27,24 +27,15 @@ class ImageView:
 def view_images(study: Study, tables: Tables, image_ids: Iterable[str], *, wnid: str | None = None) -> dict[str, ImageView]:
     """id -> what is known; frequencies are those for ``wnid``, or for each image's own class. Unknown ids are views too."""
     ids = list(dict.fromkeys(image_ids))
-    stored = tables.variants.get(ids, display_variant(study.config.images))
-    classes = tables.review_candidates.classes_of(ids)
-    candidates = tables.candidates.photos(ids)
-    originals = tables.originals.get([image for image in ids if image not in candidates])
-    frequencies = tables.pair_queue.frequencies_of(ids)
-    excluded = tables.exclusions.get(ids)
     found = {}
-    for image in ids:
-        original = originals.get(image)
-        own = classes.get(image) or (original.wnid if original else None)
-        selected, number = frequencies.get((image, wnid or own or ""), (0, 0))
+    for image, seen in tables.review_candidates.seen(ids, variant=display_variant(study.config.images), wnid=wnid).items():
         found[image] = ImageView(
             id=image,
-            kind="candidate" if image in candidates else str(original.split) if original else "unknown",
-            wnid=own,
-            sha256=stored[image].sha256 if image in stored else None,
-            frequency=selected / number if number else None,
-            num_assignments=number,
-            excluded=excluded[image].reason if image in excluded else None,
+            kind="candidate" if seen.candidate_class is not None else seen.split or "unknown",
+            wnid=seen.wnid,
+            sha256=seen.sha256,
+            frequency=seen.num_selected / seen.num_assignments if seen.num_assignments else None,
+            num_assignments=seen.num_assignments,
+            excluded=seen.reason,
         )
-    return found
+    return {image: found[image] for image in ids}

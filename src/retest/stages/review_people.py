@@ -14,7 +14,7 @@ from retest.store import Tables
 from retest.store.review_people import ReviewerRecord
 from retest.study import Study
 
-__all__ = ["Person", "Role", "TokenGiven", "by_name", "by_token", "give_token", "note_seen", "people", "revoke"]
+__all__ = ["Person", "Role", "TokenGiven", "by_name", "by_token", "give_token", "note_seen", "people", "person_in", "revoke"]
 
 _NAME = re.compile(r"[^\W_](?:[\w .@+'-]{0,98}[\w.])?")
 _KIND = "reviewer"
@@ -93,7 +93,12 @@ def by_token(study: Study, token: str) -> Person | None:
 def by_name(study: Study, name: str) -> Person | None:
     """Somebody by name; None when nobody was ever called so."""
     with study.database.read() as tables:
-        found = tables.reviewers.get(name)
+        return person_in(tables, name)
+
+
+def person_in(tables: Tables, name: str) -> Person | None:
+    """Somebody by name, as :func:`by_name`, in an open transaction."""
+    found = tables.reviewers.get(name)
     return None if found is None else _person(found)
 
 

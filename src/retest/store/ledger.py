@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from retest.store import schema
+from retest.store.packed import IDS, fetch_packed, given, ids_text
 from retest.store.rows import TableGroup, chunks
 
 _ITEMS_PER_QUERY = 500
@@ -95,21 +96,15 @@ class DecisionTable(TableGroup):
 
     def latest(self, kind: str, items: Iterable[str]) -> dict[str, Decision]:
         """item -> the latest decision of a kind about it; items that nobody decided about are absent."""
-        t = schema.decisions
-        newest = sa.select(sa.func.max(t.c.no)).where(t.c.kind == kind).group_by(t.c.item)
-        found: dict[str, Decision] = {}
-        for block in chunks(items, _ITEMS_PER_QUERY):
-            query = sa.select(t).where(t.c.no.in_(newest.where(t.c.item.in_(block))))
-            found.update((row.item, Decision(**row._mapping)) for row in self._connection.execute(query))
-        return found
+        numbers = self.versions(kind, items).values()
+        return {one.item: one for one in self.get(numbers).values()} if numbers else {}
 
     def versions(self, kind: str, items: Iterable[str]) -> dict[str, int]:
         """item -> number of the latest decision of a kind about it; read from an index alone."""
-        t = schema.decisions
-        query = sa.select(t.c.item, sa.func.max(t.c.no)).where(t.c.kind == kind).group_by(t.c.item)
-        return {
-            item: no for block in chunks(items, _ITEMS_PER_QUERY) for item, no in self._connection.execute(query.where(t.c.item.in_(block)))
-        }
+        found: dict[str, int] = {}
+        for block in chunks(items, _ITEMS_PER_QUERY):
+            found.update((row[0], row[1]) for row in fetch_packed(self._connection, _versions_query, {"kind": kind, IDS: ids_text(block)}))
+        return found
 
     def get(self, numbers: Iterable[int]) -> dict[int, Decision]:
         """number -> decision, for those of these numbers that exist."""
@@ -170,6 +165,13 @@ class DecisionTable(TableGroup):
         return self._count(schema.decisions)
 
 
+def _versions_query(dialect: str) -> sa.Select[Any]:
+    t, item = schema.decisions, given(dialect).alias("wanted")
+    newest = sa.select(sa.func.max(t.c.no)).where(t.c.kind == sa.bindparam("kind"), t.c.item == item.c.value).correlate(item)
+    versions = sa.select(item.c.value, newest.scalar_subquery().label("no")).subquery()
+    return sa.select(versions).where(versions.c.no.is_not(None))
+
+
 class WarningTable(TableGroup):
     """Inconsistencies that were met and stepped over."""
 
@@ -207,6 +209,10 @@ class GenerationTable(TableGroup):
 
     def of(self, *names: str) -> dict[str, int]:
         """Table name -> number of changes so far; 0 for a table that never changed."""
-        t = schema.generations
-        known = {row.name: int(row.number) for row in self._rows(sa.select(t).where(t.c.name.in_(names)))}
-        return {name: known.get(name, 0) for name in sorted(names)}
+        rows = fetch_packed(self._connection, _generations_query, {IDS: ids_text(names)})
+        return dict.fromkeys(sorted(names), 0) | {row[0]: row[1] for row in rows}
+
+
+def _generations_query(dialect: str) -> sa.Select[Any]:
+    t, name = schema.generations, given(dialect).alias("wanted")
+    return sa.select(t.c.name, t.c.number).select_from(name.join(t, t.c.name == name.c.value))

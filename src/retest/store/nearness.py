@@ -54,6 +54,13 @@ class NeighborTable(TableGroup):
     def metrics(self) -> list[str]:
         return list(self._counts_by(schema.neighbors.c.metric))
 
+    def longest(self, metric: str) -> tuple[int, int]:
+        """(number of lists in a metric, neighbours in the longest of them)."""
+        t = schema.neighbors
+        longest = sa.func.coalesce(sa.func.max(sa.func.json_array_length(t.c.neighbors)), 0)
+        number, most = self._connection.execute(sa.select(sa.func.count(), longest).where(t.c.metric == metric)).one()
+        return int(number), int(most)
+
     def counts(self) -> dict[str, int]:
         return self._counts_by(schema.neighbors.c.metric)
 
@@ -90,6 +97,30 @@ class ReviewTable(TableGroup):
         for row in self._rows(sa.select(t.c.candidate_id, t.c.reference).where(t.c.metric == metric)):
             result.setdefault(row.candidate_id, set()).add(row.reference)
         return result
+
+    def by_candidate(self) -> Iterator[tuple[str, dict[str, set[str]]]]:
+        """(candidate, metric -> references already reviewed), by candidate id."""
+        t = schema.reviewed_neighbors
+        rows = self._rows(sa.select(t.c.candidate_id, t.c.metric, t.c.reference).order_by(t.c.candidate_id, t.c.metric, t.c.reference))
+        for candidate, mine in groupby(rows, key=lambda row: row.candidate_id):
+            found: dict[str, set[str]] = {}
+            for row in mine:
+                found.setdefault(row.metric, set()).add(row.reference)
+            yield candidate, found
+
+    def candidates(self, metric: str) -> Iterator[str]:
+        """The candidates with reviewed neighbours in a metric, by id."""
+        t = schema.reviewed_neighbors
+        query = sa.select(t.c.candidate_id).distinct().where(t.c.metric == metric).order_by(t.c.candidate_id)
+        return (row.candidate_id for row in self._rows(query))
+
+    def reviewed_of(self, candidate_ids: Iterable[str], metric: str) -> dict[str, set[str]]:
+        """candidate -> references already reviewed in a metric, of these candidates."""
+        t = schema.reviewed_neighbors
+        found: dict[str, set[str]] = {}
+        for row in self._by_ids(sa.select(t.c.candidate_id, t.c.reference).where(t.c.metric == metric), t.c.candidate_id, candidate_ids):
+            found.setdefault(row.candidate_id, set()).add(row.reference)
+        return found
 
     def marked(self, candidate_id: str) -> set[str]:
         """References that the newest review of some metric calls near-duplicates of a candidate."""

@@ -48,6 +48,18 @@ def fetch_packed(connection: Connection, build: Callable[[str], sa.Select[Any]],
     return rows
 
 
+def fetch_lines(connection: Connection, build: Callable[[str], sa.Select[tuple[str]]]) -> list[str]:
+    """The rows of a query of one text without line breaks; their order is not that of the query."""
+    text = connection.execute(_lines(build, connection.dialect.name)).scalar_one()
+    return text.split("\n") if text else []
+
+
+@lru_cache(maxsize=256)
+def _lines(build: Callable[[str], sa.Select[tuple[str]]], dialect: str) -> sa.Select[Any]:
+    (line,) = build(dialect).subquery().c
+    return sa.select(sa.func.aggregate_strings(line, "\n"))
+
+
 @lru_cache(maxsize=256)
 def _packed(build: Callable[[str], sa.Select[Any]], dialect: str) -> sa.Select[Any]:
     rows = build(dialect).subquery()

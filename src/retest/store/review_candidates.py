@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from retest.records import Split
 from retest.sampling import CandidateFacts
 from retest.store import schema
-from retest.store.packed import IDS, fetch_packed, given, ids_text
-from retest.store.rows import TableGroup
+from retest.store.packed import IDS, fetch_lines, fetch_packed, given, ids_text
+from retest.store.rows import TableGroup, chunks
 
 _C, _F, _V = schema.candidates, schema.selection_frequencies, schema.variants
 
@@ -63,6 +63,20 @@ class ImageCard(NamedTuple):
     flag_version: int
 
 
+class SeenImage(NamedTuple):
+    """An image wherever it appears; ``candidate_class`` is None for what is no candidate, ``split`` for what is no original image."""
+
+    sha256: str | None
+    candidate_class: str | None
+    split: str | None
+    reason: str | None
+    """Why it is excluded."""
+    wnid: str | None
+    """Its class: that of the candidate, or of the original image."""
+    num_selected: int
+    num_assignments: int
+
+
 class Standing(NamedTuple):
     """Marks of a candidate: left out by decision, called problematic, and whether it was resolved as part of a component."""
 
@@ -93,6 +107,16 @@ class ReviewCandidateTable(TableGroup):
         found: dict[str, set[str]] = {}
         for image, other in fetch_packed(self._connection, _partners_query, {IDS: ids_text(ids)}):
             found.setdefault(image, set()).add(other)
+        return found
+
+    def seen(self, ids: Iterable[str], *, variant: str, wnid: str | None = None) -> dict[str, SeenImage]:
+        """What is told of these images wherever they appear; answers are those for ``wnid``, or for each image's own class."""
+        found: dict[str, SeenImage] = {}
+        for block in chunks(ids, 1000):
+            values = {"variant": variant, "wnid": wnid, IDS: ids_text(block)}
+            rows = fetch_packed(self._connection, _seen_query, values)
+            for image, sha256, of_candidate, split, reason, own, selected, number in rows:
+                found[image] = SeenImage(sha256, of_candidate, split, reason, own, selected or 0, number or 0)
         return found
 
     def stored_in_class(self, wnid: str, variant: str) -> int:
@@ -187,6 +211,17 @@ def _cards_query(dialect: str) -> sa.Select[Any]:
     return sa.select(image.c.value, _V.c.sha256, _V.c.width, _V.c.height, *marks, *versions).select_from(found)
 
 
+def _seen_query(dialect: str) -> sa.Select[Any]:
+    image, o, e = given(dialect).alias("image"), schema.originals, schema.exclusions
+    found = image.outerjoin(_V, (_V.c.image_id == image.c.value) & (_V.c.variant == sa.bindparam("variant")))
+    found = found.outerjoin(_C, _C.c.id == image.c.value).outerjoin(o, (o.c.id == image.c.value) & _C.c.id.is_(None))
+    own = sa.func.coalesce(sa.func.nullif(_C.c.wnid, ""), o.c.wnid)
+    asked = sa.func.coalesce(sa.bindparam("wnid", type_=sa.String), own)
+    found = found.outerjoin(_F, (_F.c.wnid == asked) & (_F.c.image_id == image.c.value)).outerjoin(e, e.c.candidate_id == image.c.value)
+    columns = (_V.c.sha256, _C.c.wnid, o.c.split, e.c.reason, own.label("own"), _F.c.num_selected, _F.c.num_assignments)
+    return sa.select(image.c.value, *columns).select_from(found)
+
+
 def _version(kind: str, image: sa.FromClause) -> sa.Label[int]:
     """Number of the latest decision of a kind about an image."""
     t = schema.decisions
@@ -259,10 +294,13 @@ class ClassCountTable(TableGroup):
 
     def texts(self) -> dict[str, str]:
         """wnid -> its counts as JSON, unread: to see which have changed."""
-        t = schema.class_counts
-        rows = self._connection.execute(sa.select(t.c.wnid, sa.cast(t.c.counts, sa.Text)).order_by(t.c.wnid))
-        return {row[0]: row[1] for row in rows}
+        return dict(sorted(line.split("\t", 1) for line in fetch_lines(self._connection, _count_lines)))
 
     def get(self, wnid: str) -> dict[str, Any] | None:
         t = schema.class_counts
         return self._connection.execute(sa.select(t.c.counts).where(t.c.wnid == wnid)).scalar_one_or_none()
+
+
+def _count_lines(dialect: str) -> sa.Select[tuple[str]]:
+    t = schema.class_counts
+    return sa.select(t.c.wnid + "\t" + sa.cast(t.c.counts, sa.Text))

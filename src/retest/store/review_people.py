@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +21,11 @@ class ReviewerRecord:
     since: str
     seen: str | None = None
     token_hash: str | None = field(default=None, repr=False)
+
+
+# Every request asks who sends it.
+_BY_NAME = sa.select(schema.reviewers).where(schema.reviewers.c.name == sa.bindparam("wanted"))
+_BY_TOKEN = sa.select(schema.reviewers).where(schema.reviewers.c.token_hash == sa.bindparam("wanted"))
 
 
 class ReviewerTable(TableGroup):
@@ -43,10 +49,10 @@ class ReviewerTable(TableGroup):
         return known is None
 
     def get(self, name: str) -> ReviewerRecord | None:
-        return self._one(schema.reviewers.c.name == name)
+        return self._one(_BY_NAME, name)
 
     def by_token_hash(self, token_hash: str) -> ReviewerRecord | None:
-        return self._one(schema.reviewers.c.token_hash == token_hash)
+        return self._one(_BY_TOKEN, token_hash)
 
     def note_seen(self, name: str, time: str) -> None:
         t = schema.reviewers
@@ -56,8 +62,8 @@ class ReviewerTable(TableGroup):
         """Everybody, by name."""
         return [_reviewer(row) for row in self._rows(sa.select(schema.reviewers).order_by(schema.reviewers.c.name))]
 
-    def _one(self, condition: sa.ColumnElement[bool]) -> ReviewerRecord | None:
-        row = self._connection.execute(sa.select(schema.reviewers).where(condition)).first()
+    def _one(self, query: sa.Select[Any], wanted: str) -> ReviewerRecord | None:
+        row = self._connection.execute(query, {"wanted": wanted}).first()
         return None if row is None else _reviewer(row)
 
 

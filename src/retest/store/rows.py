@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -83,9 +84,7 @@ class TableGroup:
 
     def _touch(self, table: sa.Table) -> None:
         """Note that the content of a table has changed."""
-        statement = self._insert(generations).values(name=table.name, number=1)
-        newer = {"number": generations.c.number + 1}
-        self._connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=newer))
+        self._connection.execute(_one_more(self._connection.dialect.name), {"name": table.name, "number": 1})
 
     def _count(self, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one())
@@ -103,6 +102,13 @@ class TableGroup:
     def _counts_by(self, column: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> dict[Any, int]:
         statement = sa.select(column, sa.func.count()).where(*conditions).group_by(column).order_by(column)
         return {value: int(count) for value, count in self._connection.execute(statement)}
+
+
+@cache
+def _one_more(dialect: str) -> Any:
+    """Counts a change of a table; made once, as every change of every table needs it."""
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(generations)
+    return statement.on_conflict_do_update(index_elements=["name"], set_={"number": generations.c.number + 1})
 
 
 def _comparable(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from retest.errors import NotFoundError, StoreError, UsageError
 from retest.images import content_hash, variant_names
 from retest.records import ImageVariant
-from retest.store import BlobStore, open_blobs
+from retest.store import BlobStore, Tables, open_blobs
 from retest.study import Study
 from retest.web.review.options import ReviewOptions
 from retest.web.review.visit import PREFIX, Desk
@@ -64,11 +64,9 @@ class ImageReader:
         self._study, self._only_cache = study, only_cache
         self._cache: BlobStore | None = None if cache is None else open_blobs(str(cache), base=Path.cwd())
 
-    def find(self, image_id: str, kind: str) -> ImageVariant | None:
+    def find(self, tables: Tables, image_id: str, kind: str) -> ImageVariant | None:
         """What is stored of an image; ``kind`` is ``full`` or ``display``."""
-        variant = variant_names(self._study.config.images)[_KINDS[kind]]
-        with self._study.database.read() as tables:
-            return tables.variants.get([image_id], variant).get(image_id)
+        return tables.variants.get([image_id], variant_names(self._study.config.images)[_KINDS[kind]]).get(image_id)
 
     def read(self, variant: ImageVariant) -> bytes | None:
         """The bytes of an image; None where the store has lost them, or the cache does not have them and the store is not asked.
@@ -115,9 +113,10 @@ def _route(desk: Desk, reader: ImageReader, kind: str) -> Route:
 
 
 def _answer(desk: Desk, reader: ImageReader, kind: str, request: Request) -> Response:
-    if desk.sessions.who(request) is None:
-        return Response("Nobody is signed in.\n", 401, {"Cache-Control": "no-store"}, "text/plain")
-    found = reader.find(request.query_params.get("id", ""), kind)
+    with desk.study.database.read() as tables:
+        if desk.sessions.who(request, tables) is None:
+            return Response("Nobody is signed in.\n", 401, {"Cache-Control": "no-store"}, "text/plain")
+        found = reader.find(tables, request.query_params.get("id", ""), kind)
     if found is None:
         return _placeholder("missing")
     if desk.options.image_urls == "signed" and _may_leave(request):

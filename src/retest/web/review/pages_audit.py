@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,8 +42,11 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
         kind = registered.get(decision.kind)
         return kind is not None and visit.may(kind.role) and latest.get((decision.kind, decision.item)) == decision.no
 
+    asked = query.model_dump(exclude_defaults=True)
+
+    @cache
     def address(**changes: Any) -> str:
-        values = query.model_dump(exclude_defaults=True) | changes
+        values = asked | changes
         return f"{PREFIX}/audit?{urlencode({name: value for name, value in values.items() if value not in (None, '')})}"
 
     return visit.render(

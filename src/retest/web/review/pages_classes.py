@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from markupsafe import Markup
 from pydantic import Field
 from starlette.responses import Response
 
 from retest.stages import review_classes
 from retest.stages.review_classes import ClassCounts, ClassRow
 from retest.web.review.models import Answer
-from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit
+from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit, fragment
 
 __all__ = ["ENDPOINTS", "PAGES", "histogram"]
 
@@ -106,17 +108,37 @@ def _page(visit: Visit, query: ClassesQuery) -> Response:
         (name, title, address(sort=name, descending=not (query.sort == name and query.descending), after=None)) for name, title in _COLUMNS
     ]
     found = _found(visit, query)
+    lines = visit.desk.memo.get("lines of classes", None, _Lines)
+    names = review_classes.bins(visit.study)
     return visit.render(
         "classes.html",
         query=query,
         found=found,
         columns=columns,
-        bins=review_classes.bins(visit.study),
+        bins=names,
         by_wnid=address(sort="wnid", descending=not (query.sort == "wnid" and query.descending) and query.sort == "wnid", after=None),
         following=None if found.next is None else address(after=found.next),
         first=None if query.after is None else address(after=None),
-        histogram=histogram,
+        line=lambda row: lines.of(row, names),
     )
+
+
+class _Lines:
+    """Lines of the table as last rendered: a page has a hundred with a drawing each, and a decision changes one or two."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[ClassRow, Markup]] = {}
+
+    def of(self, row: ClassRow, bins: Sequence[str]) -> Markup:
+        """The line of a class; the bins are settings of the study."""
+        known = self._known.get(row.info.wnid)
+        if known is None or known[0] != row:
+            columns = [name for name, _ in _COLUMNS]
+            known = self._known[row.info.wnid] = (
+                row,
+                fragment("_class_line.html", row=row, columns=columns, bins=bins, histogram=histogram),
+            )
+        return known[1]
 
 
 def histogram(counts: ClassCounts, *, width: int = 110, height: int = 40) -> list[dict[str, float | int]]:

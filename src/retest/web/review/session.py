@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from retest.stages import review_people
 from retest.stages.review import Role
+from retest.store import Tables
 from retest.study import Study
 
 __all__ = ["SESSION_S", "Limiter", "Sessions", "Who", "is_same_origin"]
@@ -107,8 +108,8 @@ class Sessions:
         """Sign out."""
         response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
 
-    def who(self, request: Request) -> Who | None:
-        """Who sent a request with a session; None for nobody, or a session that has ended."""
+    def who(self, request: Request, tables: Tables | None = None) -> Who | None:
+        """Who sent a request with a session; None for nobody, or a session that has ended. ``tables``: of an open transaction."""
         try:
             content = self._serializer.loads(request.cookies.get(self.cookie, ""), max_age=SESSION_S)
         except BadSignature:
@@ -117,7 +118,8 @@ class Sessions:
         if "b" in content:
             valid = self._local_admin is not None and content["b"] == self._boot
             return Who(content["n"], Role.ADMIN, csrf) if valid else None
-        person = review_people.by_name(self._study, content["n"])
+        name = content["n"]
+        person = review_people.by_name(self._study, name) if tables is None else review_people.person_in(tables, name)
         if person is None or person.fingerprint is None or person.fingerprint != content["f"]:
             return None
         return Who(person.name, person.role, csrf)

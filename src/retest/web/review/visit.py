@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -39,7 +40,9 @@ __all__ = [
     "Query",
     "RefusedError",
     "Visit",
+    "fragment",
     "image_url",
+    "load_templates",
     "message",
     "render",
     "static_build",
@@ -185,6 +188,17 @@ def render(desk: Desk, template: str, *, status: int = 200, visit: Visit | None 
         "Referrer-Policy": "same-origin",
     }
     return HTMLResponse(html, status, headers)
+
+
+def fragment(template: str, **values: Any) -> Markup:
+    """A part of a page; all values are escaped."""
+    return Markup(_environment().get_template(template).render(**values))  # noqa: S704 a template of our own
+
+
+def load_templates() -> None:
+    """Compile every template, so that the first visitor of a page does not wait for it."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
 
 
 def message(desk: Desk, heading: str, *paragraphs: str, status: int, headers: dict[str, str] | None = None) -> Response:

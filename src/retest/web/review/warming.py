@@ -9,7 +9,7 @@ from functools import partial
 
 from retest.stages import review_hits, review_pairs, review_progress, review_revisions
 from retest.study import Study
-from retest.web.review.visit import Desk
+from retest.web.review.visit import Desk, load_templates
 
 __all__ = ["warm_up"]
 
@@ -27,6 +27,7 @@ def warm_up(desk: Desk) -> None:
     A thread that comes back from the database (a page does so a hundred times) waits until the one that computes gives the interpreter
     away: 5 ms each time by default. A small study needs neither.
     """
+    load_templates()
     if review_progress.candidates_counted(desk.study) < LARGE:
         return
     sys.setswitchinterval(_SWITCH_S)

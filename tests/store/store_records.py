@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from retest.labeling import ControlAccuracy, WorkerQuality
 from retest.records import (
     Assignment,
     AssignmentStatus,
@@ -21,6 +22,7 @@ from retest.records import (
     SelectionFrequency,
     Split,
 )
+from retest.store.hit_figures import WorkerRow
 
 TIME = "2026-01-31T09:00:00+00:00"
 
@@ -89,3 +91,7 @@ def revision(name: str = "study-a-1", images: int = 3, **values: object) -> Revi
 
 def class_review(wnid: str = "n00000001", reviewed: bool = False) -> ClassReview:
     return ClassReview("study-a-1", wnid, reviewed, False)
+
+
+def worker_row(worker: str, answers: int) -> WorkerRow:
+    return WorkerRow(WorkerQuality(worker, answers, ControlAccuracy(3, 2, 3, 3), 48, 7, 0.1, 1 / 3, 1, (("code", "reason é"),)), 2)

@@ -64,6 +64,8 @@ WRITINGS = {
     "reviewers": Writing("reviewers", lambda t, n: t.reviewers.put("Ada", role=f"role {n}", token_hash=None, time=make.TIME)),
     "class counts": Writing("class_counts", lambda t, n: t.class_counts.put({"n01": {"candidates": n}})),
     "pair queue": Writing("pair_queue", lambda t, n: t.pair_queue.put([QueueRow("l2", "c1", nearest=0.5 + n, waiting=3)])),
+    "hit figures": Writing("hit_figures", lambda t, n: (t.hits.add([make.hit(n)], assignments=10), t.hit_figures.note_hits(9))),
+    "worker figures": Writing("worker_figures", lambda t, n: t.hit_figures.put_workers({"w": make.worker_row("w", answers=n)})),
     "judgements": Writing("label_judgements", lambda t, n: t.judgements.put({("val/1", "n01"): f"verdict {n}"}, user="u", time=make.TIME)),
     "settings": Writing("settings", lambda t, n: t.settings.put("key", {"value": [n, 0.1, None, "é"]})),
 }
@@ -100,8 +102,8 @@ def test_every_table_with_content_is_covered():
     from retest.store.schema import metadata
 
     written = {writing.table for writing in WRITINGS.values()}
-    # Decisions are only ever appended, the images of HITs go with their HITs, and generations count the others.
-    assert written | {"decisions", "hit_images", "generations"} == set(metadata.tables)
+    # Decisions are only ever appended, images and figures of answers go with their HITs, and generations count the others.
+    assert written | {"decisions", "hit_images", "answer_figures", "generations"} == set(metadata.tables)
 
 
 def test_an_empty_list_changes_nothing(database: Database):

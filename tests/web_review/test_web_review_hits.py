@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 from review_hits_study import CAREFUL, REJECTED, SPAMMER, add_hits
 from review_server import CLASSES, STAMP, ReviewServer
 
-from retest.labeling import selection_frequencies
-from retest.records import Hit
-from retest.stages import label, label_judge, review, review_hits
+from retest.labeling import QualityParameters, selection_frequencies
+from retest.records import Assignment, AssignmentStatus, Hit
+from retest.stages import _review_hit_figures, label, label_judge, review, review_hits
 from retest.stages._common import Stamp
 from retest.stages._review_counts import count_class, counts_are_current, from_stored
 from retest.stages._review_hit_figures import NOW
 from retest.stages._review_memo import Memo
 from retest.stages.review import Change, DecisionConflictError
 from retest.stages.review_hits import HitFilter
+from retest.store.figure_tables import answer_figures, hit_figures, worker_figures
 from retest.study import open_study
 
 
@@ -196,10 +199,14 @@ def test_figures_are_brought_up_to_date_with_every_change(study, hits):
     with study.database.write() as tables:
         tables.hits.mark_submitted("later", crowd="simulated", hit_id="H", hit_type_id="T", user="u", time="2026-03-01T00:00:00+00:00")
     (row,) = review_hits.list_hits(study, memo, HitFilter(state="open")).rows
-    assert (row.figures.uuid, row.figures.hit_id) == ("later", "H")
+    assert (row.figures.uuid, row.time) == ("later", "2026-03-01T00:00:00+00:00")
     with study.database.write() as tables:
         tables.assignments.forget(CAREFUL[0], answers=True)
     assert CAREFUL[0] not in {row.quality.worker for row in review_hits.list_workers(study, memo).rows}
+
+
+def answers_of(page, worker: str) -> int:
+    return next(row.quality.assignments for row in page.rows if row.quality.worker == worker)
 
 
 def test_many_answers_are_judged_in_the_background_and_older_figures_are_shown_meanwhile(study, hits, monkeypatch):
@@ -210,11 +217,93 @@ def test_many_answers_are_judged_in_the_background_and_older_figures_are_shown_m
     assert (page.rows, page.current) == ((), False)
     assert not review_hits.refresh_figures(study, memo, stop=lambda: True)
     assert review_hits.refresh_figures(study, memo)
-    page = review_hits.list_hits(study, memo, HitFilter(excluded="no"))
-    assert (page.current, page.total) == (True, len(hits) + len(CLASSES))
-    leave_out(study, hits[0])  # no new answers: nothing is judged again
+    before = review_hits.list_hits(study, memo, HitFilter(excluded="no"))
+    assert (before.current, before.total) == (True, len(hits) + len(CLASSES))
+    assert review_hits.list_workers(study, memo).current
+    leave_out(study, hits[0])  # no new answers: no HIT is judged again, but annotators are
     page = review_hits.list_hits(study, memo, HitFilter(excluded="no"))
     assert (page.current, page.total) == (True, len(hits) + len(CLASSES) - 1)
+    older = review_hits.list_workers(study, memo)
+    assert not older.current
+    assert answers_of(older, SPAMMER) == 4
+    with study.database.write() as tables:
+        tables.assignments.add([Assignment("late", hits[1], "late", AssignmentStatus.SUBMITTED, ())])
+    page = review_hits.list_hits(study, memo, HitFilter(), limit=1000)
+    assert not page.current
+    assert {row.figures.uuid: row.figures for row in page.rows if row.figures.uuid == hits[1]}[hits[1]] in [r.figures for r in before.rows]
+    assert review_hits.refresh_figures(study, memo)
+    page = review_hits.list_hits(study, memo, HitFilter(worker="late"))
+    assert [(row.figures.uuid, row.figures.valid) for row in page.rows] == [(hits[1], 12)]
+    found = review_hits.list_workers(study, memo)
+    assert (answers_of(found, SPAMMER), answers_of(found, "late")) == (3, 1)
+
+
+CHANGES = {
+    "answer": lambda t, hits: t.assignments.add([Assignment("late", hits[1], CAREFUL[0], AssignmentStatus.APPROVED, ())]),
+    "rejected": lambda t, hits: t.assignments.set_status(f"{hits[2]}-03", AssignmentStatus.REJECTED),
+    "forgotten": lambda t, hits: t.assignments.forget(CAREFUL[1], answers=True),
+    "excluded": lambda t, hits: t.review_hits.set_excluded(hits[3], "x"),
+    "excluded by the stage": lambda t, hits: t.hits.exclude([hits[0]], "x"),
+    "new HIT": lambda t, hits: t.hits.add([Hit("new", CLASSES[0], ("x",), (), (), ("x",))], assignments=3),
+    "published": lambda t, hits: t.hits.mark_submitted("new", crowd="c", hit_id="H", hit_type_id="T", user="u", time="2026"),
+}
+
+
+def test_figures_after_changes_are_those_of_a_study_that_was_never_judged_before(study, hits):
+    """Whatever is changed, and in whatever order: each change is followed by what depends on it, and by nothing else."""
+
+    def content() -> list[list[tuple[object, ...]]]:
+        assert review_hits.refresh_figures(study, Memo())
+        with study.database.read() as tables:
+            found = (hit_figures, answer_figures, worker_figures)
+            return [sorted((tuple(row) for row in tables.connection.execute(sa.select(table))), key=repr) for table in found]
+
+    for seed in range(4):
+        rng = random.Random(seed)
+        for name in rng.sample(sorted(CHANGES), len(CHANGES)):
+            with study.database.write() as tables:
+                CHANGES[name](tables, hits)
+            if rng.random() < 0.7:
+                content()
+        followed = content()
+        with study.database.write() as tables:
+            for table in (hit_figures, answer_figures, worker_figures):
+                tables.connection.execute(sa.delete(table))
+        assert content() == followed
+        with study.database.write() as tables:  # and back, so that the next order changes something
+            tables.assignments.set_status(f"{hits[2]}-03", AssignmentStatus.APPROVED)
+            for uuid in hits:
+                tables.review_hits.set_excluded(uuid, None)
+
+
+def test_new_rules_judge_everything_again(study, hits, monkeypatch):
+    memo = Memo()
+    strict = next(row.figures.flagged for row in review_hits.list_hits(study, memo, HitFilter()).rows if row.figures.flagged)
+    assert strict
+    rules = lambda: QualityParameters(min_seconds_per_image=0, min_negative_accuracy=0)  # noqa: E731
+    monkeypatch.setattr("retest.stages._review_hit_figures.QualityParameters", rules)
+    monkeypatch.setattr("retest.labeling.quality.QualityParameters", rules)
+    changed = review_hits.list_hits(study, memo, HitFilter())
+    assert changed.current
+    assert {code for row in review_hits.list_workers(study, memo).rows for code, _ in row.quality.flags} == {"many_flagged_answers"}
+
+
+def test_what_changes_while_figures_are_worked_out_is_judged_too(study, hits, monkeypatch):
+    judge, pending = _review_hit_figures.judged_hits, [Assignment("late", hits[0], "late", AssignmentStatus.APPROVED, ())]
+
+    def slowly(tables, uuids):
+        found = judge(tables, uuids)
+        while pending:
+            with study.database.write() as writing:
+                writing.assignments.add([pending.pop()])
+        return found
+
+    with study.database.write() as tables:
+        tables.hit_figures.note_hits(100)
+        tables.completions.put("review hit figures", "rules", _review_hit_figures._rules())
+    monkeypatch.setattr(_review_hit_figures, "judged_hits", slowly)
+    assert review_hits.refresh_figures(study, Memo())
+    assert [row.figures.uuid for row in review_hits.list_hits(study, Memo(), HitFilter(worker="late")).rows] == [hits[0]]
 
 
 # Lists

@@ -54,13 +54,13 @@ def inspect_hit(study: Study, name: str) -> HitInspection:
             raise NotFoundError("the study has no such HIT", item=name, remedy="See them with: retest label list")
         answers = list(tables.assignments.all(hit_uuid=hit.uuid))
         excluded = tables.hits.excluded([hit.uuid]).get(hit.uuid)
-        names = {info.wnid: info.name for info in tables.classes.all()}
+        info = tables.classes.get([hit.wnid]).get(hit.wnid)
     judged = {item.assignment_id: item for item in judge_answers([hit], answers).assignments}
     valid = [answer for answer in answers if answer.id in judged]
     roles = {image: role for role, images in _roles(hit) for image in images}
     return HitInspection(
         hit=hit,
-        class_name=names.get(hit.wnid, hit.wnid),
+        class_name=info.name if info else hit.wnid,
         excluded=excluded,
         images=tuple(InspectedImage(i, roles[i], tuple(sorted(a.worker for a in valid if i in a.selected))) for i in hit.images_all),
         answers=tuple(InspectedAnswer(a, _delay_s(hit, a), judged.get(a.id)) for a in sorted(answers, key=lambda a: a.submit_time or "")),

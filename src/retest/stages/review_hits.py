@@ -7,32 +7,20 @@ The figures are those of ``retest label quality``: every HIT's answers are judge
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from retest.errors import NotFoundError
-from retest.labeling import ControlAccuracy, WorkerQuality, judge_workers
-from retest.records import AssignmentStatus, ClassInfo
+from retest.errors import NotFoundError, UsageError
+from retest.records import ClassInfo
 from retest.stages._inspect import HitInspection, inspect_hit
-from retest.stages._review_hit_figures import (
-    HIT_SORTS,
-    STATES,
-    AnswerRow,
-    Figures,
-    HitFigures,
-    HitFilter,
-    check_choices,
-    current_figures,
-    fitting,
-    ordered,
-    places,
-    refresh_figures,
-)
+from retest.stages._review_hit_figures import refresh_figures, settle
 from retest.stages._review_hits import EXCLUDE_HIT
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
 from retest.store import Tables
+from retest.store.hit_figures import HIT_SORTS, AnswerRow, HitFigures, HitFilter, WorkerRow
 from retest.study import Study
 
 __all__ = [
@@ -58,7 +46,10 @@ __all__ = [
     "worker_view",
 ]
 
+STATES = ("any", "planned", "open", "complete")
+YES_NO = ("any", "yes", "no")
 WORKER_SORTS = ("worker", "answers", "positive", "negative", "agreement", "rate", "seconds", "flagged")
+_BARS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +57,7 @@ class HitRow:
     """A HIT in the list. ``excluded`` is the reason, ``version`` the number of the latest decision about that."""
 
     figures: HitFigures
+    time: str
     class_name: str
     excluded: str | None
     version: int
@@ -104,19 +96,6 @@ class HitView:
     place: int | None
     total: int
     current: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    """An annotator: the judgement over all valid answers that count, and how many were rejected."""
-
-    quality: WorkerQuality
-    rejected: int
-
-    @property
-    def rate(self) -> float | None:
-        """Share of all images shown that they selected."""
-        return self.quality.selected / self.quality.images if self.quality.images else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,30 +150,29 @@ def list_hits(
     after: str | None = None,
     limit: int = 100,
 ) -> HitPage:
-    """HITs in the order of ``sort``, equals in the order in which they were added; those without a value come last.
+    """HITs in the order of ``sort``, equals in the order in which they were added (``descending``: the latest first).
+
+    Those without a value come last.
 
     Raises:
         UsageError: an unknown sort or choice, or a limit that is not 1 to 1000.
         NotFoundError: ``after`` is no HIT.
     """
-    check_choices(wanted, sort, HIT_SORTS, limit)
+    _check_choices(wanted, sort, HIT_SORTS, limit)
+    current = settle(study, memo, workers=False)
     with study.database.read() as tables:
-        figures, current = current_figures(tables, memo)
-        excluded = _excluded(tables, memo)
-        fits = fitting(figures, excluded, memo, wanted, sort, descending)
-        start = 0
-        if after is not None:
-            if after not in figures.hits:
-                raise NotFoundError("the study has no such HIT", item=after, remedy="Start again at the first page")
-            place = places(figures, memo, sort, descending)
-            start = sum(place[one.uuid] <= place[after] for one in fits)
-        page = fits[start : start + limit]
-        names = _infos(tables, memo)
-        latest = tables.decisions.latest(EXCLUDE_HIT, [one.uuid for one in page])
-    rows = tuple(
-        HitRow(one, _name(names, one.wnid), excluded.get(one.uuid), latest[one.uuid].no if one.uuid in latest else 0) for one in page
-    )
-    return HitPage(rows, len(fits), page[-1].uuid if start + limit < len(fits) else None, current)
+        last = None if after is None else tables.hit_figures.find(after)
+        if after is not None and last is None:
+            raise NotFoundError("the study has no such HIT", item=after, remedy="Start again at the first page")
+        found = tables.hit_figures.page(wanted, sort, descending=descending, after=last, limit=limit + 1)
+        page = found[:limit]
+        uuids = [one.uuid for one in page]
+        infos = tables.classes.get({one.wnid for one in page})
+        times, excluded = tables.review_hits.times(uuids), tables.hits.excluded(uuids)
+        versions = tables.decisions.versions(EXCLUDE_HIT, uuids)
+        total = _total(tables, memo, wanted)
+    rows = (HitRow(one, times[one.uuid], _name(infos, one.wnid), excluded.get(one.uuid), versions.get(one.uuid, 0)) for one in page)
+    return HitPage(tuple(rows), total, page[-1].uuid if len(found) > limit else None, current)
 
 
 def list_workers(
@@ -216,12 +194,11 @@ def list_workers(
         UsageError: an unknown sort or choice, or a limit that is not 1 to 1000.
         NotFoundError: ``after`` is no annotator.
     """
-    check_choices(HitFilter(flagged=flagged), sort, WORKER_SORTS, limit)
+    _check_choices(HitFilter(flagged=flagged), sort, WORKER_SORTS, limit)
+    current = settle(study, memo, workers=True)
     with study.database.read() as tables:
-        figures, current = current_figures(tables, memo)
-        rows, everybody = _workers(figures, _excluded(tables, memo), tables, memo)
-    value = _WORKER_VALUES[sort]
-    in_order = ordered(rows.values(), value, lambda row: row.quality.worker, descending)
+        rows, everybody = _workers(tables, memo)
+    in_order = _ordered(rows.values(), _WORKER_VALUES[sort], descending)
     fits = [row for row in in_order if flagged == "any" or bool(row.quality.flags) == (flagged == "yes")]
     fits = [row for row in fits if search.lower() in row.quality.worker.lower()]
     start = 0
@@ -247,29 +224,45 @@ def hit_view(
         UsageError: an unknown sort or choice.
     """
     wanted = wanted or HitFilter()
-    check_choices(wanted, sort, HIT_SORTS, 1)
+    _check_choices(wanted, sort, HIT_SORTS, 1)
+    current = settle(study, memo, workers=False)
     inspection = inspect_hit(study, uuid)
     hit = inspection.hit
     with study.database.read() as tables:
-        figures, current = current_figures(tables, memo)
-        fits = fitting(figures, _excluded(tables, memo), memo, wanted, sort, descending)
         views = view_images(study, tables, hit.images_all, wnid=hit.wnid)
-        latest = tables.decisions.latest(EXCLUDE_HIT, [hit.uuid]).get(hit.uuid)
-        asked = next((one.wanted for one in (figures.hits.get(hit.uuid),) if one), len(inspection.answers))
-        info = _infos(tables, memo).get(hit.wnid, ClassInfo(hit.wnid, -1))
-    place = next((number for number, one in enumerate(fits) if one.uuid == hit.uuid), None)
+        version = tables.decisions.versions(EXCLUDE_HIT, [hit.uuid]).get(hit.uuid, 0)
+        info = tables.classes.get([hit.wnid]).get(hit.wnid, ClassInfo(hit.wnid, -1))
+        figures = tables.hit_figures.find(hit.uuid)
+        place, before, after = _place(tables, memo, figures, wanted, sort, descending)
+        total = _total(tables, memo, wanted)
     return HitView(
         inspection=inspection,
         info=info,
-        wanted=asked,
+        wanted=figures.wanted if figures else len(inspection.answers),
         images=tuple(ShownImage(views[one.image_id], one.role, one.selected_by) for one in inspection.images),
-        version=latest.no if latest else 0,
-        before=fits[place - 1].uuid if place else None,
-        after=fits[place + 1].uuid if place is not None and place + 1 < len(fits) else None,
+        version=version,
+        before=before,
+        after=after,
         place=place,
-        total=len(fits),
+        total=total,
         current=current,
     )
+
+
+def _place(
+    tables: Tables, memo: Memo, figures: HitFigures | None, wanted: HitFilter, sort: str, descending: bool
+) -> tuple[int | None, str | None, str | None]:
+    """A HIT's place in a list, and the HITs before and after it there; None where it is not in the list."""
+    if figures is None:
+        return None, None, None
+    name = ("place of a HIT", figures.uuid, wanted, sort, descending)
+    place = memo.get(name, _figures_key(tables), lambda: tables.hit_figures.place(wanted, sort, descending=descending, of=figures))
+    if place is None:
+        return None, None, None
+    page = partial(tables.hit_figures.page, wanted, sort, descending=descending, after=figures, limit=1)
+    beside = (page(backward=True), page())
+    before, after = (found[0].uuid if found else None for found in beside)
+    return place, before, after
 
 
 def worker_view(study: Study, memo: Memo, worker: str, *, after: str | None = None, limit: int = 100) -> WorkerView:
@@ -279,52 +272,49 @@ def worker_view(study: Study, memo: Memo, worker: str, *, after: str | None = No
         NotFoundError: no such annotator has answered, or ``after`` is none of the answers.
         UsageError: a limit that is not 1 to 1000.
     """
-    check_choices(HitFilter(), "worker", WORKER_SORTS, limit)
+    _check_choices(HitFilter(), "worker", WORKER_SORTS, limit)
+    current = settle(study, memo, workers=True)
     with study.database.read() as tables:
-        figures, current = current_figures(tables, memo)
-        if worker not in figures.of_worker:
+        rows, everybody = _workers(tables, memo)
+        if worker not in rows:
             raise NotFoundError("no such annotator has answered", item=worker, remedy="See the list of annotators")
-        excluded = _excluded(tables, memo)
-        rows, everybody = _workers(figures, excluded, tables, memo)
-        names = _infos(tables, memo)
-    newest = sorted(figures.of_worker[worker], key=lambda one: (one.submit_time or "", one.id), reverse=True)
-    newest = [_with_exclusion(one, excluded) for one in newest]
-    start = 0
-    if after is not None:
-        place = next((number for number, one in enumerate(newest) if one.id == after), None)
-        if place is None:
-            raise NotFoundError("the annotator has no such answer", item=after, remedy="Start again at the first page")
-        start = place + 1
-    page = newest[start : start + limit]
-    times = [one.submit_time for one in newest if one.submit_time]
+        found = tables.hit_figures.newest_answers(worker, after=after, limit=limit + 1)
+        if found is None:
+            raise NotFoundError("the annotator has no such answer", item=str(after), remedy="Start again at the first page")
+        latest = tables.hit_figures.newest_answers(worker, limit=_BARS, judged=True) or []
+        total, first, last = tables.hit_figures.times_of(worker)
+        excluded = tables.hits.excluded({one.hit_uuid for one in found[:limit]})
+        infos = tables.classes.get({one.wnid for one in found})
+    page = [replace(one, excluded=excluded.get(one.hit_uuid)) for one in found[:limit]]
     return WorkerView(
         row=rows[worker],
         everybody=everybody,
         answers=tuple(page),
-        names={one.wnid: _name(names, one.wnid) for one in page},
-        total=len(newest),
-        next=page[-1].id if start + limit < len(newest) else None,
-        latest=tuple(reversed([one for one in newest if one.quality][:120])),
-        first_time=times[-1] if times else None,
-        last_time=times[0] if times else None,
+        names={one.wnid: _name(infos, one.wnid) for one in page},
+        total=total,
+        next=page[-1].id if len(found) > limit else None,
+        latest=tuple(reversed(latest)),
+        first_time=first,
+        last_time=last,
         current=current,
     )
 
 
-def _workers(figures: Figures, excluded: Mapping[str, str], tables: Tables, memo: Memo) -> tuple[dict[str, WorkerRow], Everybody]:
-    def judge() -> tuple[dict[str, WorkerRow], Everybody]:
-        rows = {worker: _worker(worker, figures.of_worker[worker], excluded) for worker in sorted(figures.of_worker)}
+def _total(tables: Tables, memo: Memo, wanted: HitFilter) -> int:
+    number: int = memo.get(("HITs that fit", wanted), _figures_key(tables), lambda: tables.hit_figures.count(wanted))
+    return number
+
+
+def _figures_key(tables: Tables) -> Hashable:
+    return generations_key(tables.generations.of("hit_figures"))
+
+
+def _workers(tables: Tables, memo: Memo) -> tuple[dict[str, WorkerRow], Everybody]:
+    def read() -> tuple[dict[str, WorkerRow], Everybody]:
+        rows = {row.quality.worker: row for row in tables.hit_figures.workers()}
         return rows, _usual(rows.values())
 
-    return memo.get("annotators", (figures.key, generations_key(tables.generations.of("hits"))), judge)
-
-
-def _worker(worker: str, answers: Iterable[AnswerRow], excluded: Mapping[str, str]) -> WorkerRow:
-    listed = list(answers)
-    counting = [one.quality for one in listed if one.quality and one.hit_uuid not in excluded]
-    judged = judge_workers(counting)
-    quality = judged[0] if judged else WorkerQuality(worker, 0, ControlAccuracy(), 0, 0, None, None, 0, ())
-    return WorkerRow(quality, sum(one.status == AssignmentStatus.REJECTED for one in listed))
+    return memo.get("annotators", generations_key(tables.generations.of("worker_figures")), read)
 
 
 def _usual(rows: Iterable[WorkerRow]) -> Everybody:
@@ -344,21 +334,27 @@ def _usual(rows: Iterable[WorkerRow]) -> Everybody:
     )
 
 
-def _excluded(tables: Tables, memo: Memo) -> Mapping[str, str]:
-    return memo.get("excluded HITs", generations_key(tables.generations.of("hits")), tables.hits.excluded)
-
-
-def _with_exclusion(answer: AnswerRow, excluded: Mapping[str, str]) -> AnswerRow:
-    return replace(answer, excluded=excluded[answer.hit_uuid]) if answer.hit_uuid in excluded else answer
-
-
-def _infos(tables: Tables, memo: Memo) -> Mapping[str, ClassInfo]:
-    key = generations_key(tables.generations.of("classes"))
-    return memo.get("class infos", key, lambda: {info.wnid: info for info in tables.classes.all()})
-
-
 def _name(infos: Mapping[str, ClassInfo], wnid: str) -> str:
     return infos[wnid].name if wnid in infos else wnid
+
+
+def _ordered(rows: Iterable[WorkerRow], value: Callable[[WorkerRow], Any], descending: bool) -> list[WorkerRow]:
+    listed = sorted(rows, key=lambda row: row.quality.worker)
+    known = sorted((one for one in listed if value(one) is not None), key=value, reverse=descending)
+    return known + [one for one in listed if value(one) is None]
+
+
+def _check_choices(wanted: HitFilter, sort: str, sorts: tuple[str, ...], limit: int) -> None:
+    for name, value, known in (
+        ("sort", sort, sorts),
+        ("state", wanted.state, STATES),
+        ("excluded", wanted.excluded, YES_NO),
+        ("flagged", wanted.flagged, YES_NO),
+    ):
+        if value not in known:
+            raise UsageError(f"{value!r} is not known", item=name, remedy=f"Use one of: {', '.join(known)}")
+    if not 1 <= limit <= 1000:
+        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with after")
 
 
 _WORKER_VALUES: dict[str, Callable[[WorkerRow], Any]] = {

@@ -12,6 +12,7 @@ from retest.store import (
     catalog,
     engine,
     facts,
+    hit_figures,
     hit_pages,
     labels,
     ledger,
@@ -55,6 +56,7 @@ class Tables:
         self.decisions = ledger.DecisionTable(connection)
         self.reviewers = review_people.ReviewerTable(connection)
         self.review_candidates = review_candidates.ReviewCandidateTable(connection)
+        self.hit_figures = hit_figures.HitFigureTable(connection)
         self.review_hits = review_hits.ReviewHitTable(connection)
         self.class_counts = review_candidates.ClassCountTable(connection)
         self.flags = review_people.FlagTable(connection)

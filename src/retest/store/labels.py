@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from retest.records import Assignment, AssignmentStatus, Hit, SelectionFrequency
 from retest.store import schema
+from retest.store.hit_figures import HitFigureTable
 from retest.store.rows import TableGroup, chunks
 
 _FORGOTTEN = "forgotten_workers"
@@ -117,7 +118,8 @@ class HitTable(TableGroup):
     def _set(self, uuid: str, values: Mapping[str, object]) -> None:
         t = schema.hits
         differs = sa.or_(*(t.c[name].is_distinct_from(value) for name, value in values.items()))
-        self._change(t, sa.update(t).where(t.c.uuid == uuid, differs).values(**values))
+        if self._change(t, sa.update(t).where(t.c.uuid == uuid, differs).values(**values)):
+            HitFigureTable(self._connection).hit_changed(uuid, values)
 
     def excluded(self, uuids: Iterable[str] | None = None) -> dict[str, str]:
         """uuid -> reason of the HITs that count nowhere, of all or of these."""
@@ -208,8 +210,15 @@ class AssignmentTable(TableGroup):
 
         Answers of those who asked to be forgotten with their answers do not come back.
         """
-        contents = contents or {}
         forgotten = {worker for worker, what in self.forgotten().items() if what == "answers"}
+        kept = (a for a in assignments if a.worker not in forgotten)
+        return sum(self._add_block(block, contents or {}) for block in chunks(kept, 2000))
+
+    def _add_block(self, block: list[Assignment], contents: Mapping[str, str]) -> int:
+        figures, t = HitFigureTable(self._connection), schema.assignments
+        if figures.begun():
+            known = {row.id for row in self._by_ids(sa.select(t.c.id), t.c.id, [a.id for a in block])}
+            figures.answers_changed({a.hit_uuid for a in block if a.id not in known})
         rows = (
             {
                 "content": contents.get(a.id),
@@ -221,10 +230,9 @@ class AssignmentTable(TableGroup):
                 "accept_time": a.accept_time,
                 "submit_time": a.submit_time,
             }
-            for a in assignments
-            if a.worker not in forgotten
+            for a in block
         )
-        return self._add_new(schema.assignments, rows)
+        return self._add_new(t, rows)
 
     def add_workers(self, ids: Mapping[str, str]) -> None:
         """Remember whose hash is whose: worker -> the back end's own id; not of those who asked to be forgotten."""
@@ -254,13 +262,18 @@ class AssignmentTable(TableGroup):
         if known.get(worker) != "answers":
             self._put(schema.settings, [{"key": _FORGOTTEN, "value": {**known, worker: "answers" if answers else "ids"}}])
         self._change(schema.workers, sa.delete(schema.workers).where(schema.workers.c.worker == worker))
+        if not answers:
+            return 0
+        HitFigureTable(self._connection).forget(worker)
         t = schema.assignments
-        return self._change(t, sa.delete(t).where(t.c.worker == worker)) if answers else 0
+        return self._change(t, sa.delete(t).where(t.c.worker == worker))
 
     def set_status(self, assignment_id: str, status: AssignmentStatus) -> None:
         table = schema.assignments
         differs = (table.c.id == assignment_id) & (table.c.status != str(status))
-        self._change(table, sa.update(table).where(differs).values(status=str(status)))
+        if self._change(table, sa.update(table).where(differs).values(status=str(status))):
+            answered = self._connection.execute(sa.select(table.c.hit_uuid).where(table.c.id == assignment_id)).scalars()
+            HitFigureTable(self._connection).answers_changed(answered)
 
     def all(self, *, hit_uuid: str | None = None) -> Iterator[Assignment]:
         """Answers ordered by HIT and id."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from retest.records import Hit, SelectionFrequency
 from retest.store import schema
+from retest.store.hit_figures import HitFigureTable
 from retest.store.labels import hit_of
 from retest.store.rows import TableGroup, chunks
 
@@ -25,17 +26,16 @@ class NumberedHit:
 
 
 class ReviewHitTable(TableGroup):
-    """HITs in the order in which they were added; every query walks an index."""
+    """HITs by uuid; every query walks an index."""
 
-    def page(self, *, after: int = 0, limit: int) -> list[NumberedHit]:
-        """HITs behind the one with the number ``after``."""
-        rows = self._connection.execute(sa.select(_H).where(_H.c.no > after).order_by(_H.c.no).limit(limit))
+    def numbered(self, uuids: Iterable[str]) -> list[NumberedHit]:
+        """Those of these uuids that are HITs, in the order in which they were added."""
+        rows = sorted(self._by_ids(sa.select(_H), _H.c.uuid, uuids), key=lambda row: row.no)
         return [NumberedHit(row.no, hit_of(row), row.assignments) for row in rows]
 
-    def states(self) -> list[tuple[str, bool, str, str | None]]:
-        """(uuid, submitted, time, crowd's id) of every HIT, in the order in which they were added: what may change of them."""
-        query = sa.select(_H.c.uuid, _H.c.submitted, _H.c.time, _H.c.hit_id).order_by(_H.c.no)
-        return [(row.uuid, row.submitted, row.time, row.hit_id) for row in self._connection.execute(query)]
+    def times(self, uuids: Iterable[str]) -> dict[str, str]:
+        """uuid -> when the HIT was made or published."""
+        return {row.uuid: row.time for row in self._by_ids(sa.select(_H.c.uuid, _H.c.time), _H.c.uuid, uuids)}
 
     def known(self, uuids: Iterable[str]) -> set[str]:
         """Those of these uuids that are HITs."""
@@ -43,7 +43,8 @@ class ReviewHitTable(TableGroup):
 
     def set_excluded(self, uuid: str, reason: str | None) -> None:
         """Let a HIT count nowhere, with the reason, or (None) count again."""
-        self._change(_H, sa.update(_H).where(_H.c.uuid == uuid, _H.c.excluded.is_distinct_from(reason)).values(excluded=reason))
+        if self._change(_H, sa.update(_H).where(_H.c.uuid == uuid, _H.c.excluded.is_distinct_from(reason)).values(excluded=reason)):
+            HitFigureTable(self._connection).hit_changed(uuid, {"excluded": reason})
 
     def of_same_images(self, wnid: str, image_ids: Iterable[str]) -> set[str]:
         """uuids of the HITs of a class that show one of these images."""

@@ -21,7 +21,7 @@ from retest.study import Study
 
 __all__ = ["BOOKKEEPING", "canonical_dump", "canonical_predictions", "differences"]
 
-BOOKKEEPING = frozenset({"class_counts", "completions", "generations"})
+BOOKKEEPING = frozenset({"answer_figures", "class_counts", "completions", "generations", "hit_figures", "worker_figures"})
 """Tables that say how a study came about, not what it holds: work that was cut or repeated differently leaves other rows here."""
 
 

@@ -93,7 +93,7 @@ class HitItem(Answer):
 
     @classmethod
     def of(cls, row: HitRow) -> HitItem:
-        own: dict[str, Any] = {"class_name": row.class_name, "excluded": row.excluded, "version": row.version}
+        own: dict[str, Any] = {"time": row.time, "class_name": row.class_name, "excluded": row.excluded, "version": row.version}
         return cls(**own, **{name: getattr(row.figures, name) for name in cls.model_fields if name not in own})
 
 

@@ -359,9 +359,9 @@ def test_onnx_files_that_cannot_be_used(tmp_path):
         load_featuriser(str(tmp_path / "absent.onnx"))
     with pytest.raises(InputError, match="not float32 images"):
         load_featuriser(str(onnx_model(tmp_path / "five.onnx", shape=("n", 5, 8, 8))))
-    for text, message in (('{"size": 3}', "does not describe"), ("[", "does not describe"), ('{"crop": 0}', "does not describe")):
+    for text in ('{"size": 3}', "[", "[" * 100_000, '{"crop": 0}'):
         (tmp_path / "m.json").write_text(text)
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match="does not describe"):
             load_featuriser(str(path))
     (tmp_path / "m.json").write_text('{"output": "nothing"}')
     with pytest.raises(UsageError, match="the model has no output 'nothing'"):

@@ -123,6 +123,7 @@ def rewritten(path, change):
     [
         (lambda table: table.replace_schema_metadata(None), "has no metadata 'retest.predictions'"),
         (lambda table: table.replace_schema_metadata({b"retest.predictions": b"{"}), "its metadata is not JSON"),
+        (lambda table: table.replace_schema_metadata({b"retest.predictions": b"[" * 100_000}), "its metadata is not JSON"),
         (lambda table: table.replace_schema_metadata({b"retest.predictions": b'{"version": 1}'}), "its metadata lacks 'dataset'"),
         (lambda table: table.replace_schema_metadata({b"retest.predictions": b"[]"}), "its metadata lacks 'version'"),
         (lambda table: table.drop_columns(["image_id"]), "lacks the column 'image_id'"),

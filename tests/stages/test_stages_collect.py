@@ -56,6 +56,7 @@ def test_a_benchmark_that_is_not_there(tmp_path: Path, settings: dict, message: 
     [
         ("{}", "holds no list"),
         ("[", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
         ('[{"wnid": "cat"}]', r"entry 0 is no class \(KeyError"),
         ('[{"wnid": "cat", "cid": "x", "synset": ["cat"]}]', r"entry 0 is no class \(ValueError"),
         ('[{"wnid": "cat", "cid": 0, "synset": ["cat"]}, {"wnid": "cat", "cid": 1, "synset": ["cat"]}]', "occurs twice"),

@@ -32,6 +32,23 @@ def study_option(command: F) -> F:
     )(command)
 
 
+def study_argument(command: F) -> F:
+    """``STUDY`` or ``--study STUDY``, for commands about a study as a whole: the command gets ``study_folder``."""
+
+    @functools.wraps(command)
+    def with_folder(*arguments: Any, folder: Path | None, study_folder: Path | None, **options: Any) -> Any:
+        if folder is not None and study_folder is not None:
+            raise click.UsageError("Name the study once: STUDY, or --study STUDY, not both")
+        chosen = study_folder or folder
+        if chosen is None:
+            raise click.UsageError("Name the study: STUDY, or --study STUDY")
+        return command(*arguments, study_folder=chosen, **options)
+
+    option = click.option("--study", "study_folder", type=click.Path(path_type=Path), help="The study's folder (made by retest init).")
+    argument = click.argument("folder", metavar="[STUDY]", required=False, type=click.Path(path_type=Path))
+    return argument(option(with_folder))  # type: ignore[return-value]
+
+
 def json_option(command: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print figures as JSON for machines.")(command)

@@ -20,6 +20,7 @@ from retest.cli._common import (
     stamp_now,
     study_option,
 )
+from retest.cli._files import read_text
 from retest.cli._label_crowd import CrowdChoice, crowd_options, opened_crowd
 from retest.errors import InputError, UsageError
 from retest.stages import label as label_stage
@@ -104,10 +105,7 @@ def reject(file: Path, study_folder: Path, as_json: bool, choice: CrowdChoice, f
 
 def _read_decisions(path: Path, feedback: str) -> list[stage.Decision]:
     """CSV without header, or with the header assignment_id,feedback; empty lines and lines that begin with # are skipped."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", item=str(path), remedy="Save it as UTF-8 CSV") from error
+    text = read_text(path)
     decisions: dict[str, stage.Decision] = {}
     try:
         rows = list(csv.reader(io.StringIO(text)))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from pathlib import Path
 from typing import Any
 
+from retest.cli._files import read_csv, read_json
 from retest.errors import InputError
 
 
@@ -17,7 +15,7 @@ def read_thresholds(path: Path) -> dict[str, float]:
     Raises:
         InputError: it is none.
     """
-    table = _json(path)
+    table = read_json(path)
     if not isinstance(table, dict) or not all(_is_number(value) for value in table.values()):
         raise InputError("is no JSON object wnid -> threshold", item=str(path), remedy='Write {"n01440764": 0.6}')
     return {wnid: float(value) for wnid, value in table.items()}
@@ -31,10 +29,10 @@ def read_strata(path: Path) -> dict[str, tuple[str, ...]]:
     """
     result: dict[str, list[str]] = {}
     if path.suffix.lower() == ".csv":
-        for candidate, stratum in _csv(path, ("candidate", "stratum")):
+        for candidate, stratum in map(dict.values, read_csv(path, ("candidate", "stratum"))):
             result.setdefault(candidate, []).append(stratum)
     else:
-        table = _json(path)
+        table = read_json(path)
         for candidate, value in table.items() if isinstance(table, dict) else [("", None)]:
             names = [value] if isinstance(value, str) else value
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -52,10 +50,10 @@ def read_reference(path: Path) -> dict[str, dict[str, int]]:
     """
     table: Any = {}
     if path.suffix.lower() == ".csv":
-        for wnid, stratum, count in _csv(path, ("wnid", "stratum", "count")):
+        for wnid, stratum, count in map(dict.values, read_csv(path, ("wnid", "stratum", "count"))):
             table.setdefault(wnid, {})[stratum] = int(count) if count.isdecimal() else count
     else:
-        table = _json(path)
+        table = read_json(path)
     remedy = 'Write {"WNID": {"stratum": 12}}, or CSV with the columns wnid, stratum and count'
     if not isinstance(table, dict) or not all(isinstance(counts, dict) for counts in table.values()):
         raise InputError("is no table wnid -> stratum -> count", item=str(path), remedy=remedy)
@@ -64,23 +62,6 @@ def read_reference(path: Path) -> dict[str, dict[str, int]]:
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise InputError(f"the count of {stratum!r} in {wnid} is {count!r}, not a whole number", item=str(path), remedy=remedy)
     return table
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not JSON ({error})", item=str(path), remedy="Mend the file") from error
-
-
-def _csv(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        rows = [tuple(row[column] or "" for column in columns) for row in reader]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        remedy = f"The first line must name the columns {', '.join(columns)}"
-        raise InputError(f"cannot be read as CSV ({error!r})", item=str(path), remedy=remedy) from error
-    return rows
 
 
 def _is_number(value: object) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from retest.cli._files import read_json, read_lines, read_text
 from retest.errors import InputError
 from retest.sources import SearchParameters
 from retest.sources.search import SORT_ORDERS
@@ -62,14 +62,7 @@ def chosen_wnids(names: tuple[str, ...], file: Path | None) -> tuple[str, ...] |
     """
     if file is None:
         return tuple(dict.fromkeys(names)) or None
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if text.lstrip().startswith("["):
-            listed = json.loads(text)
-        else:
-            listed = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read as a list of wnids ({error})", item=str(file), remedy="Write one wnid per line.") from error
+    listed = read_json(file) if read_text(file).lstrip().startswith("[") else read_lines(file)
     if not listed or not all(isinstance(name, str) for name in listed):
         raise InputError("is no list of wnids", item=str(file), remedy="Write one wnid per line, or a JSON list of texts.")
     return tuple(dict.fromkeys([*names, *listed]))

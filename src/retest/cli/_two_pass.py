@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from pathlib import Path
 
 import click
 
 from retest.cli._common import json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._files import read_csv, read_json
 from retest.errors import InputError
 from retest.labeling.two_pass import Pass, Verdict
 from retest.stages import two_pass as stage
@@ -22,7 +22,13 @@ _LABELLER = click.option("--labeller", required=True, help="Name of the person w
 
 @click.group("two-pass")
 def two_pass() -> None:
-    """Label by named people in two passes with reconciliation, as CIFAR-10.1 was made."""
+    """Label by named people in two passes with reconciliation, as CIFAR-10.1 was made.
+
+    \b
+    Examples:
+      retest label two-pass sheet --study my-study --pass first --labeller ann --out first.html
+      retest label two-pass record first.csv --study my-study --pass first --labeller ann
+    """
 
 
 @two_pass.command()
@@ -136,18 +142,12 @@ def read_judgements(path: Path) -> dict[str, bool]:
 
 
 def _json_rows(path: Path, remedy: str) -> list[tuple[str, str]]:
-    try:
-        table = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not JSON ({error})", item=str(path), remedy=remedy) from error
+    table = read_json(path, remedy=remedy)
     if not isinstance(table, dict) or not all(isinstance(value, bool) for value in table.values()):
         raise InputError("is no JSON object candidate -> true or false", item=str(path), remedy=remedy)
     return [(candidate, "yes" if value else "no") for candidate, value in table.items()]
 
 
 def _csv_rows(path: Path, remedy: str) -> list[tuple[str, str]]:
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        return [(row["candidate"].strip(), (row["selected"] or "").strip()) for row in reader]
-    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as CSV ({error!r})", item=str(path), remedy=remedy) from error
+    rows = read_csv(path, ("candidate", "selected"), remedy=remedy)
+    return [(row["candidate"].strip(), row["selected"].strip()) for row in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from retest.analysis import (
     read_table_rows,
 )
 from retest.cli._common import json_option, opened, print_json
+from retest.cli._files import read_csv, read_lines
 from retest.errors import InputError
 from retest.models import read_predictions
 from retest.records import Predictions
@@ -139,7 +139,7 @@ def _baseline(given: str, found: LinearFit) -> list[str]:
         path = Path(given[1:])
         if not path.is_file():
             raise click.UsageError(f"There is no file {path}; --baseline @FILE names a text file with one model a line")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_lines(path)
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
@@ -155,11 +155,8 @@ def pair_tables(tables: tuple[Path, ...], metric: Metric) -> PairedModels:
     """Join two CSV tables of accuracies on (model, img_size)."""
     if len(tables) != 2:
         raise click.UsageError("Give --table twice: the original's table, then the new one's")
-    read = []
-    for path in tables:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            read.append(read_table_rows(csv.DictReader(file)))
-    return join_tables(read[0], read[1], metric=metric, original_name=tables[0].stem, new_name=tables[1].stem)
+    original, new = (read_table_rows(read_csv(path)) for path in tables)
+    return join_tables(original, new, metric=metric, original_name=tables[0].stem, new_name=tables[1].stem)
 
 
 def _print_fit(found: LinearFit, robustness: EffectiveRobustness | None, paired: PairedModels, *, as_json: bool) -> None:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
-from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_argument, study_option
 from retest.store import open_blobs
 
 
 @click.group()
 def study() -> None:
-    """Copy, verify, back up and restore a whole study."""
+    """Copy, verify, back up and restore a whole study.
+
+    \b
+    Examples:
+      retest study backup /backups/my-study --study my-study
+      retest study verify my-study --deep
+    """
 
 
 _database = click.option(
@@ -49,7 +55,7 @@ def copy(study_folder: Path, folder: Path, database: str, blobs: str, share_blob
 
 
 @study.command()
-@study_option
+@study_argument
 @json_option
 @click.option("--deep", is_flag=True, help="Also read every image and compare it with its checksum.")
 def verify(study_folder: Path, as_json: bool, deep: bool) -> None:
@@ -57,7 +63,7 @@ def verify(study_folder: Path, as_json: bool, deep: bool) -> None:
 
     \b
     Example:
-      retest study verify --study my-study --deep
+      retest study verify my-study --deep
     """
     from retest.stages.study_verify import verify_study
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -15,7 +14,14 @@ from retest.stages.near_originals import exclude_near_originals
 
 @click.group()
 def duplicates() -> None:
-    """Review queue, decisions, resolution and statistics of near-duplicates; leakage between two folders."""
+    """Review queue, decisions, resolution and statistics of near-duplicates; leakage between two folders.
+
+    \b
+    Examples:
+      retest duplicates queue --study my-study
+      retest duplicates resolve --study my-study
+      retest duplicates leakage --train data/train --test data/test --out leakage.html
+    """
 
 
 def _reviewer_option(command: F) -> F:
@@ -37,15 +43,16 @@ def show_queue(study_folder: Path, as_json: bool) -> None:
     Example:
       retest duplicates queue --study my-study --json
     """
-    with opened(study_folder) as study:
-        found = stage.queue(study)
     if as_json:
-        items = [{"candidate": i.candidate_id, "metric": i.metric, "neighbors": i.neighbors} for i in found.items]
-        counts = {"candidates": found.candidates, "reviewed_candidates": found.reviewed_candidates}
-        print_json({**counts, "missing_metrics": found.missing_metrics, "queue": items})
+        with opened(study_folder) as study:
+            whole = stage.queue(study)
+        items = [{"candidate": i.candidate_id, "metric": i.metric, "neighbors": i.neighbors} for i in whole.items]
+        counts = {"candidates": whole.candidates, "reviewed_candidates": whole.reviewed_candidates}
+        print_json({**counts, "missing_metrics": whole.missing_metrics, "queue": items})
         return
-    by_metric = Counter(item.metric for item in found.items)
-    print_table("Waiting for review", ["metric", "candidates"], sorted(by_metric.items()))
+    with opened(study_folder) as study:
+        found = stage.count_queue(study)
+    print_table("Waiting for review", ["metric", "candidates"], sorted(found.by_metric.items()))
     click.echo(f"{found.reviewed_candidates} of {found.candidates} candidates have nothing left to review")
     for metric in found.missing_metrics:
         click.echo(

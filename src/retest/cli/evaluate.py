@@ -82,6 +82,8 @@ def _models(models: str, single: Sequence[str], preprocessing: Sequence[str]) ->
         name, equals, file = text.partition("=")
         if not equals or not name or not file:
             raise click.UsageError(f"--preprocessing {text}: write NAME=FILE.json, with the model's name")
+        if not Path(file).is_file():
+            raise click.UsageError(f"--preprocessing {text}: there is no file {file}")
         sidecars[name] = file
     return parse_models(texts, sidecars=sidecars)
 

@@ -21,7 +21,14 @@ from retest.study import Study
 
 @click.group()
 def label() -> None:
-    """Plan, publish, answer, collect and judge labelling tasks (HITs)."""
+    """Plan, publish, answer, collect and judge labelling tasks (HITs).
+
+    \b
+    Examples, in the order of a round of labelling:
+      retest label plan --study my-study
+      retest label submit --study my-study --crowd simulated
+      retest label collect --study my-study
+    """
 
 
 @label.command()

@@ -13,7 +13,12 @@ from retest.records import Predictions
 
 @click.group()
 def models() -> None:
-    """Find models that can be evaluated by name."""
+    """Find models that can be evaluated by name.
+
+    \b
+    Example:
+      retest models list resnet50
+    """
 
 
 @models.command("list")

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def plan() -> None:
-    """Plan a study before anything is spent."""
+    """Plan a study before anything is spent.
+
+    \b
+    Examples:
+      retest plan study --classes 1000 --per-class 10 --annotators 10
+      retest plan neighbors --study my-study
+    """
 
 
 @plan.command("study")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from retest.cli._common import json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._files import read_json
 from retest.errors import InputError
 from retest.sampling import diff_revisions, reviews_to_published, revision_text, revision_to_published
 from retest.stages import revisions as stage
@@ -18,7 +19,13 @@ from retest.study import write_atomic
 
 @click.group()
 def revision() -> None:
-    """List, show, compare, review, check and import test sets."""
+    """List, show, compare, review, check and import test sets.
+
+    \b
+    Examples:
+      retest revision list --study my-study
+      retest revision check my-a-1 --study my-study
+    """
 
 
 @revision.command("list")
@@ -207,10 +214,7 @@ def import_revision(study_folder: Path, file: Path, as_json: bool, name: str | N
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"is not JSON ({error})", item=str(path), remedy="Give a file in the published form") from error
+    document = read_json(path, remedy="Give a file in the published form")
     if not isinstance(document, dict):
         raise InputError("is no JSON object", item=str(path), remedy="Give a file in the published form")
     return document

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retest.cli._common import bars, json_option, opened, print_json, print_table, study_option
+from retest.cli._common import bars, json_option, opened, print_json, print_table, study_argument, study_option
 from retest.duplicates import PUBLISHED_TARGETS, ReviewParameters
 from retest.neighbors import NeighborParameters
 from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
@@ -67,10 +67,9 @@ def benchmark(study_folder: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--study", "study_folder", type=click.Path(path_type=Path), help="The study's folder.")
+@study_argument
 @json_option
-def status(folder: Path | None, study_folder: Path | None, as_json: bool) -> None:
+def status(study_folder: Path, as_json: bool) -> None:
     """Show counts per stage and what to do next.
 
     \b
@@ -80,12 +79,7 @@ def status(folder: Path | None, study_folder: Path | None, as_json: bool) -> Non
     """
     from retest.stages.status import study_status
 
-    if folder is not None and study_folder is not None:
-        raise click.UsageError("Name the study once: retest status STUDY, or --study STUDY, not both")
-    chosen = study_folder or folder
-    if chosen is None:
-        raise click.UsageError("Name the study: retest status STUDY")
-    with opened(chosen) as study:
+    with opened(study_folder) as study:
         found = study_status(study)
     if as_json:
         print_json({"study": found.name, **found.counts, "next": found.next_step})

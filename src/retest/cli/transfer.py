@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 @click.group("import")
 def import_() -> None:
-    """Bring published data into a study."""
+    """Bring published data into a study.
+
+    \b
+    Examples:
+      retest import imagenetv2 ImageNetV2/ --study imagenetv2
+      retest import cifar10.1 CIFAR-10.1/ --cifar10 cifar-10/ --study cifar
+    """
 
 
 @import_.command("imagenetv2")

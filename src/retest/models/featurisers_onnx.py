@@ -49,7 +49,7 @@ class OnnxInput:
             found: dict[str, Any] = {name: _three(value) if name in {"mean", "std"} else value for name, value in values.items()}
             made = cls(**{name: value for name, value in found.items() if name in known})
             ok = not unknown and 0.0 < float(made.crop) <= 1.0 and int(made.side) >= 0 and all(float(v) > 0 for v in made.std)
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, RecursionError) as error:
             raise InputError(
                 f"does not describe a model's input ({error})", item=str(described), remedy=f"Keys: {', '.join(sorted(known))}"
             ) from error

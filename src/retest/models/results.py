@@ -157,7 +157,7 @@ def _read_metadata(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
         raise _not_predictions(path, f"has no metadata {METADATA_KEY.decode()!r}")
     try:
         content = json.loads(metadata[METADATA_KEY])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_predictions(path, "its metadata is not JSON") from error
     expected = {"version": int, "dataset": str, "model": str, "provenance": dict, "notes": list}
     for name, kind in expected.items():

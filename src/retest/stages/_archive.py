@@ -153,7 +153,7 @@ def _parsed(data: bytes, name: str) -> Snapshot:
         if body.get("format") != _FORMAT:
             raise InputError(f"has the unknown form {body.get('format')!r}", item=name, remedy="Update retest")
         snapshot = TypeAdapter(Snapshot).validate_python(body)
-    except (ValueError, ValidationError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, ValidationError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InputError("the list of this snapshot is damaged", item=name, remedy=remedy) from error
     if checksum != _checksum(body):
         raise InputError("the list of this snapshot does not have its checksum", item=name, remedy=remedy)

@@ -118,7 +118,7 @@ def _texts(entry: dict[str, Any], name: str, path: Path, number: int) -> tuple[s
 def _read_json(path: Path, kind: type[Any]) -> Any:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON ({error})", item=str(path), remedy="Check [benchmark] in study.toml") from error
     if not isinstance(value, kind):
         raise InputError(f"holds no {kind.__name__}", item=str(path), remedy="See docs for the published form")

@@ -66,7 +66,9 @@ def open_study(folder: Path) -> Study:
         ConfigError: its settings are wrong.
     """
     if not (folder / CONFIG_FILE).is_file():
-        raise NotFoundError("there is no study in this folder", item=str(folder), remedy="Create one with: retest init STUDY")
+        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG_FILE}"))
+        remedy = f"There is one in {inside[0]}" if inside else "Create one with: retest init STUDY"
+        raise NotFoundError("there is no study in this folder", item=str(folder), remedy=remedy)
     return open_parts(folder, read_config(folder / CONFIG_FILE))
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,15 @@ def test_bands_equal_statsmodels(scale):
     assert to_scale(band.high, scale) == pytest.approx(frame["obs_ci_upper"].to_numpy())
     assert to_scale(line.low, scale) == pytest.approx(frame["mean_ci_lower"].to_numpy())
     assert to_scale(line.new, scale) == pytest.approx(frame["mean"].to_numpy())
+
+
+@pytest.mark.parametrize("band", [prediction_band, mean_band])
+def test_a_line_over_two_models_has_no_band(band):
+    fit = fit_accuracies(cloud(3), bootstrap=100)
+    assert np.isfinite(band(fit, [0.5]).low).all()  # with three models there is one degree of freedom
+    two = replace(fit, n_models=2, n_distinct_models=2, models=fit.models[:2], x=fit.x[:2], y=fit.y[:2], residuals=(0.0, 0.0))
+    with pytest.raises(InputError, match=r"a line over 2 models leaves nothing .* needs at least 3 models"):
+        band(two, [0.5])
 
 
 @given(st.floats(0.001, 0.999), st.sampled_from(["linear", "probit", "logit"]))

@@ -158,6 +158,7 @@ def prediction_band(fit: LinearFit, original: ArrayLike, *, confidence: float = 
 
     Raises:
         UsageError: the confidence is not between 0 and 1.
+        InputError: the fit is over fewer than three models (``fit_accuracies`` makes none such).
     """
     return _band(fit, original, confidence, own_spread=1.0)
 
@@ -175,6 +176,9 @@ def _band(fit: LinearFit, original: ArrayLike, confidence: float, *, own_spread:
     at = np.atleast_1d(np.asarray(original, dtype=np.float64))
     x0, x = to_scale(at, fit.scale), np.array(fit.x)
     free = fit.n_models - 2
+    if free < 1:
+        problem = f"a line over {fit.n_models} models leaves nothing to tell their spread by"
+        raise InputError(problem, item="fit", remedy=f"A band needs at least {_LEAST_MODELS} models.")
     s = np.sqrt((np.array(fit.residuals) ** 2).sum() / free)
     leverage = 1.0 / fit.n_models + (x0 - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
     half = stdtrit(free, 0.5 + confidence / 2.0) * s * np.sqrt(own_spread + leverage)

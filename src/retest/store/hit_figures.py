@@ -197,8 +197,10 @@ class HitFigureTable(TableGroup):
         noted: dict[str, object] = {"submitted": values["submitted"]} if "submitted" in values else {}
         if "excluded" in values:
             noted["excluded"] = values["excluded"] is not None
+        if not noted:
+            return
         differs = sa.or_(*(_F.c[name].is_distinct_from(value) for name, value in noted.items()))
-        if noted and self._change(_F, sa.update(_F).where(_F.c.uuid == uuid, differs).values(**noted)) and "excluded" in noted:
+        if self._change(_F, sa.update(_F).where(_F.c.uuid == uuid, differs).values(**noted)) and "excluded" in noted:
             number = sa.select(_F.c.hit_no).where(_F.c.uuid == uuid).scalar_subquery()
             self._workers_wait([_W.c.worker.in_(sa.select(_A.c.worker).where(_A.c.hit_no == number))])
 

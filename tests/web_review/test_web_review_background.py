@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from retest.errors import StoreError
-from retest.web.review.background import Background
+from retest.web.review.background import Background, Repeated
 
 
 @pytest.fixture
@@ -116,3 +116,22 @@ def test_after_the_end_nothing_begins_and_what_waits_is_forgotten():
     background.start(lambda stop: ran.append(2), name="late")
     assert not background.running
     assert ran == []
+
+
+def test_what_is_repeated_ends_when_it_says_so_or_when_it_is_stopped():
+    runs, twice = [], threading.Event()
+
+    def work(stop):
+        runs.append(stop())
+        if len(runs) == 2:
+            twice.set()
+        return True
+
+    repeated = Repeated(work, pause_s=0.0)
+    assert twice.wait(20)
+    repeated.stop()
+    seen = len(runs)
+    assert runs[:2] == [False, False]
+    once = Repeated(lambda stop: bool(runs.append("last")), pause_s=0.0)
+    once.stop()
+    assert runs[seen:] == ["last"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
@@ -25,6 +26,7 @@ from retest.store import (
     review_people,
     review_predictions,
 )
+from retest.store.residence import FileInMemory
 from retest.store.turns import Turns
 
 
@@ -73,6 +75,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = engine.connect(url)
         self._url, self._turns = url, Turns()
+        name = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self._file = FileInMemory(Path(name)) if name else None
 
     def keep_connections(self, number: int) -> None:
         """Keep this many connections open between transactions, for a process that serves many small ones."""
@@ -99,12 +103,17 @@ class Database:
         with self._turns, engine.transaction(self.engine) as connection:
             yield Tables(connection)
 
-    def read_ahead(self) -> bool:
-        """Let the system keep SQLite's file in memory, where that is free; whether it was read. Elsewhere the database server does it.
+    def keep_in_memory(self, *, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Have the system read what it does not have of SQLite's file in memory, where that is free; whether it was asked to.
 
-        Not while this process has transactions open: closing the file ends the locks that SQLite holds on it.
+        To be called again from time to time. A database server looks after its own memory.
         """
-        return engine.read_file(self.engine)
+        if self._file is None:
+            return False
+        try:
+            return self._file.ask_for(stop=stop)
+        except OSError:  # it was a favour only: who reads next is told what is wrong
+            return False
 
     def empty_log(self) -> None:
         """Let nothing that was overwritten linger in SQLite's log beside the file; a server cleans up by itself."""
@@ -114,3 +123,5 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._file is not None:
+            self._file.close()

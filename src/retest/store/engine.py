@@ -24,8 +24,6 @@ from retest.store import postgres
 from retest.store.schema import metadata
 
 _BUSY_TIMEOUT_S = 60
-_READ_BYTES = 2**22
-_MOST_OF_MEMORY = 0.7
 _READ_ONLY = "retest_read_only"
 
 
@@ -44,7 +42,8 @@ def connect(url: str, *, keep: int = 0) -> Engine:
         # A pool keeps connections to a server, and looks whether each still lives before it hands it out.
         options: dict[str, Any] = {"pool_pre_ping": True, "max_overflow": 40}
         if url.startswith("sqlite"):
-            options = {"pool_size": keep, "max_overflow": 40} if keep else {"poolclass": NullPool}
+            # Last in, first out: what the connection used last has read is in its memory still.
+            options = {"pool_size": keep, "max_overflow": 40, "pool_use_lifo": True} if keep else {"poolclass": NullPool}
         engine = sa.create_engine(url, hide_parameters=True, **options)
     except (sa.exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
         raise StoreError(
@@ -79,30 +78,6 @@ def _prepare_sqlite(engine: Engine) -> None:
         # Taking the write lock at once avoids the deadlock of two readers that both want to become writers.
         read_only = connection.get_execution_options().get(_READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
-def read_file(engine: Engine) -> bool:
-    """Read the file of an SQLite database from beginning to end, so that the system has it in memory; whether it fits and was read.
-
-    Rows that a page needs lie far apart in a large file, and each is a wait for the disk the first time.
-    """
-    name = engine.url.database
-    if engine.dialect.name != "sqlite" or not name:
-        return False
-    if _MOST_OF_MEMORY * _available_bytes() < Path(name).stat().st_size:
-        return False
-    with Path(name).open("rb", buffering=0) as file:
-        while file.read(_READ_BYTES):
-            pass
-    return True
-
-
-def _available_bytes() -> int:
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        return 0
-    return int(found.group(1)) * 1024 if found else 0
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -29,6 +29,15 @@ class CompletionTable(TableGroup):
         t = schema.completions
         return {row.item: row.key for row in self._rows(sa.select(t.c.item, t.c.key).where(t.c.stage == stage))}
 
+    def keys_of(self, stage: str, items: Iterable[str]) -> dict[str, str]:
+        """item -> key, of those of these items of a stage that are done."""
+        t = schema.completions
+        return {row.item: row.key for row in self._by_ids(sa.select(t.c.item, t.c.key).where(t.c.stage == stage), t.c.item, items)}
+
+    def put_all(self, stage: str, keys: Mapping[str, str]) -> None:
+        """Note that items of a stage are done: item -> key."""
+        self._put(schema.completions, ({"stage": stage, "item": item, "key": key, "info": {}} for item, key in keys.items()))
+
     def info(self, stage: str, item: str) -> dict[str, Any] | None:
         t = schema.completions
         return self._connection.execute(sa.select(t.c.info).where(t.c.stage == stage, t.c.item == item)).scalar_one_or_none()

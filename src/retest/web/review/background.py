@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 
 from retest.errors import RetestError
 
-__all__ = ["Background", "Work"]
+__all__ = ["Background", "Repeated", "Work"]
 
 Work = Callable[[Callable[[], bool]], object]
 _LONGEST_PAUSE_S = 1.0
@@ -112,3 +112,26 @@ class Background:
                     return ready, self._waiting.pop(ready)
                 self._changed.wait(min(due.values()) - now if due else None)
             return None
+
+
+class Repeated:
+    """Does something again and again in a thread of its own: at once, and ``pause_s`` seconds after each end, while it returns true.
+
+    Args:
+        work: gets a function that says whether it shall end.
+        pause_s: seconds between two of them.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], bool]], bool], *, pause_s: float) -> None:
+        self._work, self._pause_s, self._stopping = work, pause_s, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retest-repeated", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and wait for that."""
+        self._stopping.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while self._work(self._stopping.is_set) and not self._stopping.wait(self._pause_s):
+            pass

@@ -27,7 +27,7 @@ from retest.stages._review_memo import Memo
 from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role, kinds
 from retest.study import Study
-from retest.web.review.background import Background
+from retest.web.review.background import Background, Repeated
 from retest.web.review.lanes import Lanes
 from retest.web.review.options import ReviewOptions
 from retest.web.review.session import Limiter, Sessions, Who
@@ -74,7 +74,7 @@ class RefusedError(Exception):
 class Desk:
     """What all review pages share in one process. ``memo`` holds derived values; ``counting`` brings class counts up to date, ``aside``
     is a process for what takes long, ``predictions`` holds open test sets with predictions, ``image_origin`` is where browsers fetch
-    images beside this server, ``lanes`` are the threads that answer.
+    images beside this server, ``lanes`` are the threads that answer, ``keeping`` keeps a large study in memory.
     """
 
     study: Study
@@ -89,6 +89,7 @@ class Desk:
     predictions: PredictionShelf = field(default_factory=PredictionShelf)
     image_origin: str = ""
     lanes: Lanes = field(default_factory=Lanes)
+    keeping: Repeated | None = None
 
     def __post_init__(self) -> None:
         self.aside = Aside(self.study.folder)
@@ -97,6 +98,8 @@ class Desk:
     def close(self) -> None:
         """End what is done beside the requests."""
         self.lanes.close()
+        if self.keeping is not None:
+            self.keeping.stop()
         self.counting.stop()
         self.aside.close()
         self.predictions.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from retest.stages import review_hits, review_pairs, review_progress, review_revisions
-from retest.study import Study
+from retest.web.review.background import Repeated
 from retest.web.review.visit import Desk, load_templates
 
 __all__ = ["warm_up"]
@@ -19,25 +19,26 @@ LARGE = 50_000
 _MOST_REVISIONS = 20
 _SWITCH_S = 0.0005
 _GC_THRESHOLD = 20_000
+_KEEP_S = 20.0
 
 
 def warm_up(desk: Desk) -> None:
-    """Have the figures of a large study worked out, and let the interpreter change between requests more often.
+    """Have the figures of a large study worked out and its file kept in memory, and let the interpreter change between requests more often.
 
     A thread that comes back from the database (a page does so a hundred times) waits until the one that computes gives the interpreter
-    away: 5 ms each time by default. A small study needs neither.
+    away: 5 ms each time by default. A small study needs none of it.
     """
     load_templates()
     if review_progress.candidates_counted(desk.study) < LARGE:
         return
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_GC_THRESHOLD)  # a collection looks at every object that is kept, and everybody waits
+    desk.keeping = Repeated(lambda stop: desk.study.database.keep_in_memory(stop=stop), pause_s=_KEEP_S)
     desk.counting.start(lambda stop: _work(desk), name="warming up")
 
 
 def _work(desk: Desk) -> None:
     study, memo = desk.study, desk.memo
-    desk.aside(_read_ahead)
     steps: list[Callable[[], object]] = [partial(review_progress.study_progress, study, memo)]
     steps += [partial(review_pairs.queue_progress, study, memo, metric) for metric in review_pairs.review_metrics(study)]
     newest = sorted(review_revisions.list_revisions(study), key=lambda one: one.time, reverse=True)[:_MOST_REVISIONS]
@@ -49,7 +50,3 @@ def _work(desk: Desk) -> None:
     if review_hits.refresh_figures(study, memo, stop=lambda: desk.counting.ending):
         review_hits.list_workers(study, memo)
         gc.freeze()  # what was worked out stays: nobody waits while it is looked through for what may go
-
-
-def _read_ahead(study: Study) -> None:
-    study.database.read_ahead()

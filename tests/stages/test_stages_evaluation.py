@@ -141,7 +141,7 @@ def test_an_image_that_ends_its_decoder_is_left_out_and_the_run_goes_on(tmp_path
     assert predictions.scores[:, 0].tolist() == [number for number in range(20) if number not in (3, 17)]
     assert predictions.provenance["excluded_images"] == ["i3", "i17"]
     assert [text.partition(":")[0] for text in report.counts[0].excluded] == ["i3", "i17"]
-    assert "the process that decoded it ended (exit code 3)" in report.counts[0].excluded[0]
+    assert report.counts[0].excluded[0] == "i3: the process that decoded it ended (exit code 3)"
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ class _Crashes:
             raise InputError(
                 problem, item=job.image.id, remedy="Check the installation of Pillow and the memory; then run again"
             ) from error
-        problem = f"{job.image.id}: the process that decoded it ended ({error})"
+        problem = f"the process that decoded it ended ({error})"
         return Item(job.row, {}, ExcludedImage(job.image.id, DECODER_CRASHED, problem))
 
 

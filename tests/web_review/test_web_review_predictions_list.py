@@ -385,7 +385,11 @@ def test_predictions_of_a_folder_are_shown_beside_those_of_the_study(folder, tmp
         with server.browser_client("Ann") as ann:
             names = [(one["folder"], one["dataset"], one["models"]) for one in ann.get("/review/api/predictions/sets").json()["sets"]]
             assert names == [("", "x-a-1", 1), ("found", "elsewhere", 2), ("found-2", "elsewhere", 2)]
-            assert str(tmp_path) not in ann.get("/review/predictions").text
+            page = ann.get("/review/predictions").text
+            assert page.count(" is left out: cannot be read as Parquet") == 2
+            assert "found-2/broken.parquet is left out: " in page
+            assert "x.parquet" not in page  # a part of an evaluation that is under way
+            assert str(tmp_path) not in page
             query = {"dataset": "elsewhere", "folder": "found"}
             assert ids(listed(ann, **query, show="all_wrong")) == mine
             assert set(ids(listed(ann, **query | {"folder": "found-2"}, show="all_wrong"))) == {*mine, "stranger"}

@@ -57,7 +57,8 @@ class PredictionShelf:
     folders: Sequence[Path] = ()
     examples: Memo = field(default_factory=lambda: Memo(most=_MANY_CLASSES))
     _slots: dict[SetName, _Slot] = field(default_factory=dict)
-    _headers: dict[Path, tuple[str, tuple[str, str] | None]] = field(default_factory=dict)
+    _headers: dict[Path, tuple[str, tuple[str, str] | str]] = field(default_factory=dict)
+    _unreadable: tuple[str, ...] = ()
     _lock: Lock = field(default_factory=Lock)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="retest-predictions"))
     _preparing: dict[SetName, Future[None]] = field(default_factory=dict)
@@ -71,25 +72,37 @@ class PredictionShelf:
             found |= memo.get("prediction folders", moment, self._of_folders)
         return found
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """What was wrong with files of the folders when they were looked at last; they are left out."""
+        return self._unreadable
+
     def _of_folders(self) -> dict[SetName, tuple[PredictionFile, ...]]:
         found: dict[SetName, list[PredictionFile]] = {}
+        unreadable = []
         for name, folder in zip(_folder_names(self.folders), self.folders, strict=True):
             for path in sorted(folder.rglob("*.parquet")):
-                if any(part.startswith(".") for part in path.relative_to(folder).parts):
+                inside = path.relative_to(folder)
+                if any(part.startswith(".") for part in inside.parts):
                     continue  # parts of an evaluation that is under way
                 version = _version(path)
                 header = self._header(path, version)
-                if header is not None:
+                if isinstance(header, str):
+                    unreadable.append(f"{name}/{inside.as_posix()} is left out: {header}")
+                else:
                     found.setdefault(SetName(name, header[0]), []).append(PredictionFile(header[1], path, version))
+        self._unreadable = tuple(unreadable)
         return {name: _one_per_model(files) for name, files in found.items()}
 
-    def _header(self, path: Path, version: str) -> tuple[str, str] | None:
+    def _header(self, path: Path, version: str) -> tuple[str, str] | str:
+        """(data set, model) of a file, or what is wrong with it."""
         known = self._headers.get(path)
         if known is None or known[0] != version:
+            header: tuple[str, str] | str
             try:
                 header = read_predictions_header(path)
-            except (InputError, NotFoundError):
-                header = None
+            except (InputError, NotFoundError) as error:
+                header = error.problem.replace(str(path), path.name)
             known = self._headers[path] = (version, header)
         return known[1]
 

@@ -292,7 +292,7 @@ def _list_page(visit: Visit, query: ListQuery) -> Response:
         query=query,
         page=page,
         current=board is None or board.current,
-        notes=() if board is None else board.index.notes,
+        notes=(*visit.desk.predictions.unreadable, *(() if board is None else board.index.notes)),
         progress=None if board is None else board.judged.progress(),
         link=lambda path="/predictions", to=name, **changes: _address(path, query, to, **changes),
     )

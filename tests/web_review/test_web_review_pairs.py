@@ -165,6 +165,55 @@ def test_excluded_images_and_the_same_photo_are_not_shown_though_the_queue_is_no
     assert progress.left == len(by_the_stage(server.study))
 
 
+def _exclude(study, image, reason):
+    """Exclude an image, or (None) let it be used again, as the latest version that there is."""
+    (now,) = review.current(study, "exclusion", [image])
+    after = None if reason is None else {"reason": reason, "detail": ""}
+    return review.decide(study, [Change("exclusion", image, after, now.version)], stamp=STAMP)[0].no
+
+
+@pytest.mark.parametrize("by_undo", [True, False])
+def test_in_a_large_study_a_lifted_exclusion_brings_the_pairs_back(server, monkeypatch, by_undo):
+    monkeypatch.setattr("retest.stages._review_pairs.MANY_LISTS", 0)
+    study, ids = server.study, server.ids("apple")
+    with study.database.write() as tables:  # nobody but ids[1] waits for ids[0]; ids[1] lists neither of the others
+        tables.neighbors.put("l2", {ids[0]: [Neighbor(ids[1], TARGET / 9)], ids[3]: [Neighbor(ids[1], TARGET / 5)], ids[1]: []})
+    number = _exclude(study, ids[1], "blurred")
+    assert refresh_queue(study)
+    assert shown(whole_queue(study)) == {}
+    _exclude(study, ids[1], "drawing")  # excluded still: nothing is missing
+    with study.database.read() as tables:
+        assert queue_is_current(study, tables)
+    if by_undo:
+        review.take_back(study, [_exclude(study, ids[1], "blurred"), number], stamp=STAMP)
+    _exclude(study, ids[1], None)
+    with study.database.read() as tables:
+        assert not queue_is_current(study, tables)
+    assert refresh_queue(study)
+    assert shown(whole_queue(study)) == by_the_stage(study) == {ids[0]: (ids[1],), ids[3]: (ids[1],)}
+
+
+def test_in_a_large_study_an_exclusion_that_is_undone_at_once_costs_no_new_queue(server, monkeypatch):
+    monkeypatch.setattr("retest.stages._review_pairs.MANY_LISTS", 0)
+    study, ids = server.study, server.ids("apple")
+    with study.database.write() as tables:
+        tables.neighbors.put("l2", {ids[0]: [Neighbor(ids[1], TARGET / 9), Neighbor(ids[2], TARGET / 8)]})
+    assert refresh_queue(study)
+    number = _exclude(study, ids[1], "blurred")
+    other = _exclude(study, ids[2], "drawing")
+    assert shown(whole_queue(study)) == {}
+    # Whoever decides meanwhile has the candidate looked at again; its row must outlive that.
+    item = review_item(ids[0], "l2")
+    (seen,) = review.decide(study, [Change("near_duplicate_review", item, {"references": [ids[2]], "near_duplicates": []}, 0)], stamp=STAMP)
+    review.take_back(study, [other], stamp=STAMP)
+    review.take_back(study, [number], stamp=STAMP)
+    with study.database.read() as tables:
+        assert queue_is_current(study, tables)
+    assert shown(whole_queue(study)) == by_the_stage(study) == {ids[0]: (ids[1],)}
+    review.take_back(study, [seen.no], stamp=STAMP)
+    assert shown(whole_queue(study)) == by_the_stage(study) == {ids[0]: (ids[1], ids[2])}
+
+
 def test_a_class_alone(server):
     give_neighbors(server)
     assert whole_queue(server.study, wnid="banana") == []

@@ -18,10 +18,11 @@ from retest.errors import InputError, NotFoundError
 from retest.records import Exclusion
 from retest.stages._common import Stamp
 from retest.stages._review_core import Role, State, register
+from retest.stages._review_pairs import EXCLUSION_KIND, lift_exclusions
 from retest.store import Tables
 from retest.study import Study
 
-EXCLUSION, PROBLEMATIC, PAIR = "exclusion", "problematic", "near_duplicate_pair"
+EXCLUSION, PROBLEMATIC, PAIR = EXCLUSION_KIND, "problematic", "near_duplicate_pair"
 MAX_REASON, MAX_DETAIL = 100, 2000
 
 
@@ -61,7 +62,7 @@ class ExclusionKind:
                 check_texts(item, wish, {"reason": MAX_REASON, "detail": MAX_DETAIL}, required="reason")
 
     def write(self, study: Study, tables: Tables, states: Mapping[str, State], stamp: Stamp) -> None:
-        tables.exclusions.remove(states)
+        lift_exclusions(tables, list(states), for_good={image for image, wish in states.items() if wish is None})
         given = (Exclusion(image, wish["reason"], wish["detail"], stamp.user, stamp.time) for image, wish in states.items() if wish)
         tables.exclusions.add(given)
 

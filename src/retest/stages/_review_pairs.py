@@ -13,7 +13,8 @@ some out of it asks for them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from retest.duplicates import neighbors_to_review, review_threshold
 from retest.errors import InputError, NotFoundError
@@ -21,13 +22,15 @@ from retest.records import Neighbor, NeighborReview
 from retest.stages._common import Stamp, completion_key
 from retest.stages._review_core import Role, State, register
 from retest.store import Tables
+from retest.store.catalog import LIFTED
 from retest.store.review_pairs import QueueRow
 from retest.study import Study
 
 REVIEW, OVERRIDE = "near_duplicate_review", "near_duplicate_override"
 MAX_FACTOR = 2.0
 """The queue reaches up to this many times the review target: thresholds can be chosen up to there."""
-STAGE, ITEM, OWN = "review", "pair_queue", "pair_queue_own_changes"
+STAGE, ITEM, OWN, LIFTED_SINCE = "review", "pair_queue", "pair_queue_own_changes", "pair_queue_lifted_since"
+EXCLUSION_KIND = "exclusion"
 MANY_LISTS = 50_000
 _BLOCK = 200  # candidates at a time: whoever waits for the processor or for a turn to write waits for no more
 _UNREVIEWED = 1e100
@@ -52,13 +55,16 @@ def reviewed_candidate(item: str) -> tuple[str, str]:
 
 
 def waiting_neighbors(
-    study: Study, tables: Tables, metric: str, lists: Mapping[str, Sequence[Neighbor]], threshold: float
+    study: Study, tables: Tables, metric: str, lists: Mapping[str, Sequence[Neighbor]], threshold: float, *, skip_excluded: bool = True
 ) -> dict[str, tuple[Neighbor, ...]]:
-    """candidate -> the neighbours that a reviewer must see in a metric, by the rule of the method; none where all is decided."""
+    """candidate -> the neighbours that a reviewer must see in a metric, by the rule of the method; none where all is decided.
+
+    Without ``skip_excluded``: those too that must be seen once they are excluded no more.
+    """
     parameters = study.config.review
     near = {c: [n for n in found[: parameters.num_neighbors] if n.distance <= threshold] for c, found in lists.items()}
     references = {n.reference for found in near.values() for n in found}
-    excluded = tables.exclusions.get(sorted(references)).keys()
+    excluded = tables.exclusions.get(sorted(references)).keys() if skip_excluded else frozenset()
     photos = tables.candidates.photos(sorted(references | near.keys()))
     reviewed = tables.pair_queue.reviewed(metric, sorted(near))
     return {
@@ -75,10 +81,12 @@ def waiting_neighbors(
     }
 
 
-def queue_rows(study: Study, tables: Tables, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> list[QueueRow]:
+def queue_rows(
+    study: Study, tables: Tables, metric: str, lists: Mapping[str, Sequence[Neighbor]], *, skip_excluded: bool = True
+) -> list[QueueRow]:
     """The rows of the queue for these candidates; those with nothing to review have none."""
     target = study.config.review.targets[metric]
-    waiting = waiting_neighbors(study, tables, metric, lists, target * MAX_FACTOR)
+    waiting = waiting_neighbors(study, tables, metric, lists, target * MAX_FACTOR, skip_excluded=skip_excluded)
     return [
         QueueRow(metric, candidate, found[0].distance, sum(n.distance <= target for n in found))
         for candidate, found in waiting.items()
@@ -92,7 +100,7 @@ def settle_candidates(study: Study, tables: Tables, metric: str, candidate_ids: 
         return
     ids = list(candidate_ids)
     lists = tables.neighbors.get(ids, metric)
-    rows = queue_rows(study, tables, metric, lists)
+    rows = queue_rows(study, tables, metric, lists, skip_excluded=not _is_large(tables.completions.info(STAGE, ITEM)))
     tables.pair_queue.remove(metric, sorted(set(ids) - {row.candidate_id for row in rows}))
     tables.pair_queue.put(rows)
     parameters = study.config.review
@@ -129,12 +137,52 @@ def queue_is_current(study: Study, tables: Tables) -> bool:
     """Whether nothing has changed since the queue was derived.
 
     Exclusions let neighbours vanish from view. In a large study the queue is not derived again for each of them: what is shown is
-    right all the same, as pages look at every candidate that they show; the number of those left is a little too large.
+    right all the same, as pages look at every candidate that they show; the number of those left is a little too large. Where one is
+    lifted, rows are missing if it was there when the queue was derived; see :func:`lift_exclusions`.
     """
     if tables.completions.key(STAGE, ITEM) != queue_key(study, tables):
         return False
     info = tables.completions.info(STAGE, ITEM) or {}
-    return bool(info["lists"] > MANY_LISTS or info["exclusions"] == tables.generations.of("exclusions")["exclusions"])
+    if _is_large(info):
+        lifted = _lifted(tables)
+        return bool(info.get("lifted", lifted) == lifted)
+    return bool(info["exclusions"] == tables.generations.of("exclusions")["exclusions"])
+
+
+def lift_exclusions(tables: Tables, images: Sequence[str], *, for_good: Collection[str]) -> None:
+    """Let images be used again; those ``for_good`` are not excluded anew in the same transaction.
+
+    Exclusions that were made after the queue was derived took nothing from it: lifting them leaves it as current as it is.
+    """
+    excluded = list(tables.exclusions.get(images))
+    if not excluded:
+        return
+    info = tables.completions.info(STAGE, ITEM) or {}
+    before = _lifted(tables)
+    tables.exclusions.remove(excluded)
+    if _is_large(info):
+        old = sum(image in for_good and _was_excluded(tables, image, info.get("decisions", 0)) for image in excluded)
+        harmless = _lifted(tables) - before - old
+        if harmless > 0:
+            known = (tables.completions.info(STAGE, LIFTED_SINCE) or {}).get("changes", 0)
+            tables.completions.put(STAGE, LIFTED_SINCE, "", changes=known + harmless)
+
+
+def _was_excluded(tables: Tables, image: str, number: int) -> bool:
+    """Whether an image that is excluded now was so after the decision of a number already."""
+    history = tables.decisions.all(kind=EXCLUSION_KIND, item=image)
+    since = next((one for one in history if one["no"] > number), None)
+    return since is None or since["before"] is not None
+
+
+def _is_large(info: Mapping[str, Any] | None) -> bool:
+    return bool(info and info["lists"] > MANY_LISTS)
+
+
+def _lifted(tables: Tables) -> int:
+    """How many exclusions were lifted, without those whose lifting brings no row back."""
+    harmless: int = (tables.completions.info(STAGE, LIFTED_SINCE) or {}).get("changes", 0)
+    return tables.generations.of(LIFTED)[LIFTED] - harmless
 
 
 def refresh_queue(study: Study, *, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -149,7 +197,7 @@ def refresh_queue(study: Study, *, stop: Callable[[], bool] = lambda: False) -> 
         with study.database.read() as tables:
             if queue_is_current(study, tables):
                 return True
-            before, exclusions = queue_key(study, tables), tables.generations.of("exclusions")["exclusions"]
+            before, exclusions, lifted = queue_key(study, tables), tables.generations.of("exclusions")["exclusions"], _lifted(tables)
             lists = sum(tables.neighbors.counts().values())
         for metric in metrics:
             if not _refresh_metric(study, metric, stop):
@@ -157,7 +205,8 @@ def refresh_queue(study: Study, *, stop: Callable[[], bool] = lambda: False) -> 
         with study.database.write() as tables:
             tables.pair_queue.remove_all_but(metrics)
             if queue_key(study, tables) == before:
-                tables.completions.put(STAGE, ITEM, before, exclusions=exclusions, lists=lists)
+                decisions = tables.decisions.newest()
+                tables.completions.put(STAGE, ITEM, before, exclusions=exclusions, lists=lists, lifted=lifted, decisions=decisions)
                 return True
     return False
 

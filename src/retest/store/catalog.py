@@ -234,6 +234,10 @@ def _candidate(row: sa.Row[tuple[object, ...]]) -> Candidate:
     return Candidate(**row._mapping)
 
 
+LIFTED = "exclusions_lifted"
+"""Name of the generation that counts how many candidates may be used again that were excluded."""
+
+
 class ExclusionTable(TableGroup):
     """Candidates that are left out, each with its reason. Who changed what is in the ledger."""
 
@@ -246,10 +250,11 @@ class ExclusionTable(TableGroup):
         return self._put(schema.exclusions, ({**dataclasses.asdict(e), "reason": TAKEN_DOWN} for e in exclusions))
 
     def remove(self, candidate_ids: Iterable[str]) -> None:
-        """Let candidates be used again, except those that were taken down: that promise is kept."""
+        """Let candidates be used again, except those that were taken down: that promise is kept. The generation of :data:`LIFTED` grows."""
         t = schema.exclusions
         for candidate_id in candidate_ids:
-            self._change(t, sa.delete(t).where(t.c.candidate_id == candidate_id, t.c.reason != TAKEN_DOWN))
+            if self._change(t, sa.delete(t).where(t.c.candidate_id == candidate_id, t.c.reason != TAKEN_DOWN)):
+                self._note(LIFTED)
 
     def all(self) -> dict[str, Exclusion]:
         query = sa.select(schema.exclusions).order_by(schema.exclusions.c.candidate_id)

@@ -84,7 +84,11 @@ class TableGroup:
 
     def _touch(self, table: sa.Table) -> None:
         """Note that the content of a table has changed."""
-        self._connection.execute(_one_more(self._connection.dialect.name), {"name": table.name, "number": 1})
+        self._note(table.name)
+
+    def _note(self, name: str) -> None:
+        """Let the generation of a name grow."""
+        self._connection.execute(_one_more(self._connection.dialect.name), {"name": name, "number": 1})
 
     def _count(self, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one())

@@ -338,6 +338,7 @@ async def _visit(
     extra: dict[str, str],
     settle_s: float,
     go: Path | None,
+    cold: Path | None,
 ) -> dict:
     people = [Reviewer(port, wnids, number, extra) for number in range(len(tokens))]
     await asyncio.gather(*(person.sign_in(token) for person, token in zip(people, tokens, strict=True)))
@@ -345,6 +346,8 @@ async def _visit(
     late = await _settle(people[0], settle_s)
     while go is not None and not go.exists():
         await asyncio.sleep(0.1)
+    if cold is not None:
+        _forget_file(cold)
     for person in people:
         person.connection.forget()  # the server has closed those on which nothing was said for long
     load, own = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_SELF)
@@ -370,6 +373,13 @@ async def _visit(
     }
 
 
+def _forget_file(path: Path) -> None:
+    """Let the system drop what it has of a file in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
 async def _settle(person: Reviewer, most_s: float) -> list[str]:
     """Wait until nothing is brought up to date beside the requests any more, as everything was asked for once; what still is."""
     pages = [f"{API}/classes?limit=1", f"{API}/hits?limit=1", *(f"{API}/pairs/progress?metric={metric}" for metric in METRICS)]
@@ -390,7 +400,15 @@ def _row(found: list[float]) -> dict[str, float | int]:
 
 
 def measure(
-    folder: Path, *, reviewers: int, seconds: float, think_s: float, extra: dict[str, str], settle_s: float, go: Path | None
+    folder: Path,
+    *,
+    reviewers: int,
+    seconds: float,
+    think_s: float,
+    extra: dict[str, str],
+    settle_s: float,
+    go: Path | None,
+    cold: bool,
 ) -> dict:
     with closing(open_study(folder)) as study:
         with study.database.read() as tables:
@@ -403,7 +421,8 @@ def measure(
         port = int(re.search(r"port (\d+)\)", server.stdout.readline()).group(1))
         asyncio.run(_wait_until_up(port))
         before = _processor_s(server.pid)
-        found = asyncio.run(_visit(port, tokens, wnids, seconds=seconds, think_s=think_s, extra=extra, settle_s=settle_s, go=go))
+        path = folder / "study.db" if cold else None
+        found = asyncio.run(_visit(port, tokens, wnids, seconds=seconds, think_s=think_s, extra=extra, settle_s=settle_s, go=go, cold=path))
         found["server_cpu_s"] = round(_processor_s(server.pid) - before, 2)
         memory = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text())
         found["server_peak_mb"] = int(memory.group(1)) // 1024
@@ -439,6 +458,7 @@ def main() -> None:
     parser.add_argument("--extra", action="append", default=[], metavar="NAME=PATH", help="another page of the mix")
     parser.add_argument("--settle-s", type=float, default=300.0, help="wait at most so long until nothing is derived beside the requests")
     parser.add_argument("--go", type=Path, help="begin to measure when this file is there; until then the server is made ready")
+    parser.add_argument("--cold", action="store_true", help="let the system forget the database's file as the clock starts")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     steps = review_study.make(options.folder, options.candidates, options.classes)
@@ -451,6 +471,7 @@ def main() -> None:
         extra=extra,
         settle_s=options.settle_s,
         go=options.go,
+        cold=options.cold,
     )
     if options.json:
         print(json.dumps({"make_s": steps, **found}, indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import webbrowser
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -81,14 +82,16 @@ def quality(study_folder: Path, as_json: bool, threshold: float, posteriors: Pat
         click.echo(f"  {item.assignment_id} by {item.worker}: {'; '.join(words for _, words in item.flags)}")
 
 
-def _write_posteriors(path: Path, rows: list[stage.PosteriorRow]) -> None:
+def _write_posteriors(path: Path, rows: Iterable[stage.PosteriorRow]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "wnid", "num_assignments", "selection_frequency", "dawid_skene", "one_coin", "mace"])
+        count = 0
         for r in rows:
+            count += 1
             writer.writerow([r.image_id, r.wnid, r.num_assignments, r.frequency, r.dawid_skene, r.one_coin, r.mace])
-    click.echo(f"{path}: {len(rows):,} rows", err=True)
+    click.echo(f"{path}: {count:,} rows", err=True)
 
 
 @click.command()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from retest.demo.digits import Planted
 from retest.report import PlantedCheck, PlantedKind
 from retest.sources import candidate_id
-from retest.stages._duplicates import duplicate_candidates, duplicate_components, original_ids
+from retest.stages._duplicates import duplicate_candidates, duplicate_components
 from retest.study import Study
 
 _SOURCE = "folder"
@@ -22,7 +22,7 @@ def planted_check(study: Study, planted: Iterable[Planted]) -> PlantedCheck:
     """
     copies = [entry for entry in planted if entry.source is not None]
     with study.database.read() as tables:
-        originals = original_ids(tables)
+        originals = set(tables.originals.ids())
         components = duplicate_components(tables, duplicate_candidates(tables), originals)
         marked = {image for image, resolution in tables.pairs.resolutions().items() if resolution.near_duplicate}
     component_of = {member: component.name for component in components for member in component.members}

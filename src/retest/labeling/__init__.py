@@ -1,6 +1,15 @@
 """Labelling without input or output: plan HITs, count answers, judge them, aggregate them."""
 
-from retest.labeling.aggregation import AggregationParameters, Answers, LabelModel, collect_answers, dawid_skene, mace, one_coin
+from retest.labeling.aggregation import (
+    AggregationParameters,
+    Answers,
+    AnswersByClass,
+    LabelModel,
+    collect_answers,
+    dawid_skene,
+    mace,
+    one_coin,
+)
 from retest.labeling.agreement import (
     Agreement,
     FrequencyChange,
@@ -46,6 +55,7 @@ __all__ = [
     "Agreement",
     "AnswerRemark",
     "Answers",
+    "AnswersByClass",
     "AssignmentQuality",
     "CandidateSelection",
     "ClassImages",

@@ -12,8 +12,10 @@ that the result is deterministic and label 1 keeps its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from retest.errors import ConfigError, InputError
 from retest.records import VALID_STATUSES, Assignment, Hit
 
 _F64 = NDArray[np.float64]
+_ANSWERS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class AggregationParameters:
 class Answers:
     """All valid answers as arrays of equal length: ``item`` and ``worker`` int32 indices into the names, ``selected`` bool."""
 
-    items: tuple[tuple[str, str], ...]
+    items: Sequence[tuple[str, str]]
     """(image id, wnid), in the order in which the HITs brought them."""
     workers: tuple[str, ...]
     item: NDArray[np.int32]
@@ -70,7 +73,7 @@ class LabelModel:
     """A fitted model. ``posterior`` is P(t_i = 1 | all answers), float64 (items,), NaN for a pair without answers."""
 
     method: str
-    items: tuple[tuple[str, str], ...]
+    items: Sequence[tuple[str, str]]
     posterior: _F64
     prior: float
     """Estimated share of pairs that show their class; 0.5 by definition for MACE."""
@@ -107,9 +110,8 @@ def collect_answers(hits: Iterable[Hit], assignments: Iterable[Assignment], *, e
         if page is None or assignment.status not in VALID_STATUSES or assignment.id in seen:
             continue
         seen.add(assignment.id)
-        chosen = frozenset(assignment.selected)
         item_parts.append(page[1])
-        selected_parts.append(np.fromiter((image in chosen for image in page[0]), dtype=np.bool_, count=len(page[0])))
+        selected_parts.append(_selections(page[0], assignment))
         worker_of_part.append(workers.setdefault(assignment.worker, len(workers)))
     lengths = [len(part) for part in item_parts]
     return Answers(
@@ -119,6 +121,109 @@ def collect_answers(hits: Iterable[Hit], assignments: Iterable[Assignment], *, e
         worker=np.repeat(np.array(worker_of_part, dtype=np.int32), lengths),
         selected=np.concatenate(selected_parts) if selected_parts else np.zeros(0, np.bool_),
     )
+
+
+class AnswersByClass:
+    """Collects :class:`Answers` class by class, with a few bytes per image of each page and answer, and nothing else but names.
+
+    The result is that of :func:`collect_answers` given all HITs by their numbers and all assignments by HIT uuid and id.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[NDArray[np.bytes_]] = []  # of items, class by class
+        self._wnids: list[str] = []
+        self._firsts: list[NDArray[np.int64]] = []  # where each item was met first: number of the HIT, place on the page
+        self._workers: dict[str, int] = {}
+        self._uuids: list[bytes] = []
+        self._parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]] = []  # per HIT: items, annotators, selections
+        self._items = 0
+
+    def add(self, wnid: str, hits: Iterable[tuple[int, Hit]], assignments: Iterable[Assignment]) -> None:
+        """Add a class: its HITs that count with their numbers, and the assignments to them in the order in which they are to count."""
+        items: dict[str, int] = {}
+        firsts: list[tuple[int, int]] = []
+        pages: dict[str, tuple[tuple[str, ...], NDArray[np.int32]]] = {}
+        for number, hit in hits:
+            images = tuple(dict.fromkeys(hit.images_all))
+            for place, image in enumerate(images):
+                if items.setdefault(image, len(items)) == len(firsts):
+                    firsts.append((number, place))
+            pages[hit.uuid] = (images, np.array([items[image] for image in images], dtype=np.int32) + np.int32(self._items))
+        given: dict[str, list[tuple[int, NDArray[np.bool_]]]] = {}
+        seen: set[str] = set()
+        for assignment in assignments:
+            page = pages.get(assignment.hit_uuid)
+            if page is None or assignment.status not in VALID_STATUSES or assignment.id in seen:
+                continue
+            seen.add(assignment.id)
+            worker = self._workers.setdefault(assignment.worker, len(self._workers))
+            given.setdefault(assignment.hit_uuid, []).append((worker, _selections(page[0], assignment)))
+        for uuid, answers in given.items():
+            self._uuids.append(uuid.encode())
+            workers = np.array([worker for worker, _ in answers], np.int32)
+            self._parts.append((pages[uuid][1], workers, np.concatenate([selected for _, selected in answers])))
+        self._names.append(np.array([image.encode() for image in items], dtype=np.bytes_))
+        self._firsts.append(np.array(firsts, np.int64).reshape(-1, 2))
+        self._wnids.append(wnid)
+        self._items += len(items)
+
+    def answers(self) -> Answers:
+        """All answers. What was collected is used up."""
+        order, items = self._ordered_items()
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        sizes = [len(selected) for *_, selected in self._parts]
+        item, worker = np.empty(sum(sizes), np.int32), np.empty(sum(sizes), np.int32)
+        chosen = np.empty(sum(sizes), np.bool_)
+        at = 0
+        numbers = np.full(len(self._workers), -1, np.int32)  # in the order in which annotators are met
+        met = 0
+        for part in sorted(range(len(self._parts)), key=self._uuids.__getitem__):
+            shown, workers, selected = self._parts[part]
+            for one in workers:
+                if numbers[one] < 0:
+                    numbers[one], met = met, met + 1
+            end = at + len(selected)
+            item[at:end] = np.tile(place[shown], len(workers))
+            worker[at:end] = np.repeat(numbers[workers], len(shown))
+            chosen[at:end] = selected
+            at = end
+            self._parts[part] = (shown, workers, selected[:0])
+        named = sorted(self._workers.items(), key=lambda entry: numbers[entry[1]])
+        return Answers(items, tuple(name for name, _ in named), item, worker, chosen)
+
+    def _ordered_items(self) -> tuple[NDArray[np.int64], Sequence[tuple[str, str]]]:
+        firsts = np.concatenate(self._firsts) if self._firsts else np.zeros((0, 2), np.int64)
+        order = np.lexsort((firsts[:, 1], firsts[:, 0]))
+        of_class = np.repeat(np.arange(len(self._names), dtype=np.int32), [len(names) for names in self._names])
+        names = np.concatenate(self._names) if self._names else np.zeros(0, np.bytes_)
+        return order, _Items(names[order], of_class[order], tuple(self._wnids))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Items(Sequence[tuple[str, str]]):
+    """(image id, wnid), made when asked for."""
+
+    names: NDArray[np.bytes_]
+    of_class: NDArray[np.int32]
+    wnids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[str, str]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | Sequence[tuple[str, str]]:
+        if isinstance(index, slice):
+            return _Items(self.names[index], self.of_class[index], self.wnids)
+        return bytes(self.names[index]).decode(), self.wnids[self.of_class[index]]
+
+
+def _selections(images: Sequence[str], assignment: Assignment) -> NDArray[np.bool_]:
+    chosen = frozenset(assignment.selected)
+    return np.fromiter((image in chosen for image in images), dtype=np.bool_, count=len(images))
 
 
 def dawid_skene(answers: Answers, parameters: AggregationParameters | None = None) -> LabelModel:
@@ -168,8 +273,21 @@ def mace(answers: Answers, parameters: AggregationParameters | None = None) -> L
 
 
 @dataclass(slots=True)
+class _Some:
+    """Some answers: indices of pair and annotator, and the answer, all (n,)."""
+
+    item: NDArray[np.int32]
+    worker: NDArray[np.int32]
+    answer: NDArray[np.int8]
+
+
+_Weights = Callable[[_Some], _F64]
+"""Answers -> their weights, float64 (n,)."""
+
+
+@dataclass(slots=True)
 class _Data:
-    """Answers reduced to sums: only how often annotator j gave answer a to pair i matters, and pairs are indexed by answer."""
+    """Answers reduced to sums, part after part: only how often annotator j gave answer a to pair i matters."""
 
     item: NDArray[np.int32]
     worker: NDArray[np.int32]
@@ -177,11 +295,28 @@ class _Data:
     items: int
     workers: int
 
-    def per_worker_and_answer(self, weights: _F64) -> _F64:
-        """Sum of weights (one per answer) by annotator and answer, float64 (workers, 2)."""
-        index = self.worker.astype(np.int64) * 2 + self.answer
-        sums: _F64 = np.bincount(index, weights=weights, minlength=2 * self.workers).astype(np.float64)
+    def parts(self) -> Iterator[_Some]:
+        for start in range(0, len(self.item), _ANSWERS_AT_ONCE):
+            part = slice(start, start + _ANSWERS_AT_ONCE)
+            yield _Some(self.item[part], self.worker[part], self.answer[part])
+
+    def per_worker_and_answer(self, weights: _Weights) -> _F64:
+        """Sum of weights by annotator and answer, float64 (workers, 2)."""
+        sums = np.zeros(2 * self.workers)
+        for part in self.parts():  # added one by one, so that the sum does not depend on the parts
+            np.add.at(sums, part.worker.astype(np.int64) * 2 + part.answer, weights(part))
         return sums.reshape(self.workers, 2)
+
+    def per_item(self, weights: _Weights) -> _F64:
+        """Sum of weights by pair, float64 (items,)."""
+        sums = np.zeros(self.items)
+        for part in self.parts():
+            np.add.at(sums, part.item, weights(part))
+        return sums
+
+    def per_worker(self) -> NDArray[np.int64]:
+        """Number of answers by annotator, (workers,)."""
+        return sum((np.bincount(part.worker, minlength=self.workers) for part in self.parts()), np.zeros(self.workers, np.int64))
 
 
 @dataclass(slots=True)
@@ -195,10 +330,10 @@ _Step = Callable[[_Data, _F64, _State | None, float], _State]
 
 
 def _fit(method: str, answers: Answers, parameters: AggregationParameters, step: _Step, *, estimate_prior: bool = True) -> LabelModel:
-    data = _Data(answers.item, answers.worker, answers.selected.astype(np.int8), len(answers.items), len(answers.workers))
-    number = np.bincount(data.item, minlength=data.items)
+    data = _Data(answers.item, answers.worker, answers.selected.view(np.int8), len(answers.items), len(answers.workers))
+    number = data.per_item(lambda some: np.ones(len(some.item)))
     answered = number > 0
-    posterior = np.bincount(data.item, weights=data.answer, minlength=data.items) / np.maximum(number, 1)
+    posterior = data.per_item(lambda some: some.answer.astype(np.float64)) / np.maximum(number, 1)
     state: _State | None = None
     converged = False
     prior, iterations, log_likelihood = 0.5, 0, 0.0
@@ -236,42 +371,54 @@ def _prior(posterior: _F64, pseudo_count: float) -> float:
 def _expect(data: _Data, confusion: _F64, prior: float) -> tuple[_F64, float]:
     log_confusion = np.log(confusion)
     # log P(answers of i, t_i = t) for t = 0 and 1
-    joint = np.stack(
-        [np.bincount(data.item, weights=log_confusion[data.worker, truth, data.answer], minlength=data.items) for truth in (0, 1)]
-    )
+    joint = np.stack([data.per_item(partial(_looked_up, np.ascontiguousarray(log_confusion[:, truth]))) for truth in (0, 1)])
     joint = joint + np.log([[1 - prior], [prior]])
     evidence = np.logaddexp(joint[0], joint[1])
     return np.exp(joint[1] - evidence), float(evidence.sum())
 
 
 def _dawid_skene_step(data: _Data, posterior: _F64, state: _State | None, pseudo_count: float) -> _State:
-    truth = posterior[data.item]
-    sums = np.stack([data.per_worker_and_answer(1 - truth), data.per_worker_and_answer(truth)], axis=1) + pseudo_count
+    wrong = data.per_worker_and_answer(lambda some: 1 - posterior[some.item])
+    sums = np.stack([wrong, data.per_worker_and_answer(lambda some: posterior[some.item])], axis=1) + pseudo_count
     return _State(confusion=sums / sums.sum(axis=2, keepdims=True))
 
 
 def _one_coin_step(data: _Data, posterior: _F64, state: _State | None, pseudo_count: float) -> _State:
-    truth = posterior[data.item]
-    right = data.per_worker_and_answer(np.where(data.answer == 1, truth, 1 - truth)).sum(axis=1)
-    number = np.bincount(data.worker, minlength=data.workers)
+    right = data.per_worker_and_answer(partial(_right, posterior)).sum(axis=1)
+    number = data.per_worker()
     p = (pseudo_count + right) / (2 * pseudo_count + number)
     return _State(confusion=np.stack([np.stack([p, 1 - p], axis=1), np.stack([1 - p, p], axis=1)], axis=1), accuracy=p)
 
 
 def _mace_step(data: _Data, posterior: _F64, state: _State | None, pseudo_count: float) -> _State:
-    truth = posterior[data.item]
-    right = np.where(data.answer == 1, truth, 1 - truth)
-    number = np.bincount(data.worker, minlength=data.workers)
+    number = data.per_worker()
     if state is None or state.accuracy is None or state.habit is None:
-        given = data.per_worker_and_answer(np.ones(len(data.item))) + pseudo_count
-        theta = (pseudo_count + data.per_worker_and_answer(right).sum(axis=1)) / (2 * pseudo_count + number)
+        given = data.per_worker_and_answer(lambda some: np.ones(len(some.item))) + pseudo_count
+        theta = (pseudo_count + data.per_worker_and_answer(partial(_right, posterior)).sum(axis=1)) / (2 * pseudo_count + number)
         habit = given / given.sum(axis=1, keepdims=True)
     else:
-        by_theta = state.accuracy[data.worker]
-        by_habit = (1 - by_theta) * state.habit[data.worker, data.answer]
-        meant = right * by_theta / (by_theta + by_habit)
-        spam = data.per_worker_and_answer(1 - meant) + pseudo_count
+        meant = partial(_meant, posterior, state.accuracy, state.habit)
+        spam = data.per_worker_and_answer(lambda some: 1 - meant(some)) + pseudo_count
         theta = (pseudo_count + data.per_worker_and_answer(meant).sum(axis=1)) / (2 * pseudo_count + number)
         habit = spam / spam.sum(axis=1, keepdims=True)
     confusion = (1 - theta)[:, None, None] * habit[:, None, :] + theta[:, None, None] * np.eye(2)
     return _State(confusion=confusion, accuracy=theta, habit=habit)
+
+
+def _looked_up(table: _F64, some: _Some) -> _F64:
+    """Value of a table (workers, 2), by answer."""
+    values: _F64 = table[some.worker, some.answer]
+    return values
+
+
+def _right(posterior: _F64, some: _Some) -> _F64:
+    """P(the answer is true), by answer."""
+    truth = posterior[some.item]
+    return np.where(some.answer == 1, truth, 1 - truth)
+
+
+def _meant(posterior: _F64, accuracy: _F64, habit: _F64, some: _Some) -> _F64:
+    """P(the answer is true and was meant), by answer."""
+    by_theta = accuracy[some.worker]
+    by_habit = (1 - by_theta) * habit[some.worker, some.answer]
+    return _right(posterior, some) * by_theta / (by_theta + by_habit)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from retest.study import Study
 _STAGE = "check"
 _READERS = 8  # an object store takes tens of milliseconds for each question
 _IMAGES_PER_WRITE = 500
+_IMAGES_PER_PAGE = 1000
 _DAMAGED = ""  # is no key, so the image is read again
 # What is stored was within the limits when it was stored.
 _NO_LIMITS = ImageParameters(max_pixels=178_956_970, max_bytes=2**31 - 1)
@@ -79,31 +80,25 @@ def check_images(
     """
     names = variant_names(study.config.images)
     with study.database.read() as tables:
-        excused = set(tables.problems.all()) | set(tables.exclusions.all())
-        # Candidates that other data only mention have no image.
-        candidates = [row[0] for row in tables.candidates.identities() if row[2] != "reference"]
-        expected = [i.id for i in tables.originals.all()] + candidates
-        variants = _by_image(tables.variants.all())
-        opaque = _names(tables, key_version)
+        versions = _versions(tables, key_version)
         search = _search_open(tables)
-        whole = tables.completions.keys(_STAGE)
-    checked = [image_id for image_id in expected if image_id not in excused]
+        total = tables.bulk.images_to_check()
     decoders = threading.BoundedSemaphore(study.config.study.workers)
 
-    def inspect(image_id: str) -> _Inspected:
-        return _inspect(study, image_id, variants.get(image_id, {}), names, opaque, None if deep else whole.get(image_id), decoders)
+    def inspect(image: _Known) -> _Inspected:
+        return _inspect(study, image, names, decoders, deep=deep)
 
     findings: list[Finding] = []
-    repaired = 0
+    repaired = checked = 0
     with (
-        progress("Check images", total=len(checked)) as advance,
+        progress("Check images", total=total) as advance,
         ThreadPoolExecutor(_READERS) as readers,
         closing(_Record(study)) as record,
     ):
-        for found in in_order(readers, inspect, checked, window=4 * _READERS):
-            stored = variants.get(found.image_id, {})
+        for found in in_order(readers, inspect, _known_images(study, versions), window=4 * _READERS):
+            stored, checked = found.image.stored, checked + 1
             if repair and found.missing and stored:
-                _forget(study, found.image_id, [stored[finding.what].blob_key for finding in found.missing if finding.what in stored])
+                _forget(study, found.image.id, [stored[finding.what].blob_key for finding in found.missing if finding.what in stored])
             findings += found.missing
             for name, finding in found.copies:
                 if repair and name:
@@ -112,18 +107,61 @@ def check_images(
                 else:
                     findings.append(finding)
             if found.whole is not None:
-                record.add(found.image_id, found.whole)
-            elif whole.get(found.image_id) and (found.missing or found.copies):
-                record.add(found.image_id, _DAMAGED)
+                record.add(found.image.id, found.whole)
+            elif found.image.whole and (found.missing or found.copies):
+                record.add(found.image.id, _DAMAGED)
             advance(1)
-    return CheckReport(len(checked), tuple(findings), repaired, search)
+    return CheckReport(checked, tuple(findings), repaired, search)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is on record of one image: its variants, its name per key version (the one that every image must have first), and by
+    which key it was found to be whole.
+    """
+
+    id: str
+    stored: Mapping[str, ImageVariant]
+    names: Mapping[int, str | None]
+    whole: str | None
+
+
+def _known_images(study: Study, versions: Sequence[int]) -> Iterator[_Known]:
+    """The images to check, page by page: original images by id, then candidates by id."""
+    for read in (_original_ids, _candidate_ids):
+        after = ""
+        while True:
+            with study.database.read() as tables:
+                after, ids = read(tables, after)
+                excused = {*tables.problems.get(ids), *tables.exclusions.get(ids)}
+                checked = [image for image in ids if image not in excused]
+                stored = tables.variants.of_images(checked)
+                opaque = {version: tables.opaque_names.get(checked, version) for version in versions}
+                whole = tables.completions.keys_of(_STAGE, checked)
+            for image in checked:
+                names = {version: of.get(image) for version, of in opaque.items()}
+                yield _Known(image, stored.get(image, {}), names, whole.get(image))
+            if not after:
+                break
+
+
+def _original_ids(tables: Tables, after: str) -> tuple[str, list[str]]:
+    """(where the next page begins, empty at the end; ids)."""
+    ids = [image.id for image in tables.originals.page(after=after, limit=_IMAGES_PER_PAGE)]
+    return ids[-1] if ids else "", ids
+
+
+def _candidate_ids(tables: Tables, after: str) -> tuple[str, list[str]]:
+    page = list(tables.candidates.identities(after=after, limit=_IMAGES_PER_PAGE))
+    # Those that other data only mention have no image.
+    return page[-1][0] if page else "", [row[0] for row in page if row[2] != "reference"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Inspected:
     """What is wrong with one image; ``whole``: that nothing is, to be kept on record. A copy comes with its name, empty for none."""
 
-    image_id: str
+    image: _Known
     missing: list[Finding]
     copies: list[tuple[str, Finding]]
     whole: str | None = None
@@ -149,28 +187,21 @@ class _Record:
             self._new = []
 
 
-def _inspect(
-    study: Study,
-    image_id: str,
-    stored: dict[str, ImageVariant],
-    names: Sequence[str],
-    opaque: Mapping[int, Mapping[str, str]],
-    known: str | None,
-    decoders: AbstractContextManager[object],
-) -> _Inspected:
+def _inspect(study: Study, image: _Known, names: Sequence[str], decoders: AbstractContextManager[object], *, deep: bool) -> _Inspected:
+    stored = image.stored
     expected = [(stored[name].blob_key, stored[name]) for name in names if name in stored]
     if names[1] in stored:
-        expected += [(public_blob_key(of[image_id]), stored[names[1]]) for of in opaque.values() if image_id in of]
+        expected += [(public_blob_key(name), stored[names[1]]) for name in image.names.values() if name is not None]
     # Before anything is read, so that a blob that changes meanwhile is read again the next time.
     marks = {key: study.blobs.mark(key) for key, _ in expected}
     whole = completion_key("check-1", [(key, marks[key], v.sha256, v.size_bytes, v.width, v.height) for key, v in expected])
-    complete = len(stored) >= len(names) and image_id in next(iter(opaque.values()))
-    if complete and known == whole:
-        return _Inspected(image_id, [], [])
+    complete = len(stored) >= len(names) and next(iter(image.names.values())) is not None
+    if complete and image.whole == whole and not deep:
+        return _Inspected(image, [], [])
     reader = _Reader(study, marks, decoders)
-    missing = _missing_variants(image_id, stored, names, reader)
-    copies = [] if missing else _missing_copies(image_id, stored[names[1]], opaque, reader)
-    return _Inspected(image_id, missing, copies, None if missing or copies else whole)
+    missing = _missing_variants(image, names, reader)
+    copies = [] if missing else _missing_copies(image, stored[names[1]], reader)
+    return _Inspected(image, missing, copies, None if missing or copies else whole)
 
 
 def _forget(study: Study, image_id: str, blob_keys: Iterable[str]) -> None:
@@ -180,13 +211,12 @@ def _forget(study: Study, image_id: str, blob_keys: Iterable[str]) -> None:
         study.blobs.delete(key)
 
 
-def _names(tables: Tables, key_version: int | None) -> dict[int, dict[str, str]]:
-    """Key version -> image id -> name: the version asked for, else the current one and all older ones that are accepted."""
+def _versions(tables: Tables, key_version: int | None) -> list[int]:
+    """The key version asked for, else the current one and after it all older ones that are accepted."""
     known = KeyVersions.read(tables)
     versions = {known.current, *known.accepted} if key_version is None else {key_version}
     current = known.current if key_version is None else key_version
-    # Only the current version must name every image.
-    return {version: tables.opaque_names.all(version) for version in sorted(versions, key=lambda v: (v != current, v))}
+    return sorted(versions, key=lambda version: (version != current, version))
 
 
 def _search_open(tables: Tables) -> dict[str, int]:
@@ -199,40 +229,31 @@ def _search_open(tables: Tables) -> dict[str, int]:
     return {what: number for what, number in counts.items() if number}
 
 
-def _by_image(variants: Iterable[ImageVariant]) -> dict[str, dict[str, ImageVariant]]:
-    result: dict[str, dict[str, ImageVariant]] = {}
-    for variant in variants:
-        result.setdefault(variant.image_id, {})[variant.variant] = variant
-    return result
-
-
-def _missing_variants(image_id: str, stored: dict[str, ImageVariant], names: Iterable[str], reader: _Reader) -> list[Finding]:
+def _missing_variants(image: _Known, names: Iterable[str], reader: _Reader) -> list[Finding]:
     findings = []
     for name in names:
-        if name not in stored:
-            findings.append(Finding(image_id, name, "not stored; run retest download"))
+        variant = image.stored.get(name)
+        if variant is None:
+            findings.append(Finding(image.id, name, "not stored; run retest download"))
             continue
-        problem = reader.problem(stored[name].blob_key, stored[name])
+        problem = reader.problem(variant.blob_key, variant)
         if problem:
-            findings.append(Finding(image_id, name, f"{problem}; run retest check --repair, then retest download"))
+            findings.append(Finding(image.id, name, f"{problem}; run retest check --repair, then retest download"))
     return findings
 
 
-def _missing_copies(
-    image_id: str, shown: ImageVariant, opaque: Mapping[int, Mapping[str, str]], reader: _Reader
-) -> list[tuple[str, Finding]]:
+def _missing_copies(image: _Known, shown: ImageVariant, reader: _Reader) -> list[tuple[str, Finding]]:
     """(name, finding) of what is wrong with the copies of an image; the name is empty where there is none yet."""
     findings = []
-    for number, (version, names) in enumerate(opaque.items()):
-        name = names.get(image_id)
+    for number, (version, name) in enumerate(image.names.items()):
         if name is None:
-            if number == 0:
-                findings.append(("", Finding(image_id, "opaque name", "has none; run retest publish", "publish")))
+            if number == 0:  # only the current version must name every image
+                findings.append(("", Finding(image.id, "opaque name", "has none; run retest publish", "publish")))
             continue
         problem = reader.problem(public_blob_key(name), shown)
         if problem:
             label = "opaque copy" if number == 0 else f"opaque copy of key version {version}"
-            findings.append((name, Finding(image_id, label, f"{problem}; run retest check --repair", "publish")))
+            findings.append((name, Finding(image.id, label, f"{problem}; run retest check --repair", "publish")))
     return findings
 
 

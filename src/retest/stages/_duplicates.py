@@ -34,11 +34,6 @@ def duplicate_candidates(tables: Tables) -> list[DuplicateCandidate]:
     return [DuplicateCandidate(*row) for row in tables.bulk.for_resolution(sorted(joined))]
 
 
-def original_ids(tables: Tables) -> set[str]:
-    """Ids of all original images of the study."""
-    return set(tables.originals.ids())
-
-
 def paired_originals(tables: Tables) -> set[str]:
     """Ids of the original images that are in some near-duplicate pair."""
     return set(tables.originals.get(sorted({image for pair in tables.pairs.all() for image in pair})))
@@ -75,9 +70,15 @@ def _walk(tables: Tables, metric: str) -> Iterator[tuple[str, str, Sequence[Neig
     return ((image, metric, found) for image, found in tables.neighbors.all(metric))
 
 
-def reviewed_by_metric(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, set[str]]]:
-    """metric -> candidate -> references that were reviewed."""
-    return {metric: tables.reviews.reviewed(metric) for metric in metrics}
+def lists_with_reviews(tables: Tables, metrics: Sequence[str]) -> Iterator[tuple[str, dict[str, Sequence[Neighbor]], dict[str, set[str]]]]:
+    """(candidate, metric -> its neighbours, metric -> references that were reviewed), by candidate id; both are walked side by side."""
+    reviews = tables.reviews.by_candidate()
+    candidate, seen = next(reviews, ("", {}))
+    for image, lists in lists_by_candidate(tables, metrics):
+        while candidate and candidate < image:
+            candidate, seen = next(reviews, ("", {}))
+        found = seen if candidate == image else {}
+        yield image, lists, {metric: found.get(metric, set()) for metric in metrics}
 
 
 def was_resolved(tables: Tables) -> bool:
@@ -115,11 +116,9 @@ def refresh_resolution(study: Study, tables: Tables) -> None:
 def _store_thresholds(study: Study, tables: Tables) -> None:
     parameters = study.config.review
     excluded, photos = tables.exclusions.ids(), shared_photos(tables)
-    reviewed = reviewed_by_metric(tables, list(parameters.targets))
 
     def derived() -> Iterator[tuple[str, str, float]]:
-        for image, neighbors in lists_by_candidate(tables, list(parameters.targets)):
-            seen = {metric: reviewed[metric].get(image, set()) for metric in parameters.targets}
+        for image, neighbors, seen in lists_with_reviews(tables, list(parameters.targets)):
             found = review_thresholds(image, neighbors, parameters=parameters, reviewed=seen, excluded=excluded, photos=photos)
             for metric, threshold in found.items():
                 yield image, metric, min(threshold, 1e100)  # the published files' infinity; databases and JSON have none

@@ -128,8 +128,7 @@ def load_set(study: Study, tables: Tables, name: str) -> ExportSet:
         problem = "the image is not stored" if len(missing) == 1 else f"and {len(missing) - 1} more images of the revision are not stored"
         raise NotFoundError(problem, item=missing[0], remedy="Run: retest download --study STUDY, then retest check --study STUDY")
     candidates = tables.candidates.get(ids)
-    wanted = set(revision.images)
-    counts = {key: (f.num_selected, f.num_assignments) for f in tables.frequencies.all() if (key := (f.image_id, f.wnid)) in wanted}
+    counts = {key: (f.num_selected, f.num_assignments) for key, f in tables.bulk.frequencies_of(ids).items()}
     names = _file_names(revision.images)
     known = {info.wnid: info for info in classes}
     images = tuple(
@@ -164,7 +163,7 @@ def _facts(study: Study, tables: Tables, name: str) -> StudyFacts:
         answers=answers,
         annotators=tables.facts.annotators(),
         near_duplicate_pairs=tables.pairs.count(),
-        near_duplicates=sum(resolution.near_duplicate for resolution in tables.pairs.resolutions().values()),
+        near_duplicates=tables.bulk.near_duplicates(),
         reviewed_neighbors=tables.reviews.count(),
         hit_days=tables.facts.hit_days(),
         classes_reviewed=sum(review.reviewed for review in reviews),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import groupby
 
 from retest.records import Revision, SelectionFrequency, Split
 from retest.report import DuplicateExample, FrequencyHistogram, MetricDistance, ReportImage, SampleImage, TargetComparison
@@ -64,14 +66,12 @@ def target_comparison(study: Study, tables: Tables, revisions: Sequence[Revision
     per_class = int(revision.parameters.get("per_class") or largest)
     enough = int(revision.parameters.get("min_num_annotations_val") or settings.min_num_annotations_val)
     inner = _inner_edges(revision.parameters.get("histogram_bins"), settings.histogram_edges)
-    answers = tables.bulk.frequencies_of(tables.originals.ids(split=Split.VAL))
     target = [0] * (len(inner) + 1)
-    for wnid, images in tables.originals.ids_by_class(Split.VAL).items():
+    for wnid in tables.originals.classes(Split.VAL):
         counts = [0] * len(target)
-        for image in images:
-            found = answers.get((image, wnid))
-            if found is not None and found.num_assignments >= enough:
-                counts[bisect_right(inner, found.value)] += 1
+        for image in tables.facts.originals_of(wnid, Split.VAL):
+            if image.num_assignments >= max(enough, 1):
+                counts[bisect_right(inner, image.frequency)] += 1
         if any(counts):
             target = [total + share for total, share in zip(target, largest_remainder(counts, per_class), strict=True)]
     achieved = _count(_frequencies_of(tables, revision), revision.images, inner)
@@ -88,9 +88,9 @@ def sample_images(study: Study, tables: Tables, revisions: Sequence[Revision], o
     """A few images per class of the original and of each revision, with credit where there is one."""
     names = {info.wnid: info.name for info in tables.classes.all()[:_CLASSES_SHOWN]}
     chosen: list[tuple[str, str, str]] = []
-    originals = tables.originals.ids_by_class(Split.VAL)
     for wnid in names:
-        chosen += [(original, image, wnid) for image in originals.get(wnid, [])[:_SAMPLES_PER_CLASS]]
+        first = tables.originals.ids(split=Split.VAL, wnid=wnid, limit=_SAMPLES_PER_CLASS)
+        chosen += [(original, image, wnid) for image in first]
         for revision in revisions:
             chosen += [(revision.name, image, wnid) for image, of in revision.images if of == wnid][:_SAMPLES_PER_CLASS]
     frequencies = tables.bulk.frequencies_of({image for _, image, _ in chosen})
@@ -161,9 +161,9 @@ def _judged_neighbors(
 
     Candidates without any review in the metric are looked at if they are among the ``further`` ones; ``among`` limits them all.
     """
-    seen = tables.reviews.reviewed(metric)
-    images = sorted(seen.keys() | further if among is None else among)
-    for block in chunks(images, _LISTS_AT_ONCE):
+    images = merge(tables.reviews.candidates(metric), sorted(further)) if among is None else sorted(among)
+    for block in chunks((image for image, _ in groupby(images)), _LISTS_AT_ONCE):
+        seen = tables.reviews.reviewed_of(block, metric)
         for image, neighbors in tables.neighbors.get(block, metric).items():
             for neighbor in neighbors:
                 pair = (image, neighbor.reference)

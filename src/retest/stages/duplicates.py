@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from retest.duplicates import (
@@ -13,15 +15,14 @@ from retest.duplicates import (
     review_queue,
 )
 from retest.errors import NotFoundError, UsageError
-from retest.records import NeighborReview, Resolution
+from retest.records import Neighbor, NeighborReview, Resolution
 from retest.stages._common import Stamp
 from retest.stages._duplicates import (
     duplicate_candidates,
     duplicate_components,
-    lists_by_candidate,
+    lists_with_reviews,
     paired_originals,
     refresh_resolution,
-    reviewed_by_metric,
     shared_photos,
 )
 from retest.store import Tables
@@ -47,23 +48,49 @@ class Queue:
 
 def queue(study: Study, *, thresholds: Mapping[str, float] | None = None) -> Queue:
     """The review queue by the rules; ``thresholds`` replaces the targets for a look at other choices."""
+    items: list[ReviewItem] = []
+    shown = waiting = 0
+    for found in _each_waiting(study, thresholds):
+        items += found
+        shown, waiting = shown + 1, waiting + bool(found)
+    return Queue(tuple(items), shown, shown - waiting, _missing_metrics(study))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """A :class:`Queue` without its items: ``by_metric`` says how many candidates wait in each metric."""
+
+    by_metric: Mapping[str, int]
+    candidates: int
+    reviewed_candidates: int
+    missing_metrics: tuple[str, ...] = ()
+
+
+def count_queue(study: Study) -> QueueCounts:
+    """How much waits for a reviewer, without holding it."""
+    by_metric: Counter[str] = Counter()
+    shown = waiting = 0
+    for found in _each_waiting(study, None):
+        by_metric.update(item.metric for item in found)
+        shown, waiting = shown + 1, waiting + bool(found)
+    return QueueCounts(by_metric, shown, shown - waiting, _missing_metrics(study))
+
+
+def _each_waiting(study: Study, thresholds: Mapping[str, float] | None) -> Iterator[list[ReviewItem]]:
+    """What waits of each candidate that is not excluded, by candidate id."""
     parameters = study.config.review
     with study.database.read() as tables:
-        metrics = list(parameters.targets)
-        excluded, photos, reviewed = tables.exclusions.ids(), shared_photos(tables), reviewed_by_metric(tables, metrics)
-        missing = tuple(metric for metric in metrics if metric not in set(tables.neighbors.metrics()))
-        items: list[ReviewItem] = []
-        shown = 0
-        for image, found in lists_by_candidate(tables, metrics):
-            if image in excluded:
-                continue
-            shown += 1
-            seen = {image: {metric: reviewed[metric].get(image, set()) for metric in metrics}}
-            items += review_queue(
-                {image: found}, parameters=parameters, reviewed=seen, excluded=excluded, photos=photos, thresholds=thresholds
-            )
-    waiting = {item.candidate_id for item in items}
-    return Queue(tuple(items), shown, shown - len(waiting), missing)
+        excluded, photos = tables.exclusions.ids(), shared_photos(tables)
+        ask = partial(review_queue, parameters=parameters, excluded=excluded, photos=photos, thresholds=thresholds)
+        for image, lists, seen in lists_with_reviews(tables, list(parameters.targets)):
+            if image not in excluded:
+                yield list(ask({image: lists}, reviewed={image: seen}))
+
+
+def _missing_metrics(study: Study) -> tuple[str, ...]:
+    with study.database.read() as tables:
+        known = set(tables.neighbors.metrics())
+    return tuple(metric for metric in study.config.review.targets if metric not in known)
 
 
 def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: Stamp) -> int:
@@ -118,14 +145,13 @@ def decide(
     """
     with study.database.read() as tables:
         stored = tables.neighbors.get([candidate_id], metric).get(candidate_id)
+        waiting = _waiting(study, tables, candidate_id, metric, stored or ())
     if stored is None:
         raise NotFoundError(
             f"has no neighbours in {metric}", item=candidate_id, remedy="Check the id; neighbours come from: retest neighbors"
         )
     if references is None:
-        waiting = {(item.candidate_id, item.metric): item for item in queue(study).items}
-        item = waiting.get((candidate_id, metric))
-        references = [neighbor.reference for neighbor in item.neighbors] if item else []
+        references = waiting
     looked_at = list(dict.fromkeys([*references, *near_duplicates]))
     strangers = sorted(set(looked_at) - {neighbor.reference for neighbor in stored})
     if strangers:
@@ -137,6 +163,22 @@ def decide(
     review = NeighborReview(candidate_id, metric, tuple(looked_at), tuple(sorted(set(near_duplicates))), stamp.user, stamp.time)
     record_reviews(study, [review], stamp=stamp)
     return review
+
+
+def _waiting(study: Study, tables: Tables, candidate_id: str, metric: str, stored: Sequence[Neighbor]) -> list[str]:
+    """The neighbours of one candidate that wait in a metric, as the queue has them."""
+    shown = {candidate_id, *(neighbor.reference for neighbor in stored)}
+    excluded = set(tables.exclusions.get(shown))
+    if candidate_id in excluded:
+        return []
+    items = review_queue(
+        {candidate_id: {metric: stored}},
+        parameters=study.config.review,
+        reviewed={candidate_id: {metric: tables.reviews.reviewed_of([candidate_id], metric).get(candidate_id, set())}},
+        excluded=excluded,
+        photos={image: photo for image, photo in tables.candidates.photos(shown).items() if photo[1]},
+    )
+    return [neighbor.reference for item in items if item.metric == metric for neighbor in item.neighbors]
 
 
 def reopen(study: Study, candidate_id: str, *, metrics: Sequence[str] | None = None, stamp: Stamp) -> dict[str, int]:

@@ -12,13 +12,13 @@ import numpy as np
 
 from retest.labeling import (
     Agreement,
+    AnswersByClass,
     AssignmentQuality,
     ControlAccuracy,
     QualityParameters,
     Sensitivity,
     WorkerQuality,
     WorkerTally,
-    collect_answers,
     count_answers,
     dawid_skene,
     judge_answers,
@@ -27,7 +27,7 @@ from retest.labeling import (
     one_coin,
     sensitivity_in_parts,
 )
-from retest.records import Assignment, Hit
+from retest.records import Assignment, Hit, SelectionFrequency
 from retest.stages._inspect import HitInspection, InspectedAnswer, InspectedImage, inspect_hit
 from retest.store import Tables
 from retest.study import Study
@@ -136,19 +136,20 @@ class PosteriorRow:
     mace: float
 
 
-def posteriors(study: Study) -> list[PosteriorRow]:
-    """Label models over all valid answers, in the order of HITs and images; empty without answers."""
+def posteriors(study: Study) -> Iterator[PosteriorRow]:
+    """Label models over all valid answers, in the order of HITs and images; none without answers."""
+    collected = AnswersByClass()
     with study.database.read() as tables:
-        excluded = set(tables.hits.excluded())
-        answers = collect_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=excluded)
-        if not len(answers.item):
-            return []
-        counter = count_answers(tables.hits.all(), tables.assignments.all(), excluded_hits=excluded)
+        for wnid in tables.hits.count_by_class():
+            excluded = tables.hit_pages.excluded_of_class(wnid)
+            hits = ((entry.no, entry.hit) for entry in tables.hit_pages.of_class(wnid) if entry.hit.uuid not in excluded)
+            collected.add(wnid, hits, tables.bulk.answers_of_class(wnid))
+    answers = collected.answers()
+    if not len(answers.item):
+        return
+    number, selected = np.bincount(answers.item), np.bincount(answers.item[answers.selected], minlength=len(answers.items))
     models = [fit(answers).posterior for fit in (dawid_skene, one_coin, mace)]
-    counted = {(f.image_id, f.wnid): f for f in counter.frequencies()}
-    rows = []
-    for index, (image_id, wnid) in enumerate(answers.items):
-        raw = counted[image_id, wnid]
-        if raw.num_assignments:
-            rows.append(PosteriorRow(image_id, wnid, raw.num_assignments, raw.value, *(float(model[index]) for model in models)))
-    return rows
+    for index in np.flatnonzero(number).tolist():
+        image_id, wnid = answers.items[index]
+        raw = SelectionFrequency(image_id, wnid, int(number[index]), int(selected[index]))
+        yield PosteriorRow(image_id, wnid, raw.num_assignments, raw.value, *(float(model[index]) for model in models))

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from retest.errors import StageError, UsageError
 from retest.records import Exclusion, Neighbor
 from retest.stages._common import Stamp, compare_variant
-from retest.stages._duplicates import original_ids
+from retest.store.rows import chunks
 from retest.study import Study
 
 REASON = "near_original"
+_LISTS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,18 @@ def exclude_near_originals(study: Study, *, metric: str, distance: float, stamp:
         raise UsageError(f"must be a number of at least 0, not {distance!r}", item="distance", remedy="CIFAR-10.1: 1e6, the square of 1000")
     found: list[tuple[str, Neighbor]] = []
     with study.database.read() as tables:
-        number = longest = 0
-        for _, neighbors in tables.neighbors.all(metric):
-            number, longest = number + 1, max(longest, len(neighbors))
+        number, longest = tables.neighbors.longest(metric)
         if not number:
             raise StageError("there are no neighbours in this metric", item=metric, remedy=f"Run: retest neighbors --metric {metric}")
         stored = tables.variants.counts().get(compare_variant(study.config.images), 0)
         # A list that is shorter than the longest one, or holds every image, ends because there is nothing more.
         most = longest if longest < stored else stored + 1
-        originals = original_ids(tables)
-        for image, neighbors in tables.neighbors.all(metric):
-            if (near := _nearest(image, neighbors, originals, distance, most)) is not None:
-                found.append((image, near))
+        for block in chunks(tables.neighbors.all(metric), _LISTS_AT_ONCE):
+            within = {n.reference for _, neighbors in block for n in takewhile(lambda n: n.distance <= distance, neighbors)}
+            originals = tables.originals.among(within)
+            for image, neighbors in block:
+                if (near := _nearest(image, neighbors, originals, distance, most)) is not None:
+                    found.append((image, near))
     added = 0
     if store:
         with study.database.write() as tables:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from retest.records import Split
 from retest.stages._common import Progress, compare_variant, silent
 from retest.stages._features import Featuriser, PerceptualHashes
 from retest.stages._neighbor_plan import find_groups, part_key, plan_group
+from retest.store import Tables
 from retest.study import Study
 
 _SAMPLE = 512
@@ -91,27 +93,39 @@ def study_sizes(study: Study, metrics: Sequence[str], versions: Mapping[str, str
     """Sizes per metric of a study with all its images, stored or not; the number of images; how many are stored."""
     compared = compare_variant(study.config.images)
     with study.database.read() as tables:
-        stored = tables.variants.complete([compared])
-        images = {*tables.candidates.ids(), *tables.originals.ids()} - (set(tables.problems.all()) - stored)
         begun = [metric for metric in metrics if tables.bulk.has_blocks(metric)]
-        contents = {one.image_id: one.sha256 for one in tables.variants.all(compared)} if begun else {}
-    sizes = {}
-    for metric in metrics:
-        sizes[metric] = size = _study_size(study, metric, images)
-        if metric in begun:
-            versions_of = {**dict.fromkeys(images, ""), **contents}
-            sizes[metric] = replace(size, pairs_done=_pairs_done(study, metric, images, versions_of, versions.get(metric)))
-    return sizes, len(images), len(images & stored)
+        queries, originals = tables.bulk.searched(compared)
+        similar = {info.wnid: info.most_similar for info in tables.classes.all()}
+        stored = tables.bulk.searched_and_stored(compared)
+        images = _listed(tables, compared) if begun else {}
+    sizes = {metric: _study_size(study, metric, queries, originals, similar) for metric in metrics}
+    for metric in begun:
+        done = _pairs_done(study, metric, images.keys(), images, versions.get(metric))
+        sizes[metric] = replace(sizes[metric], pairs_done=done)
+    return sizes, sum(queries.values()) + sum(originals.values()), stored
 
 
-def _study_size(study: Study, metric: str, images: Collection[str]) -> SearchSize:
+def _listed(tables: Tables, compared: str) -> dict[str, str]:
+    """Image -> hash of its content, empty where it is not stored: what a search that was begun lists as well."""
+    images = dict.fromkeys(chain(tables.candidates.ids(), tables.originals.ids()), "")
+    stored = {one.image_id: one.sha256 for one in tables.variants.all(compared)}
+    lost = tables.problems.all().keys() - stored.keys()
+    return {image: stored.get(image, "") for image in images if image not in lost}
+
+
+def _study_size(
+    study: Study,
+    metric: str,
+    queries: Mapping[str, int],
+    splits: Mapping[tuple[str, str | None], int],
+    similar: Mapping[str, Sequence[str]],
+) -> SearchSize:
     """What :func:`find_groups` would give, counted class by class instead of listed: at a million candidates lists take hours."""
     p = study.config.neighbors
-    with study.database.read() as tables:
-        similar = {info.wnid: info.most_similar for info in tables.classes.all()}
-        queries = Counter(wnid for image, wnid, *_ in tables.candidates.identities() if image in images)
-        originals = Counter((i.split == Split.TRAIN, i.wnid) for i in tables.originals.all() if i.id in images)
-    total = queries.total()
+    originals: Counter[tuple[bool, str | None]] = Counter()
+    for (split, wnid), number in splits.items():
+        originals[split == Split.TRAIN, wnid] += number
+    total = sum(queries.values())
     everywhere = total + sum(number for (train, _), number in originals.items() if not train)
     train = {wnid: number for (is_train, wnid), number in originals.items() if is_train}
     if metric != "dssim":

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from retest.errors import NotFoundError, StoreError, UsageError
 from retest.images import content_hash
@@ -26,6 +28,7 @@ __all__ = ["PublishCounts", "environment_key", "opaque_name", "publish_images", 
 
 _NAME_BYTES = 16
 _WRITERS = 8  # an object store takes tens of milliseconds for each copy
+_IMAGES_PER_PAGE = 1000
 
 
 def opaque_name(image_id: str, *, study: str, key_version: int, key: bytes | None) -> str:
@@ -78,35 +81,64 @@ def publish_images(study: Study, *, key: bytes | None, key_version: int | None =
     """
     version = version_to_publish(study, key_version)
     variant = display_variant(study.config.images)
+    new, total = _give_names(study, version, variant, key)
+    written = copies = 0
+    with progress("Publish images", total=total) as advance, ThreadPoolExecutor(_WRITERS) as writers:
+        for page in _named_pages(study, version, variant):
+            equal: dict[str, str] = {}
+            for done in in_order(writers, partial(_write_copy, study.blobs), page, window=4 * _WRITERS):
+                written, copies = written + done.written, copies + 1
+                if done.equal is not None:
+                    equal[done.image_id] = done.equal
+                advance(1)
+            if equal:
+                with study.database.write() as tables:
+                    tables.completions.put_all(_stage(version), equal)
     with study.database.write() as tables:
-        shown = list(tables.variants.all(variant))
-        named = tables.opaque_names.all(version)
-        new = [v.image_id for v in shown if v.image_id not in named]
-        if new:
-            KeyVersions.read(tables).with_key(version, key).write(tables)
-        name = study.config.study.name
-        tables.opaque_names.add(OpaqueName(i, version, opaque_name(i, study=name, key_version=version, key=key)) for i in new)
-        names = tables.opaque_names.all(version)
-        compared = tables.completions.keys(_stage(version))
-
-    def write_copy(stored: ImageVariant) -> _Copied:
-        return _write_copy(study.blobs, stored, public_blob_key(names[stored.image_id]), compared.get(stored.image_id))
-
-    written = 0
-    equal: dict[str, str] = {}
-    with progress("Publish images", total=len(shown)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
-        for done in in_order(writers, write_copy, shown, window=4 * _WRITERS):
-            written += done.written
-            if done.equal is not None:
-                equal[done.image_id] = done.equal
-            advance(1)
-    with study.database.write() as tables:
-        for image_id, key_of_copy in equal.items():
-            tables.completions.put(_stage(version), image_id, key_of_copy)
         known = KeyVersions.read(tables)
         if version > known.current:
             replace(known, current=version).write(tables)
-    return PublishCounts(len(new), written, len(shown) - written, version)
+    return PublishCounts(new, written, copies - written, version)
+
+
+def _give_names(study: Study, version: int, variant: str, key: bytes | None) -> tuple[int, int]:
+    """Name every stored image that has no name of this key version: (how many that were, how many images there are)."""
+    name = study.config.study.name
+    given = total = 0
+    with study.database.write() as tables:
+        after = ""
+        while page := tables.variants.page(variant, after=after, limit=_IMAGES_PER_PAGE):
+            ids = [stored.image_id for stored in page]
+            named = tables.opaque_names.get(ids, version)
+            new = [image for image in ids if image not in named]
+            if new and not given:
+                KeyVersions.read(tables).with_key(version, key).write(tables)
+            tables.opaque_names.add(OpaqueName(i, version, opaque_name(i, study=name, key_version=version, key=key)) for i in new)
+            given, total, after = given + len(new), total + len(page), ids[-1]
+    return given, total
+
+
+def _named_pages(study: Study, version: int, variant: str) -> Iterator[list[_Copy]]:
+    """The images that have a name, page by page, each with what is known of its copy."""
+    after = ""
+    while True:
+        with study.database.read() as tables:
+            page = tables.variants.page(variant, after=after, limit=_IMAGES_PER_PAGE)
+            ids = [stored.image_id for stored in page]
+            names, known = tables.opaque_names.get(ids, version), tables.completions.keys_of(_stage(version), ids)
+        if not page:
+            return
+        yield [_Copy(v, public_blob_key(names[v.image_id]), known.get(v.image_id)) for v in page if v.image_id in names]
+        after = ids[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A copy to write: of what, where to, and by which key it was known to be right."""
+
+    stored: ImageVariant
+    target: str
+    known: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +150,12 @@ class _Copied:
     equal: str | None = None
 
 
-def _write_copy(blobs: BlobStore, stored: ImageVariant, target: str, known: str | None) -> _Copied:
+def _write_copy(blobs: BlobStore, copy: _Copy) -> _Copied:
+    stored, target = copy.stored, copy.target
     mark = blobs.mark(target)
     if mark is not None:
         key = completion_key("publish-1", target, mark, stored.sha256)
-        if key == known:
+        if key == copy.known:
             return _Copied(stored.image_id, written=False)
         with suppress(NotFoundError):  # deleted a moment ago
             if content_hash(blobs.get(target)) == stored.sha256:
@@ -157,8 +190,8 @@ def retire_key_version(study: Study, version: int, *, progress: Progress = silen
                 remedy=f"Issue new names first: retest publish --key-version {known.current + 1}",
             )
         replace(known, retired=tuple({*known.retired, version})).write(tables)
-        names = list(tables.opaque_names.all(version).values())
-    with progress(f"Retire key version {version}", total=len(names)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
+        total = tables.bulk.opaque_names(version)
+    with progress(f"Retire key version {version}", total=total) as advance, ThreadPoolExecutor(_WRITERS) as writers:
 
         def remove(name: str) -> bool:
             there = study.blobs.exists(public_blob_key(name))
@@ -166,7 +199,18 @@ def retire_key_version(study: Study, version: int, *, progress: Progress = silen
             return there
 
         deleted = 0
-        for there in in_order(writers, remove, names, window=4 * _WRITERS):
+        for there in in_order(writers, remove, _names_of(study, version), window=4 * _WRITERS):
             deleted += there
             advance(1)
     return deleted
+
+
+def _names_of(study: Study, version: int) -> Iterator[str]:
+    after = ""
+    while True:
+        with study.database.read() as tables:
+            page = tables.opaque_names.page(version, after=after, limit=_IMAGES_PER_PAGE)
+        if not page:
+            return
+        yield from (name for _, name in page)
+        after = page[-1][0]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
 
 from retest import __version__
 from retest.analysis import (
@@ -157,18 +159,16 @@ def _inputs(
     original: str,
 ) -> FindingInputs:
     """What further findings are computed from: answers per evaluated set, in the order of its predictions."""
-    frequencies = list(tables.frequencies.all()) if predictions else []
     classes = {info.cid: info for info in tables.classes.all()}
-    wnid_of = {image.id: image.wnid for image in tables.originals.all(split=Split.VAL) if image.wnid is not None}
-    for revision in revisions:
-        wnid_of.update(revision.images)
+    drawn = {image: wnid for revision in revisions for image, wnid in revision.images}
+    answered = bool(tables.bulk.answered_images())
     counts: dict[str, AnnotationCounts] = {}
     for one in predictions:
-        if frequencies and one.dataset not in counts:
-            found = annotation_counts(frequencies, [(image, wnid_of.get(image, "")) for image in one.image_ids])
+        if answered and one.dataset not in counts:
+            found = _answers_to(tables, one.image_ids, drawn)
             if found.labelled.any():
                 counts[one.dataset] = found
-    pool = annotation_counts(frequencies, [(row[0], row[1]) for row in tables.candidates.identities()]) if counts else None
+    pool = _answers_to_candidates(tables) if counts else None
     return FindingInputs(
         original=original,
         rows=rows,
@@ -180,6 +180,21 @@ def _inputs(
         class_names={cid: info.name for cid, info in classes.items()},
         features=_features(study, tables, revisions, original),
     )
+
+
+def _answers_to(tables: Tables, images: Sequence[str], drawn: Mapping[str, str]) -> AnnotationCounts:
+    """Answers about images for their class: that of the revision which drew them, else their own."""
+    own = {image.id: image.wnid for image in tables.originals.get(images).values() if image.split == Split.VAL and image.wnid is not None}
+    wnid_of = {**own, **drawn}
+    return annotation_counts(tables.bulk.frequencies_of(images).values(), [(image, wnid_of.get(image, "")) for image in images])
+
+
+def _answers_to_candidates(tables: Tables) -> AnnotationCounts:
+    """Answers about all candidates for their own class. In no order, which nothing is made of: they are counted by equal answers."""
+    cells = np.array(list(tables.bulk.frequencies_in("candidates")), dtype=np.int64).reshape(-1, 3)
+    unlabelled = np.zeros(tables.candidates.count() - int(cells[:, 2].sum()), dtype=np.int64)
+    selected, assignments = (np.repeat(cells[:, column], cells[:, 2]) for column in (0, 1))
+    return AnnotationCounts(np.concatenate([assignments, unlabelled]), np.concatenate([selected, unlabelled]))
 
 
 def _features(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> dict[str, ImageFeatures]:

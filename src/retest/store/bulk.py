@@ -108,6 +108,14 @@ class BulkTable(TableGroup):
             count += self._count(table, condition, *free, complete < len(variants))
         return count
 
+    def images_to_check(self) -> int:
+        """How many original images and candidates are expected to be stored: without those excluded, and those that could not be used."""
+        excused = (schema.image_problems.c.image_id, schema.exclusions.c.candidate_id)
+        count = 0
+        for table, conditions in ((_C, [_C.c.source != "reference"]), (schema.originals, [])):
+            count += self._count(table, *conditions, *(~sa.exists().where(column == table.c.id) for column in excused))
+        return count
+
     def problems(self) -> int:
         """How many images could not be used."""
         return self._count(schema.image_problems)
@@ -151,6 +159,21 @@ class BulkTable(TableGroup):
         t = schema.completions
         begun = sa.select(t.c.item).where(t.c.stage == "neighbor-blocks", t.c.item.startswith(f"{metric}/", autoescape=True)).limit(1)
         return self._connection.execute(begun).first() is not None
+
+    def searched(self, variant: str) -> tuple[dict[str, int], dict[tuple[str, str | None], int]]:
+        """How many images enter a search: candidates by class, original images by (split, class).
+
+        Those that could not be used do not, unless they are stored in this rendition.
+        """
+        image = schema.originals
+        candidates = self._counts_by(_C.c.wnid, _usable(_C.c.id, variant))
+        query = sa.select(image.c.split, image.c.wnid, sa.func.count()).where(_usable(image.c.id, variant))
+        rows = self._connection.execute(query.group_by(image.c.split, image.c.wnid))
+        return candidates, {(split, wnid): int(count) for split, wnid, count in rows}
+
+    def searched_and_stored(self, variant: str) -> int:
+        """How many candidates and original images are stored in a rendition."""
+        return sum(self._count(table, _stored(table.c.id, variant)) for table in (_C, schema.originals))
 
     def sample_variants(self, variant: str, number: int) -> list[ImageVariant]:
         """Up to ``number`` stored images in one rendition, original training images first."""
@@ -199,6 +222,16 @@ class BulkTable(TableGroup):
     def _stream(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
         for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
             yield from cast("Sequence[Sequence[Any]]", block)
+
+
+def _stored(image: sa.Column[str], variant: str) -> sa.ColumnElement[bool]:
+    t = schema.variants
+    return sa.exists().where(t.c.image_id == image, t.c.variant == variant)
+
+
+def _usable(image: sa.Column[str], variant: str) -> sa.ColumnElement[bool]:
+    problem = schema.image_problems
+    return sa.or_(~sa.exists().where(problem.c.image_id == image), _stored(image, variant))
 
 
 def _frequencies(wnid: str) -> sa.Select[Any]:

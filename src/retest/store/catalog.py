@@ -178,10 +178,11 @@ class CandidateTable(TableGroup):
         query = sa.select(t).where((t.c.url == url) | (t.c.source_page == url)).order_by(t.c.id)
         return [_candidate(row) for row in self._rows(query)]
 
-    def identities(self) -> Iterator[tuple[str, str, str, str, str | None]]:
-        """(id, wnid, source, photo id, search key) of every candidate by id, without the rest of the record."""
+    def identities(self, *, after: str = "", limit: int | None = None) -> Iterator[tuple[str, str, str, str, str | None]]:
+        """(id, wnid, source, photo id, search key) of every candidate by id, without the rest of the record; or of a page of them."""
         t = schema.candidates
-        for row in self._rows(sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).order_by(t.c.id)):
+        query = sa.select(t.c.id, t.c.wnid, t.c.source, t.c.photo_id, t.c.search_key).where(t.c.id > after)
+        for row in self._rows(query.order_by(t.c.id).limit(limit)):
             yield row.id, row.wnid, row.source, row.photo_id, row.search_key
 
     def photos(self, ids: Iterable[str]) -> dict[str, tuple[str, str]]:

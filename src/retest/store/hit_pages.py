@@ -117,6 +117,10 @@ class HitPageTable(TableGroup):
         for row in self._rows(query.where(_H.c.assignments > received).order_by(_H.c.no)):
             yield hit_of(row), row.assignments - row.received
 
+    def of_class(self, wnid: str) -> Iterator[HitEntry]:
+        """The HITs of a class in the order in which they were added, excluded ones included."""
+        return (_entry(row) for row in self._rows(sa.select(_H).where(_H.c.wnid == wnid).order_by(_H.c.no)))
+
     def uuids_of_class(self, wnid: str) -> list[str]:
         """uuids of the HITs of a class."""
         return list(self._connection.execute(sa.select(_H.c.uuid).where(_H.c.wnid == wnid)).scalars())

@@ -34,6 +34,19 @@ class VariantTable(TableGroup):
         query = sa.select(schema.variants).where(schema.variants.c.image_id == image_id).order_by(schema.variants.c.variant)
         return {row.variant: _variant(row) for row in self._rows(query)}
 
+    def of_images(self, image_ids: Iterable[str]) -> dict[str, dict[str, ImageVariant]]:
+        """image id -> variant name -> what is stored, of those of these images of which something is."""
+        found: dict[str, dict[str, ImageVariant]] = {}
+        for row in self._by_ids(sa.select(schema.variants), schema.variants.c.image_id, image_ids):
+            found.setdefault(row.image_id, {})[row.variant] = _variant(row)
+        return found
+
+    def page(self, variant: str, *, after: str = "", limit: int) -> list[ImageVariant]:
+        """The next images in one rendition, by image id."""
+        t = schema.variants
+        query = sa.select(t).where(t.c.variant == variant, t.c.image_id > after).order_by(t.c.image_id).limit(limit)
+        return [_variant(row) for row in self._connection.execute(query)]
+
     def all(self, variant: str | None = None) -> Iterator[ImageVariant]:
         """Every variant by image id and name, or all of one name."""
         table = schema.variants
@@ -119,6 +132,12 @@ class OpaqueNameTable(TableGroup):
         table = schema.opaque_names
         query = sa.select(table.c.image_id, table.c.name).where(table.c.key_version == key_version)
         return {row.image_id: row.name for row in self._by_ids(query, table.c.image_id, image_ids)}
+
+    def page(self, key_version: int, *, after: str = "", limit: int) -> list[tuple[str, str]]:
+        """(image id, opaque name) of the next images that have a name of a key version, by image id."""
+        t = schema.opaque_names
+        query = sa.select(t.c.image_id, t.c.name).where(t.c.key_version == key_version, t.c.image_id > after).order_by(t.c.image_id)
+        return [(row.image_id, row.name) for row in self._connection.execute(query.limit(limit))]
 
     def of_images(self, image_ids: Iterable[str]) -> list[str]:
         """Every name of these images, of all key versions, sorted."""

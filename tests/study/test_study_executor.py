@@ -14,7 +14,7 @@ import dask_cluster
 import pytest
 from click.testing import CliRunner
 
-from retest.cli._common import executor_option
+from retest.cli._executors import Where, executor_option
 from retest.errors import MissingExtraError, StageError, UsageError
 from retest.study import ExecutorOptions, executor_slots, open_executor
 
@@ -60,18 +60,43 @@ def test_local_opens_what_the_stage_takes_and_closes_it():
 
 def test_the_commands_option():
     @click.command()
-    @executor_option
+    @executor_option("Where to compute.")
     @click.option("--other", default=1)
-    def command(executor: ExecutorOptions, other: int) -> None:
-        click.echo(f"{executor.kind} {executor.scheduler or '-'} {other}")
+    def command(where: Where, other: int) -> None:
+        with where.open(2) as executor:
+            result = "-" if executor is None else executor.submit(pow, 2, 5).result()
+        click.echo(f"{where.cluster.kind} {where.processes} {result} {other}")
 
     run = CliRunner().invoke
-    assert run(command, []).output == "local - 1\n"
-    assert run(command, ["--executor", "dask", "--scheduler", "tcp://h:1", "--other", "2"]).output == "dask tcp://h:1 2\n"
+    assert run(command, []).output == "local False - 1\n"
+    assert run(command, ["--executor", "processes", "--other", "2"]).output == "local True 32 2\n"
     assert run(command, ["--executor", "spark"]).exit_code == 2
-    with pytest.raises(UsageError, match="address is missing"):
-        run(command, ["--executor", "dask"], catch_exceptions=False)
+    for arguments, message in (
+        (["--executor", "dask"], "address is missing"),
+        (["--executor", "processes", "--scheduler", "tcp://h:1"], "an address is given"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(command, arguments, catch_exceptions=False)
     assert "--scheduler ADDRESS" in run(command, ["--help"]).output
+
+
+def test_a_command_without_processes_opens_its_own_executor():
+    opened = []
+
+    @contextmanager
+    def own():
+        opened.append("own")
+        yield "own"
+
+    @click.command()
+    @executor_option("Where images are decoded.", processes=False)
+    def command(where: Where) -> None:
+        with where.open(2, local=own) as executor:
+            click.echo(executor)
+
+    assert CliRunner().invoke(command, []).output == "own\n"
+    assert CliRunner().invoke(command, ["--executor", "processes"]).exit_code == 2
+    assert opened == ["own"]
 
 
 def test_without_the_library_the_remedy_names_the_extra(monkeypatch: pytest.MonkeyPatch):

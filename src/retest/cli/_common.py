@@ -19,7 +19,6 @@ import click
 from retest.stages._common import Stamp
 from retest.store.rows import chunks
 from retest.study import CONFIG_FILE, BenchmarkSettings, Study, StudyConfig, StudySettings, create_study, open_study
-from retest.study.executor import EXECUTOR_KINDS, ExecutorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ROWS_OF_A_PART = 10_000
@@ -52,24 +51,6 @@ def study_argument(command: F) -> F:
 def json_option(command: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print figures as JSON for machines.")(command)
-
-
-def executor_option(command: F) -> F:
-    """``--executor local|dask --scheduler tcp://...``: the command gets ``executor``, an :class:`ExecutorOptions`.
-
-    Open it with :func:`retest.study.executor.open_executor`.
-    """
-
-    @functools.wraps(command)
-    def with_options(*arguments: Any, executor_kind: str, scheduler: str, **options: Any) -> Any:
-        return command(*arguments, executor=ExecutorOptions(kind=executor_kind, scheduler=scheduler), **options)
-
-    helps = {setting.name: setting.metadata["help"] for setting in dataclasses.fields(ExecutorOptions)}
-    kind = click.option(
-        "--executor", "executor_kind", type=click.Choice(EXECUTOR_KINDS), default="local", show_default=True, help=helps["kind"]
-    )
-    address = click.option("--scheduler", default="", metavar="ADDRESS", help=helps["scheduler"])
-    return kind(address(with_options))  # type: ignore[return-value]
 
 
 def parameter_options(kind: type[Any]) -> Callable[[F], F]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,11 +42,10 @@ def crowd_options(command: F) -> F:
         click.option("--seed", default=0, show_default=True, help="Seed of the simulated annotators."),
     )
 
+    @functools.wraps(command)
     def wrapper(*arguments: Any, backend: str | None, endpoint: str | None, live: bool | None, seed: int, **others: Any) -> Any:
         return command(*arguments, choice=CrowdChoice(backend, endpoint, live, seed), **others)
 
-    wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
-    wrapper.__click_params__ = list(getattr(command, "__click_params__", []))  # type: ignore[attr-defined]
     result: Any = wrapper
     for option in reversed(options):
         result = option(result)

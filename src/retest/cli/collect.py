@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from retest.cli._common import bars, executor_option, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._common import bars, json_option, opened, print_json, print_table, stamp_now, study_option
+from retest.cli._executors import Where, executor_option
 from retest.cli._search_options import chosen_wnids, search_options, with_search_options
 from retest.sources import FetchingSource
 from retest.sources.download import Downloader
@@ -18,7 +19,7 @@ from retest.stages import collect as collect_stage
 from retest.stages import images as image_stage
 from retest.stages import localcache as cache_stage
 from retest.stages import publish as publish_stage
-from retest.study import ExecutorOptions, Study, open_executor
+from retest.study import Study
 
 
 @click.command()
@@ -104,7 +105,7 @@ def _export(study_folder: Path, path: Path, *, as_json: bool) -> None:
 )
 @click.option("--revision", help="With --local-cache: the images of this revision only.")
 @click.option("--variant", "variants", multiple=True, help="With --local-cache: this variant only (several may be given).")
-@executor_option
+@executor_option("Where images are decoded: local (processes of this machine) or dask (a cluster).", processes=False)
 def download(
     study_folder: Path,
     as_json: bool,
@@ -112,7 +113,7 @@ def download(
     cache: Path | None,
     revision: str | None,
     variants: tuple[str, ...],
-    executor: ExecutorOptions,
+    where: Where,
 ) -> None:
     """Fetch original images and candidates and store their three variants.
 
@@ -134,7 +135,7 @@ def download(
             return
         if retry_failed:
             click.echo(f"{image_stage.retry_failed(study)} failed images will be tried again", err=True)
-        counts = _download(study, executor)
+        counts = _download(study, where)
     if as_json:
         print_json(counts)
     else:
@@ -154,8 +155,8 @@ def _fill_cache(study: Study, folder: Path, revision: str | None, variants: tupl
         raise click.exceptions.Exit(1)
 
 
-def _download(study: Study, options: ExecutorOptions) -> image_stage.ImageCounts:
-    with open_executor(options, local=lambda: image_stage.open_executor(study)) as executor:
+def _download(study: Study, where: Where) -> image_stage.ImageCounts:
+    with where.open(study.config.study.workers, local=lambda: image_stage.open_executor(study)) as executor:
         if study.config.source.kind == "folder" and study.config.source.location:
             with closing(collect_stage.study_source(study, environment=os.environ)) as source:
                 if isinstance(source, FetchingSource):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import click
 
 from retest.analysis import accuracy_rows
 from retest.cli._common import bars, json_option, opened, parameter_options, print_json, stamp_now
+from retest.cli._executors import executor_option
 from retest.models import Classifier, EvaluateParameters, ModelSpec, Recipe, RunParameters, open_classifiers, parse_models
 from retest.report import accuracy_json_rows, accuracy_text
 from retest.stages import evaluate as stage
 from retest.stages.report import original_dataset
-from retest.study import ExecutorOptions, Study, open_executor
+from retest.study import Study
 
 _GPU_BATCH = 512
 
@@ -36,14 +36,7 @@ _GPU_BATCH = 512
 @click.option("--batch-size", type=click.IntRange(1), help="Images per batch, lost at most when killed. Default: 64, 512 on a GPU.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode images. Default: the number of cores.")
 @click.option("--lanes", type=click.IntRange(1), help="Batches classified side by side on the CPU. Default: the cores, at most 8.")
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "processes", "dask"]),
-    default="local",
-    show_default=True,
-    help="Where to compute: here with shared models, or whole batches in processes of their own or on a Dask cluster.",
-)
-@click.option("--scheduler", default="", metavar="ADDRESS", help="Address of the Dask scheduler, such as tcp://10.0.0.5:8786.")
+@executor_option("Where to compute: here with shared models, or whole batches in processes of their own or on a Dask cluster.")
 @parameter_options(RunParameters)
 @json_option
 def evaluate(datasets: str, models: str, single: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -115,7 +108,7 @@ def _run(
         top_k=0 if options["logits"] else EvaluateParameters().top_k,
         batches_ahead=2,
     )
-    with _cluster(options, machine) as cluster:
+    with options["where"].open(machine.workers, preload=("retest.models",)) as cluster:
         recipes = {} if cluster is None else _recipes(opened_models, run)
         used = stage.Machine(workers=machine.workers, lanes=machine.lanes, cluster=cluster, recipes=recipes)
         return stage.run_evaluation(sets, classifiers, results, parameters=settings, machine=used, stamp=stamp_now(), progress=bars)
@@ -127,21 +120,6 @@ def _threads(machine: stage.Machine) -> int:
 
 def _on_gpu(classifier: Classifier) -> bool:
     return any(device.startswith("cuda") for device in getattr(classifier, "devices", ()))
-
-
-@contextmanager
-def _cluster(options: dict[str, Any], machine: stage.Machine) -> Iterator[Executor | None]:
-    kind = options["executor"]
-    where = ExecutorOptions(kind="dask" if kind == "dask" else "local", scheduler=options["scheduler"])
-    local = _processes(machine.workers) if kind == "processes" else None
-    with open_executor(where, local=local) as executor:
-        yield executor
-
-
-def _processes(count: int) -> Callable[[], Any]:
-    from retest.stages._processes import IsolatingExecutor
-
-    return lambda: IsolatingExecutor(count, preload=("retest.models",))
 
 
 def _recipes(opened_models: Sequence[tuple[ModelSpec, list[Classifier]]], run: RunParameters) -> dict[str, Recipe]:

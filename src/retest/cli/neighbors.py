@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from retest.cli._common import F, bars, json_option, opened, print_json, print_table, study_option
+from retest.cli._executors import Where, executor_option
 
 _METRICS = "l2, dssim, phash, fc7, or the label of a featuriser"
 _FEATURISER = (
@@ -29,14 +29,7 @@ def _device_option(command: F) -> F:
 @json_option
 @click.option("--metric", "metrics", multiple=True, help=f"{_METRICS}; repeat for several. Default: the study's metrics.")
 @click.option("--featuriser", "featurisers", multiple=True, metavar="FEATURISER", help=_FEATURISER)
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "processes", "dask"]),
-    default="local",
-    show_default=True,
-    help="Where to compute: threads or processes of this machine, or a Dask cluster; the result is the same.",
-)
-@click.option("--scheduler", default="", metavar="ADDRESS", help="Address of the Dask scheduler, such as tcp://10.0.0.5:8786.")
+@executor_option("Where to compute: threads or processes of this machine, or a Dask cluster; the result is the same.")
 @click.option("--workers", type=click.IntRange(1), help="Threads or processes on this machine. Default: the study's.")
 @_device_option
 def neighbors(
@@ -44,8 +37,7 @@ def neighbors(
     as_json: bool,
     metrics: tuple[str, ...],
     featurisers: tuple[str, ...],
-    executor: str,
-    scheduler: str,
+    where: Where,
     workers: int | None,
     device: str,
 ) -> None:
@@ -61,9 +53,7 @@ def neighbors(
     """
     from retest.stages import neighbors as stage
     from retest.stages._metrics import choose_metrics
-    from retest.study import ExecutorOptions, open_executor
 
-    options = ExecutorOptions(kind="dask" if executor == "dask" else "local", scheduler=scheduler)
     with opened(study_folder) as study:
         settings = study.config.neighbors
         if workers is not None:
@@ -71,9 +61,9 @@ def neighbors(
         count = study.config.study.workers
         asked = metrics or (() if featurisers else settings.metrics)
         chosen = choose_metrics(asked, featurisers, known=settings.featurisers, device=device, threads=count)
-        with open_executor(options, local=_processes(count) if executor == "processes" else None) as opened_executor:
+        with where.open(count) as executor:
             counts = stage.find_neighbors(
-                study, metrics=chosen.names, featurisers=chosen.featurisers, progress=bars, executor=opened_executor, device=device
+                study, metrics=chosen.names, featurisers=chosen.featurisers, progress=bars, executor=executor, device=device
             )
         notes = stage.review_notes(study)
     if as_json:
@@ -87,12 +77,6 @@ def neighbors(
 
 def _with_workers(config: Any, workers: int) -> Any:
     return dataclasses.replace(config, study=dataclasses.replace(config.study, workers=workers))
-
-
-def _processes(count: int) -> Callable[[], Any]:
-    from retest.stages._processes import IsolatingExecutor
-
-    return lambda: IsolatingExecutor(count)
 
 
 @click.command("neighbors-of")

@@ -12,26 +12,20 @@ from retest.analysis import accuracy_rows, fit_accuracies, pair_models
 from retest.images import ImageParameters
 from retest.records import Predictions, Revision
 from retest.report.describe import parameters_of, revision_facts
+from retest.report.figure_records import FrequencyHistogram, TargetComparison
+from retest.report.image_records import DuplicateExample, MetricDistance, PlantedCheck, PlantedKind, ReportImage, SampleImage
 from retest.report.pivot import scatter_from_rows
 from retest.report.records import (
     Column,
     DatasetFacts,
-    DuplicateExample,
     ExclusionCount,
     ExtraTable,
     Fact,
-    FrequencyHistogram,
     MethodPart,
-    MetricDistance,
     Notice,
-    PlantedCheck,
-    PlantedKind,
-    ReportImage,
-    SampleImage,
     Section,
     StageSize,
     StudyReport,
-    TargetComparison,
 )
 
 MODELS = (

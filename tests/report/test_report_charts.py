@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from retest.report import FrequencyHistogram, ScatterPoint, SetStyles, TargetComparison, accuracy_table, scatter_from_rows, set_styles
 from retest.report.accuracy_chart import accuracy_chart
 from retest.report.chart import LegendEntry, legend_row, marker
+from retest.report.figure_records import Scatter
 from retest.report.frequency_chart import histogram_chart, target_chart
 from retest.report.labels import Rect, place_labels
 from retest.report.numbers import Numbers
-from retest.report.records import Scatter
 from retest.report.scatter_chart import scatter_chart, shared_domain
 from retest.report.svg import Axis, coordinate, element, nice_ticks, shortened, text_width, tick_label, wrapped
 

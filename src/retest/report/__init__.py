@@ -5,33 +5,24 @@ Fill a :class:`StudyReport` and give it to :func:`render_html`; figures for pape
 """
 
 from retest.report.describe import parameters_of, plain_value, revision_facts
+from retest.report.figure_records import Band, FrequencyHistogram, Scatter, ScatterPoint, TargetComparison
 from retest.report.figures import figure_pdf, figure_png, figure_svg
 from retest.report.html import render_html
+from retest.report.image_records import DuplicateExample, MetricDistance, PlantedCheck, PlantedKind, ReportImage, SampleImage
 from retest.report.pivot import AccuracyCell, AccuracyLine, AccuracyTable, accuracy_table, fit_band, scatter_from_points, scatter_from_rows
 from retest.report.records import (
-    Band,
     Column,
     DatasetFacts,
-    DuplicateExample,
     ExclusionCount,
     ExtraTable,
     Fact,
-    FrequencyHistogram,
     MethodPart,
-    MetricDistance,
     Notice,
     Parameter,
-    PlantedCheck,
-    PlantedKind,
-    ReportImage,
     RevisionFacts,
-    SampleImage,
-    Scatter,
-    ScatterPoint,
     Section,
     StageSize,
     StudyReport,
-    TargetComparison,
 )
 from retest.report.styles import SetStyles, set_styles
 from retest.report.summary import SetChange, set_changes, summary_sentences

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from retest.analysis import Scale, from_scale
 from retest.errors import UsageError
 from retest.report import theme
+from retest.report.figure_records import FrequencyHistogram, Scatter, TargetComparison
 from retest.report.pivot import AccuracyTable
-from retest.report.records import FrequencyHistogram, Scatter, TargetComparison
 from retest.report.scatter_chart import left_out, shared_domain
 from retest.report.styles import SetStyles
 from retest.report.svg import PERCENT_TICKS, position

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from retest.report import svg
 from retest.report.chart import Chart, Panel, heading, mark
+from retest.report.figure_records import FrequencyHistogram, TargetComparison
 from retest.report.numbers import Numbers
-from retest.report.records import FrequencyHistogram, TargetComparison
 from retest.report.styles import SetStyles
 from retest.report.svg import Axis
 from retest.report.wording import count, percent, plural

@@ -9,7 +9,9 @@ from typing import Literal, TypeVar
 
 from retest.report.accuracy_chart import accuracy_chart
 from retest.report.chart import Chart
+from retest.report.figure_records import Scatter
 from retest.report.frequency_chart import histogram_chart, target_chart
+from retest.report.image_records import DuplicateExample, SampleImage
 from retest.report.page_tables import (
     PageTable,
     accuracy_page_table,
@@ -20,18 +22,7 @@ from retest.report.page_tables import (
     stage_page_table,
 )
 from retest.report.pivot import AccuracyTable, accuracy_table
-from retest.report.records import (
-    DatasetFacts,
-    DuplicateExample,
-    Fact,
-    MethodPart,
-    Notice,
-    RevisionFacts,
-    SampleImage,
-    Scatter,
-    Section,
-    StudyReport,
-)
+from retest.report.records import DatasetFacts, Fact, MethodPart, Notice, RevisionFacts, Section, StudyReport
 from retest.report.scatter_chart import scatter_chart
 from retest.report.styles import SetStyles, set_styles
 from retest.report.summary import SetChange, set_changes, summary_sentences

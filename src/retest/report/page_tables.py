@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retest.analysis import LinearFit
+from retest.report.image_records import PlantedCheck
 from retest.report.numbers import Numbers
 from retest.report.pivot import AccuracyCell, AccuracyTable
-from retest.report.records import ExclusionCount, ExtraTable, PlantedCheck, StageSize
+from retest.report.records import ExclusionCount, ExtraTable, StageSize
 from retest.report.styles import SetStyles
 from retest.report.wording import METRIC_NAMES, SCALE_NAMES, count, decimal, interval, number, percent, plural, signed
 

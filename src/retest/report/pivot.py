@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from retest.analysis import AccuracyRow, ComparisonRow, LinearFit, Metric, PairedModels, compare_test_sets, prediction_band
 from retest.errors import InputError, NotFoundError
-from retest.report.records import Band, Scatter, ScatterPoint
+from retest.report.figure_records import Band, Scatter, ScatterPoint
 
 _BAND_POINTS = 61
 

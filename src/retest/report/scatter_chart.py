@@ -12,9 +12,9 @@ from markupsafe import Markup
 from retest.analysis import Scale, from_scale
 from retest.report import svg
 from retest.report.chart import Chart, Panel, heading, mark, marker
+from retest.report.figure_records import Scatter, ScatterPoint
 from retest.report.labels import Rect, place_labels
 from retest.report.numbers import Numbers
-from retest.report.records import Scatter, ScatterPoint
 from retest.report.styles import SetStyles
 from retest.report.svg import Axis, position
 from retest.report.wording import METRIC_NAMES, decimal, interval, percent, plural, signed

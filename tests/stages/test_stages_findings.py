@@ -68,6 +68,17 @@ def test_fits_are_least_squares_of_the_probits(inputs, found):
     assert row[-1] == 4
 
 
+def test_what_these_data_do_not_allow_is_said_with_the_reason(inputs, found):
+    assert all(table.title != "Not computed" for table in found.tables)
+    tables = findings(replace(inputs, rows=[row for row in inputs.rows if row.model == "a"])).tables
+    missing = next(table for table in tables if table.title == "Not computed")
+    assert {what for what, _ in missing.rows} == {f"fit of Matched on the {scale} scale" for scale in ("probit", "logit")} | {
+        "effective robustness on Matched"
+    }
+    assert all("model" in why for _, why in missing.rows)
+    assert all(not table.title.startswith(("Fits", "Effective")) for table in tables)
+
+
 def test_accuracy_by_frequency_is_a_plain_mean(inputs, found):
     correct = _correct(inputs, "new").mean(axis=0)
     frequency = inputs.counts["new"].selected / 10

@@ -87,7 +87,11 @@ def findings(inputs: FindingInputs) -> Findings:
     tables: list[ExtraTable] = []
     warnings: list[Notice] = []
     if any(row.dataset == inputs.original for row in inputs.rows):
-        tables += _fits(inputs) + _robustness(inputs)
+        missing: list[tuple[str, str]] = []
+        tables += _fits(inputs, missing) + _robustness(inputs, missing)
+        if missing:
+            columns = (Column("what"), Column("why"))
+            tables.append(ExtraTable("Not computed", columns, tuple(missing), Section.ACCURACY, "These data do not allow it."))
     results = {name: _table_of(inputs, name) for name in (inputs.original, *inputs.new)}
     biases = {name: _bias(inputs, results.get(name), name) for name in inputs.matched}
     for name, bias in biases.items():
@@ -108,7 +112,7 @@ def _table_of(inputs: FindingInputs, dataset: str) -> Correctness | None:
     return correctness_table(records) if records else None
 
 
-def _fits(inputs: FindingInputs) -> list[ExtraTable]:
+def _fits(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[ExtraTable]:
     ends = [Column(name, "number") for name in ("slope", "slope from", "slope to", "intercept", "intercept from", "intercept to", "R2")]
     columns = (Column("new set"), Column("scale"), *ends, Column("models", "count"))
     rows: list[tuple[str | int | float | None, ...]] = []
@@ -117,7 +121,8 @@ def _fits(inputs: FindingInputs) -> list[ExtraTable]:
         for scale in (scale for scale in SCALES if scale != "linear"):  # the linear one stands beside the figure
             try:
                 fit = fit_accuracies(points, scale=scale, original=inputs.original, new=name, bootstrap=20_000)
-            except InputError:
+            except InputError as error:
+                missing.append((f"fit of {inputs.label(name)} on the {scale} scale", str(error)))
                 continue
             numbers = (fit.slope, fit.slope_low, fit.slope_high, fit.intercept, fit.intercept_low, fit.intercept_high, fit.r2)
             rows.append((inputs.label(name), scale, *numbers, fit.n_models))
@@ -125,13 +130,14 @@ def _fits(inputs: FindingInputs) -> list[ExtraTable]:
     return [ExtraTable("Fits on the probit and logit scales", columns, tuple(rows), Section.ACCURACY, note)] if rows else []
 
 
-def _robustness(inputs: FindingInputs) -> list[ExtraTable]:
+def _robustness(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[ExtraTable]:
     tables = []
     for name in inputs.new:
         points = pair_models(inputs.rows, original=inputs.original, new=name).points
         try:
             found = effective_robustness(points, baseline={point.model for point in points}, bootstrap=1000)
-        except InputError:
+        except InputError as error:
+            missing.append((f"effective robustness on {inputs.label(name)}", str(error)))
             continue
         columns = (Column("model"), Column("expected", "percent"), Column("new", "percent"), Column("beyond expectation, points", "number"))
         rows = tuple((row.model, row.expected, row.new, row.rho_points) for row in found.rows)

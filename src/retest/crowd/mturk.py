@@ -7,20 +7,19 @@ its RequesterAnnotation, by which HITs published earlier are found again before 
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
 from retest.crowd._mturk_calls import AMAZON_LIVE, AMAZON_SANDBOX, MTurkCallError, MTurkCalls, endpoint_of, make_client
+from retest.crowd._mturk_hits import HitFinder, KnownHit
 from retest.crowd.answers import read_answers, selected_images
 from retest.crowd.base import HitProgress, HitTask, PublishedHit, RawAnswer, unknown_hit
-from retest.crowd.page import html_question, page_fingerprint, question_fingerprint, render_page
+from retest.crowd.page import html_question, page_fingerprint, render_page
 from retest.crowd.parameters import CrowdParameters
 from retest.crowd.workers import check_worker_key, hash_worker
 from retest.errors import ConflictError, CrowdError, UsageError
@@ -28,10 +27,6 @@ from retest.records import Assignment, AssignmentStatus, Hit
 
 __all__ = ["MTurkCrowd", "mturk_fee_cents"]
 
-_INDEX_AGE_S = 12 * 3600
-"""How long a listing of the account's HITs may be trusted when publishing: well below the tokens' 24 hours."""
-
-_MANY_HITS = 10
 _SUBMIT_BASES = {AMAZON_LIVE: "https://www.mturk.com", AMAZON_SANDBOX: "https://workersandbox.mturk.com"}
 _LONG_AGO = datetime(2015, 1, 1, tzinfo=UTC)
 
@@ -43,30 +38,6 @@ def mturk_fee_cents(*, assignments: int, reward_cents: int) -> int:
     """
     percent = 40 if assignments >= 10 else 20
     return assignments * max(1, -(-reward_cents * percent // 100))
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is remembered of a HIT on the server."""
-
-    hit_id: str
-    hit_type_id: str
-    assignments: int
-    fingerprint: str | None
-    disposed: bool
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> _Known:
-        return cls(
-            hit_id=document["HITId"],
-            hit_type_id=document["HITTypeId"],
-            assignments=document["MaxAssignments"],
-            fingerprint=question_fingerprint(document.get("Question", "")),
-            disposed=document.get("HITStatus") == "Disposed",
-        )
-
-    def published(self, uuid: str, *, created: bool = False) -> PublishedHit:
-        return PublishedHit(uuid, self.hit_id, self.hit_type_id, self.assignments, created)
 
 
 class MTurkCrowd:
@@ -100,26 +71,28 @@ class MTurkCrowd:
         check_worker_key(worker_key)
         self.parameters = parameters
         self._endpoint = endpoint_of(parameters)
-        self._worker_key, self._monotonic, self._now = worker_key, monotonic, now
+        self._worker_key, self._now = worker_key, now
         made = client if client is not None else make_client(self._endpoint, keys=keys)
         self._calls = MTurkCalls(made, name=self.name, sleep=sleep, jitter=random.Random().random)
         self._lock = threading.RLock()
-        self._index: dict[str, _Known] = {}
-        self._index_at: float | None = None
+        self._hits = HitFinder(self._calls, monotonic=monotonic)
         self._hit_types: dict[CrowdParameters, str] = {}
 
     @property
     def name(self) -> str:
+        """Mechanical Turk, live or sandbox, or the address of another server."""
         if self._endpoint in _SUBMIT_BASES:
             return f"Mechanical Turk ({'live' if self.live else 'sandbox'})"
         return f"labelling server {self._endpoint}"
 
     @property
     def simulated(self) -> bool:
+        """False: people answer."""
         return False
 
     @property
     def live(self) -> bool:
+        """Whether publishing costs real money."""
         return self.parameters.live
 
     def cost_cents(self, *, assignments: int, reward_cents: int) -> int:
@@ -130,15 +103,22 @@ class MTurkCrowd:
     # Publishing
 
     def publish(self, task: HitTask) -> PublishedHit:
+        """Create the HIT with the page as its HTMLQuestion, unless one with its uuid exists; see :meth:`Crowd.publish`.
+
+        Raises:
+            ConflictError: a HIT with this uuid shows another class or other images.
+            UsageError: the page is too large, or has no images.
+            CrowdError: the server refuses or cannot be reached; a repeat is safe.
+        """
         hit = task.hit
         base = _SUBMIT_BASES.get(self._endpoint, self._endpoint)
         question = html_question(render_page(task, submit_bases=(base,)), item=hit.uuid)
-        known = self._lookup(hit, rescan=False)
+        known = self._hits.lookup(hit, rescan=False)
         if known is None:
             made = self._create(task, question)
             if made is not None:
                 return made
-            known = self._lookup(hit, rescan=True)
+            known = self._hits.lookup(hit, rescan=True)
         if known is None:
             raise CrowdError(
                 "the server says the HIT exists but does not show it", item=hit.uuid, remedy="Run the command again in a while"
@@ -168,19 +148,12 @@ class MTurkCrowd:
         except MTurkCallError as error:
             if error.code != "HitAlreadyExists":
                 raise
-            self._remember_named(uuid, error.problem)
+            self._hits.remember_named(uuid, error.problem)
             return None
         # The answer may lack optional members; what was asked for is what exists.
-        known = _Known.of({"MaxAssignments": task.assignments, "Question": question, **response["HIT"]})
-        self._index[uuid] = known
+        known = KnownHit.of({"MaxAssignments": task.assignments, "Question": question, **response["HIT"]})
+        self._hits.remember(uuid, known)
         return known.published(uuid, created=True)
-
-    def _remember_named(self, uuid: str, message: str) -> None:
-        """Follow the HIT id that the message of HitAlreadyExists contains."""
-        for hit_id in re.findall(r"\b[A-Z0-9]{20,64}\b", message):
-            document = self._get_hit(hit_id, uuid)
-            if document is not None and document.get("RequesterAnnotation") == uuid:
-                self._index[uuid] = _Known.of(document)
 
     def _hit_type(self, settings: CrowdParameters) -> str:
         with self._lock:
@@ -199,16 +172,18 @@ class MTurkCrowd:
             return self._hit_types[settings]
 
     def published(self) -> Iterator[PublishedHit]:
-        for document in self._list_hits():
+        """All HITs of the account that have a uuid and are not deleted."""
+        for document in self._hits.listing():
             uuid = document.get("RequesterAnnotation")
             if uuid and document.get("HITStatus") != "Disposed":
-                yield _Known.of(document).published(uuid)
+                yield KnownHit.of(document).published(uuid)
 
     # Answers
 
     def progress(self, hits: Sequence[Hit]) -> Mapping[str, HitProgress]:
+        """Progress by uuid; answers are listed only of HITs on which somebody has worked."""
         result = {}
-        for hit, document in self._documents(hits):
+        for hit, document in self._hits.documents(hits):
             places, free, pending = (
                 document[name] for name in ("MaxAssignments", "NumberOfAssignmentsAvailable", "NumberOfAssignmentsPending")
             )
@@ -230,8 +205,9 @@ class MTurkCrowd:
         return result
 
     def collect(self, hits: Sequence[Hit], *, on_unreadable: Callable[[CrowdError], None] | None = None) -> Iterator[RawAnswer]:
+        """All answers so far, ordered by HIT and submission, of annotators known by a keyed hash; see :meth:`Crowd.collect`."""
         for hit in hits:
-            hit_id = self._hit_id(hit)
+            hit_id = self._hits.hit_id(hit)
             if hit_id is None:
                 continue
             documents = sorted(self._list_assignments(hit_id, hit.uuid), key=lambda entry: (entry["SubmitTime"], entry["AssignmentId"]))
@@ -260,12 +236,14 @@ class MTurkCrowd:
         return RawAnswer(assignment=assignment, content=content, worker_id=document["WorkerId"])
 
     def approve(self, assignment_id: str, *, feedback: str = "", override_rejection: bool = False) -> None:
+        """Approve and pay an answer; see :meth:`Crowd.approve`."""
         arguments: dict[str, Any] = {"AssignmentId": assignment_id, "OverrideRejection": override_rejection}
         if feedback:
             arguments["RequesterFeedback"] = feedback
         self._decide("approve_assignment", AssignmentStatus.APPROVED, arguments)
 
     def reject(self, assignment_id: str, *, feedback: str) -> None:
+        """Reject an answer, with the reason that the annotator reads; see :meth:`Crowd.reject`."""
         if not feedback.strip():
             raise UsageError("a rejection needs feedback", item=assignment_id, remedy="Tell the annotator why")
         self._decide("reject_assignment", AssignmentStatus.REJECTED, {"AssignmentId": assignment_id, "RequesterFeedback": feedback})
@@ -284,6 +262,7 @@ class MTurkCrowd:
     # The life of a HIT
 
     def extend(self, hit: Hit, *, assignments: int) -> None:
+        """Raise the number of assignments to a total; the request token keeps a repeat from adding more. See :meth:`Crowd.extend`."""
         document = self._present(hit)
         present = document["MaxAssignments"]
         if assignments < present:
@@ -306,6 +285,7 @@ class MTurkCrowd:
                 raise
 
     def expire(self, hit: Hit) -> None:
+        """Set the HIT's expiration into the past; see :meth:`Crowd.expire`."""
         document = self._present(hit)
         if document["Expiration"] <= _LONG_AGO:
             return
@@ -317,9 +297,10 @@ class MTurkCrowd:
                 raise
 
     def delete(self, hit: Hit) -> None:
+        """Delete a finished HIT, never a paid one; see :meth:`Crowd.delete`."""
         if self.live:
             raise CrowdError("paid HITs are never deleted", item=hit.uuid, remedy="Let it expire; its answers stay on record")
-        document = self._document(hit)
+        document = self._hits.document(hit)
         if document is None:
             raise unknown_hit(hit, self.name)
         if document["HITStatus"] == "Disposed":
@@ -327,77 +308,20 @@ class MTurkCrowd:
         try:
             self._calls("delete_hit", item=hit.uuid, HITId=document["HITId"])
         except MTurkCallError:
-            again = self._document(hit)
+            again = self._hits.document(hit)
             if again is not None and again["HITStatus"] != "Disposed":
                 raise
 
     def balance(self) -> int | None:
+        """What the account holds, in whole cents."""
         available = self._calls("get_account_balance", item="account")["AvailableBalance"]
         return int(Decimal(available) * 100)
 
-    # Finding HITs
-
-    def _lookup(self, hit: Hit, *, rescan: bool) -> _Known | None:
-        """What the server has under the HIT's uuid, from the id the study holds, or from a listing of all HITs."""
-        if hit.hit_id:
-            document = self._get_hit(hit.hit_id, hit.uuid)
-            if document is not None and document.get("RequesterAnnotation") == hit.uuid:
-                return _Known.of(document)
-        with self._lock:
-            age = None if self._index_at is None else self._monotonic() - self._index_at
-            fresh = age is not None and age < _INDEX_AGE_S
-            if hit.uuid not in self._index and (rescan or not fresh):
-                started = self._monotonic()
-                for document in self._list_hits():
-                    if document.get("RequesterAnnotation"):
-                        self._index[document["RequesterAnnotation"]] = _Known.of(document)
-                self._index_at = started
-            return self._index.get(hit.uuid)
-
-    def _hit_id(self, hit: Hit) -> str | None:
-        known = self._lookup(hit, rescan=True)
-        return None if known is None else known.hit_id
-
-    def _document(self, hit: Hit) -> dict[str, Any] | None:
-        hit_id = self._hit_id(hit)
-        return None if hit_id is None else self._get_hit(hit_id, hit.uuid)
-
-    def _documents(self, hits: Sequence[Hit]) -> Iterator[tuple[Hit, dict[str, Any]]]:
-        """The HITs that the server has, with their present state; many at once are read from one listing."""
-        if len(hits) > _MANY_HITS:
-            listed = self._listed({hit.uuid for hit in hits})
-            found = ((hit, listed.get(hit.uuid)) for hit in hits)
-        else:
-            found = ((hit, self._document(hit)) for hit in hits)
-        for hit, document in found:
-            if document is not None and document["HITStatus"] != "Disposed":
-                yield hit, document
-
-    def _listed(self, uuids: Collection[str]) -> dict[str, dict[str, Any]]:
-        """uuid -> HIT, of these HITs, without the pages: those of a whole account are gigabytes."""
-        found: dict[str, dict[str, Any]] = {}
-        for document in self._list_hits():
-            if (uuid := document.get("RequesterAnnotation")) in uuids:
-                found[str(uuid)] = {name: value for name, value in document.items() if name != "Question"}
-        return found
-
     def _present(self, hit: Hit) -> dict[str, Any]:
-        document = self._document(hit)
+        document = self._hits.document(hit)
         if document is None or document["HITStatus"] == "Disposed":
             raise unknown_hit(hit, self.name)
         return document
-
-    def _get_hit(self, hit_id: str, uuid: str) -> dict[str, Any] | None:
-        try:
-            document: dict[str, Any] = self._calls("get_hit", item=uuid, HITId=hit_id)["HIT"]
-        except MTurkCallError as error:
-            if error.code == "HITDoesNotExist":
-                return None
-            raise
-        return document
-
-    def _list_hits(self) -> Iterator[dict[str, Any]]:
-        yield from self._calls.pages("list_hits", "HITs", item="account")
 
     def _list_assignments(self, hit_id: str, uuid: str) -> Iterator[dict[str, Any]]:
         try:

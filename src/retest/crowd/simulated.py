@@ -148,14 +148,17 @@ class SimulatedCrowd:
 
     @property
     def name(self) -> str:
+        """Says that the crowd is simulated, and by which seed."""
         return f"simulated crowd (seed {self.parameters.seed})"
 
     @property
     def simulated(self) -> bool:
+        """True: nobody looks at the images."""
         return True
 
     @property
     def live(self) -> bool:
+        """False: nothing is paid."""
         return False
 
     def close(self) -> None:
@@ -174,9 +177,16 @@ class SimulatedCrowd:
         return tuple(_annotator(index, self.parameters) for index in range(self.parameters.annotators))
 
     def cost_cents(self, *, assignments: int, reward_cents: int) -> int:
+        """0: nothing is paid."""
         return 0
 
     def publish(self, task: HitTask) -> PublishedHit:
+        """Read the affinities of the HIT's images and keep it; its answers exist from then on. See :meth:`Crowd.publish`.
+
+        Raises:
+            UsageError: the pool has fewer annotators than are wanted, or an affinity is missing or no number in [0, 1].
+            ConflictError: a HIT with this uuid shows another class or other images.
+        """
         hit = task.hit
         self._check_pool(hit.uuid, task.assignments)
         known = self._state.get(hit.uuid)
@@ -195,11 +205,13 @@ class SimulatedCrowd:
         return _published(known, created=created)
 
     def published(self) -> Iterator[PublishedHit]:
+        """All HITs that are not deleted, by uuid."""
         for stored in self._state.all():
             if not stored.deleted:
                 yield _published(stored)
 
     def progress(self, hits: Sequence[Hit]) -> Mapping[str, HitProgress]:
+        """Progress by uuid: every published HIT is answered in full."""
         result: dict[str, HitProgress] = {}
         for stored in self._known(hits):
             decisions = self._state.decisions(stored.uuid)
@@ -209,6 +221,7 @@ class SimulatedCrowd:
         return result
 
     def collect(self, hits: Sequence[Hit], *, on_unreadable: Callable[[CrowdError], None] | None = None) -> Iterator[RawAnswer]:
+        """The answers, which are the same whenever they are asked for; none is unreadable. See :meth:`Crowd.collect`."""
         for stored in self._known(hits):
             decisions = self._state.decisions(stored.uuid)
             annotators = self._who(stored)
@@ -216,6 +229,8 @@ class SimulatedCrowd:
             yield from sorted(answers, key=lambda answer: (answer.assignment.submit_time or "", answer.assignment.id))
 
     def approve(self, assignment_id: str, *, feedback: str = "", override_rejection: bool = False) -> None:
+        """Approve an answer; see :meth:`Crowd.approve`."""
+
         def decide(present: AssignmentStatus) -> AssignmentStatus:
             if present is AssignmentStatus.REJECTED and not override_rejection:
                 raise CrowdError("is rejected", item=assignment_id, remedy="Pass override_rejection to approve it all the same")
@@ -224,6 +239,7 @@ class SimulatedCrowd:
         self._decide(assignment_id, decide, feedback)
 
     def reject(self, assignment_id: str, *, feedback: str) -> None:
+        """Reject an answer; see :meth:`Crowd.reject`."""
         if not feedback.strip():
             raise UsageError("a rejection needs feedback", item=assignment_id, remedy="Tell the annotator why")
 
@@ -235,6 +251,7 @@ class SimulatedCrowd:
         self._decide(assignment_id, decide, feedback)
 
     def extend(self, hit: Hit, *, assignments: int) -> None:
+        """Let more of the pool answer, up to a total; those who have answered stay. See :meth:`Crowd.extend`."""
         self._check_pool(hit.uuid, assignments)
         present = self._present(hit)
         if assignments < present.assignments:
@@ -250,6 +267,7 @@ class SimulatedCrowd:
         self._known_or_fail(hit)
 
     def delete(self, hit: Hit) -> None:
+        """Forget a HIT whose answers are all decided; see :meth:`Crowd.delete`."""
         stored = self._known_or_fail(hit)
         undecided = stored.assignments - len(self._state.decisions(hit.uuid))
         if undecided and not stored.deleted:
@@ -257,6 +275,7 @@ class SimulatedCrowd:
         self._state.delete(hit.uuid)
 
     def balance(self) -> int | None:
+        """None: there is no money."""
         return None
 
     def _check_pool(self, uuid: str, assignments: int) -> None:

@@ -1,6 +1,9 @@
 """Compiled loops of SSIM in float32, sixteen reference images at a time; _ssim_single.py derives how far they can be off.
 
 Arrays of sixteen images end with the image: uint8 (3, h, w * 16), one number per lane.
+
+The loops run as those of ``_dssim_kernels`` do. They are not written once for both, because nearly every line loads, computes and
+keeps something else: other lanes, another type, and bounds in place of exact sums.
 """
 
 from __future__ import annotations

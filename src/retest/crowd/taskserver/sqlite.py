@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +93,7 @@ class _SqliteSession:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         cursor = self._db.execute(query, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -135,9 +135,7 @@ class _SqliteSession:
         if reviewable_at is not None:
             query += f" AND (h.taken >= h.max_assignments OR h.expires_at <= :at) AND {_COUNT} = 'Accepted') = 0"
         values = {"after": after, "limit": limit, "at": reviewable_at, "type": hit_type_id}
-        cursor = self._db.execute(query + " ORDER BY h.number LIMIT :limit", values)
-        names = [column[0] for column in cursor.description]
-        return [_hit(dict(zip(names, row, strict=True))) for row in cursor]
+        return [_hit(row) for row in self._rows(query + " ORDER BY h.number LIMIT :limit", values)]
 
     def free_hit(self, worker_id: str, now: float) -> TaskHit | None:
         # Start behind the annotator's newest HIT: the ones before have usually been seen.

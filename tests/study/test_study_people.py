@@ -20,7 +20,9 @@ from retest.errors import NotFoundError, StoreError, UsageError
 from retest.labeling import count_answers
 from retest.records import AssignmentStatus
 from retest.stages import images, sample
+from retest.stages._review_memo import Memo
 from retest.stages.people import forget_worker
+from retest.stages.review_hits import refresh_figures
 from retest.stages.study_copy import copy_study
 from retest.stages.study_verify import verify_study
 from retest.stages.takedown import take_down
@@ -85,9 +87,12 @@ def test_with_answers_the_frequencies_are_those_without_this_person(mine: Study)
         before, answers = counted(tables), list(tables.assignments.of_worker(worker))
         others = [a for a in tables.assignments.all() if a.worker != worker]
         shown = {(hit.wnid, image) for hit in tables.hits.get(a.hit_uuid for a in answers).values() for image in hit.images_all}
+    assert refresh_figures(mine, Memo())
     done = forget_worker(mine, f"raw {worker}", stamp=tiny.STAMP, answers=True)
     with mine.database.read() as tables:
         after = counted(tables)
+        assert tables.hit_figures.times_of(worker) == (0, None, None)
+        assert worker not in {row.quality.worker for row in tables.hit_figures.workers()}
         assert list(tables.assignments.all()) == others
     assert {key for key in before if after.get(key) != before[key]} == shown
     assert (done.answers_removed, done.answers_kept, done.frequencies, done.revisions) == (len(answers), 0, len(shown), ("tiny-a-1",))

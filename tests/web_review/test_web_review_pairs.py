@@ -6,7 +6,7 @@ import pytest
 from review_server import STAMP, ReviewServer
 
 from retest.records import Candidate, Exclusion, Neighbor
-from retest.stages import duplicates, review, review_pairs
+from retest.stages import duplicates, review, review_components, review_pairs
 from retest.stages._review_memo import Memo
 from retest.stages._review_pairs import queue_is_current, refresh_queue, review_item
 from retest.stages.review import Change, DecisionConflictError
@@ -262,7 +262,7 @@ def test_a_component_says_who_stays_and_why_and_an_override_changes_it(server):
     ids = server.ids("apple")[1:4]
     items = [review.pair_item(ids[0], ids[1]), review.pair_item(ids[1], ids[2])]
     review.decide(server.study, [Change("near_duplicate_pair", item, True, 0) for item in items], stamp=STAMP)
-    found = review_pairs.component(server.study, ids[0])
+    found = review_components.component(server.study, ids[0])
     assert [m.image.id for m in found.members if not m.near_duplicate] == [ids[2]]
     assert found.members[0].reason.startswith(f"near-duplicate of {ids[2]}, which is kept: only class apple")
     assert len(found.pairs) == 2
@@ -279,7 +279,7 @@ def test_a_component_says_who_stays_and_why_and_an_override_changes_it(server):
     assert listed == {"components": [{"name": min(ids), "candidates": 3, "near_duplicates": 2}], "next": None}
     assert {r.candidate_id for r in duplicates.resolve_duplicates(server.study) if not r.near_duplicate} == {ids[0]}
     duplicates.set_override(server.study, [ids[0]], listed=False, stamp=STAMP)
-    assert {m.image.id for m in review_pairs.component(server.study, ids[0]).members if not m.near_duplicate} == {ids[2]}
+    assert {m.image.id for m in review_components.component(server.study, ids[0]).members if not m.near_duplicate} == {ids[2]}
 
 
 def test_components_come_in_pages(server):
@@ -288,7 +288,7 @@ def test_components_come_in_pages(server):
     review.decide(server.study, [Change("near_duplicate_pair", item, True, 0) for item in pairs], stamp=STAMP)
     found, after = [], ""
     while True:
-        page = review_pairs.list_components(server.study, after=after, limit=3)
+        page = review_components.list_components(server.study, after=after, limit=3)
         found += page.rows
         if page.next is None:
             break

@@ -19,6 +19,7 @@ from retest.stages._review_hit_figures import refresh_figures, settle
 from retest.stages._review_hits import EXCLUDE_HIT
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_names import class_name, known_classes
 from retest.store import Tables
 from retest.store.hit_figures import HIT_SORTS, AnswerRow, HitFigures, HitFilter, WorkerRow
 from retest.study import Study
@@ -167,11 +168,11 @@ def list_hits(
         found = tables.hit_figures.page(wanted, sort, descending=descending, after=last, limit=limit + 1)
         page = found[:limit]
         uuids = [one.uuid for one in page]
-        infos = tables.classes.get({one.wnid for one in page})
+        infos = known_classes(tables, memo)
         times, excluded = tables.review_hits.times(uuids), tables.hits.excluded(uuids)
         versions = tables.decisions.versions(EXCLUDE_HIT, uuids)
         total = _total(tables, memo, wanted)
-    rows = (HitRow(one, times[one.uuid], _name(infos, one.wnid), excluded.get(one.uuid), versions.get(one.uuid, 0)) for one in page)
+    rows = (HitRow(one, times[one.uuid], class_name(infos, one.wnid), excluded.get(one.uuid), versions.get(one.uuid, 0)) for one in page)
     return HitPage(tuple(rows), total, page[-1].uuid if len(found) > limit else None, current)
 
 
@@ -231,7 +232,7 @@ def hit_view(
     with study.database.read() as tables:
         views = view_images(study, tables, hit.images_all, wnid=hit.wnid)
         version = tables.decisions.versions(EXCLUDE_HIT, [hit.uuid]).get(hit.uuid, 0)
-        info = tables.classes.get([hit.wnid]).get(hit.wnid, ClassInfo(hit.wnid, -1))
+        info = known_classes(tables, memo).get(hit.wnid, ClassInfo(hit.wnid, -1))
         figures = tables.hit_figures.find(hit.uuid)
         place, before, after = _place(tables, memo, figures, wanted, sort, descending)
         total = _total(tables, memo, wanted)
@@ -284,13 +285,13 @@ def worker_view(study: Study, memo: Memo, worker: str, *, after: str | None = No
         latest = tables.hit_figures.newest_answers(worker, limit=_BARS, judged=True) or []
         total, first, last = tables.hit_figures.times_of(worker)
         excluded = tables.hits.excluded({one.hit_uuid for one in found[:limit]})
-        infos = tables.classes.get({one.wnid for one in found})
+        infos = known_classes(tables, memo)
     page = [replace(one, excluded=excluded.get(one.hit_uuid)) for one in found[:limit]]
     return WorkerView(
         row=rows[worker],
         everybody=everybody,
         answers=tuple(page),
-        names={one.wnid: _name(infos, one.wnid) for one in page},
+        names={one.wnid: class_name(infos, one.wnid) for one in page},
         total=total,
         next=page[-1].id if len(found) > limit else None,
         latest=tuple(reversed(latest)),
@@ -332,10 +333,6 @@ def _usual(rows: Iterable[WorkerRow]) -> Everybody:
         rate=median(lambda row: row.rate),
         median_duration_s=median(lambda row: row.quality.median_duration_s),
     )
-
-
-def _name(infos: Mapping[str, ClassInfo], wnid: str) -> str:
-    return infos[wnid].name if wnid in infos else wnid
 
 
 def _ordered(rows: Iterable[WorkerRow], value: Callable[[WorkerRow], Any], descending: bool) -> list[WorkerRow]:

@@ -1,5 +1,5 @@
 """Stage: near-duplicate review for the web (method, section 6): the queue by metric and threshold, candidates beside their neighbours,
-how much is left, and components with what became of each member.
+and how much is left.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import Neighbor
-from retest.stages._duplicates import refresh_resolution, was_resolved
 from retest.stages._review_core import State
-from retest.stages._review_derived import component_members
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_names import class_name, known_classes
 from retest.stages._review_pairs import (
     MAX_FACTOR,
-    OVERRIDE,
     REVIEW,
     queue_is_current,
     refresh_queue,
@@ -29,31 +27,22 @@ from retest.study import Study
 
 __all__ = [
     "MAX_FACTOR",
-    "OVERRIDE",
     "REVIEW",
     "CandidatePairs",
-    "ComponentPage",
-    "ComponentView",
     "ImageView",
     "Known",
-    "Member",
     "NeighborView",
     "PairQueue",
     "QueueProgress",
     "candidate_pairs",
-    "component",
-    "list_components",
     "next_candidates",
     "queue_progress",
     "refresh_queue",
-    "resolve_all",
     "review_item",
     "review_metrics",
-    "unresolved_pairs",
 ]
 
 MOST = 100
-MOST_MEMBERS = 500
 _STEPS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 _MOST_PASSES = 20
 
@@ -122,36 +111,6 @@ class QueueProgress:
     recounting: bool
     computed: bool
     """Whether any neighbours are stored in this metric."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a component. ``near_duplicate`` and ``reason`` are its resolution (None and "" for original images)."""
-
-    image: ImageView
-    near_duplicate: bool | None
-    reason: str
-    overridden: bool
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentView:
-    """Images that are near-duplicates of one another. ``pairs`` are the decided ones; ``same_photo`` joins without a decision."""
-
-    name: str
-    members: tuple[Member, ...]
-    pairs: tuple[tuple[str, str], ...]
-    same_photo: tuple[tuple[str, str], ...]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentPage:
-    """Components by name: (name, candidates, near-duplicates among them)."""
-
-    rows: tuple[tuple[str, int, int], ...]
-    next: str | None
 
 
 def review_metrics(study: Study) -> dict[str, float]:
@@ -250,77 +209,6 @@ def _left(study: Study, metric: str, steps: Sequence[float]) -> tuple[Hashable, 
         return key, (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
 
 
-def unresolved_pairs(study: Study) -> int:
-    """How many pairs are decided while no resolution was ever derived, as right after an import; 0 once one was."""
-    with study.database.read() as tables:
-        return 0 if was_resolved(tables) else tables.pairs.count()
-
-
-def resolve_all(study: Study) -> None:
-    """Derive the resolution of all components, as ``retest duplicates resolve`` does."""
-    with study.database.write() as tables:
-        refresh_resolution(study, tables)
-
-
-def list_components(study: Study, *, after: str = "", limit: int = 100) -> ComponentPage:
-    """Components as last resolved, by name.
-
-    Raises:
-        UsageError: the limit is not 1 to 500.
-    """
-    if not 1 <= limit <= MOST_MEMBERS:
-        raise UsageError(f"must be 1 to {MOST_MEMBERS}, is {limit}", item="limit", remedy="Ask for the next page with after")
-    with study.database.read() as tables:
-        rows = tables.pair_queue.components(after=after, limit=limit + 1)
-    return ComponentPage(tuple(rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None)
-
-
-def component(study: Study, image_id: str) -> ComponentView:
-    """The component of an image: who is in it by which pairs, who stays and why.
-
-    Raises:
-        NotFoundError: the image is in no component.
-    """
-    with study.database.read() as tables:
-        members = component_members(tables, [image_id])
-        if len(members) < 2:
-            raise NotFoundError("is in no component of near-duplicates", item=image_id, remedy="See the list of components")
-        shown = sorted(members)[:MOST_MEMBERS]
-        views = view_images(study, tables, shown)
-        resolutions = tables.pairs.resolutions_of(shown)
-        listed = tables.pairs.overrides_among(shown)
-        latest = tables.decisions.latest(OVERRIDE, shown)
-        pairs = sorted({(first, second) if first < second else (second, first) for first, second in tables.pairs.touching(shown)})
-        photos = tables.candidates.photos(shown)
-    return ComponentView(
-        name=min(members),
-        members=tuple(
-            Member(
-                views[image],
-                resolutions[image].near_duplicate if image in resolutions else None,
-                resolutions[image].reason if image in resolutions else "",
-                image in listed,
-                latest[image].no if image in latest else 0,
-            )
-            for image in shown
-        ),
-        pairs=tuple(pair for pair in pairs if pair[0] != pair[1]),
-        same_photo=_same_photos(photos),
-        size=len(members),
-    )
-
-
-def _same_photos(photos: dict[str, tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    first: dict[tuple[str, str], str] = {}
-    found = []
-    for image in sorted(photos):
-        if photos[image][1]:
-            other = first.setdefault(photos[image], image)
-            if other != image:
-                found.append((other, image))
-    return tuple(found)
-
-
 def _threshold(study: Study, metric: str, threshold: float | None) -> float:
     targets = study.config.review.targets
     if metric not in targets:
@@ -367,7 +255,7 @@ def _views(
     reviewed = tables.pair_queue.reviewed(metric, sorted(shown))
     paired = {frozenset(pair) for pair in tables.pairs.touching(sorted(shown))}
     latest = tables.decisions.latest(REVIEW, [review_item(candidate, metric) for candidate in shown])
-    names = _names(tables, memo)
+    classes = known_classes(tables, memo)
     found = []
     for candidate, neighbors in shown.items():
         done = reviewed.get(candidate, {})
@@ -391,7 +279,7 @@ def _views(
                 ),
                 state=state,
                 version=latest[item].no if item in latest else 0,
-                name=names.get(views[candidate].wnid or "", views[candidate].wnid or ""),
+                name=class_name(classes, views[candidate].wnid or ""),
             )
         )
     return found
@@ -404,8 +292,3 @@ def _known(tables: Tables, shown: dict[str, list[Neighbor]]) -> dict[frozenset[s
     for candidate, metric, reference, near, reviewer, time in tables.pair_queue.decided_elsewhere(shown, references):
         found.setdefault(frozenset((candidate, reference)), []).append(((candidate, metric), Known(metric, near, reviewer, time)))
     return found
-
-
-def _names(tables: Tables, memo: Memo) -> dict[str, str]:
-    key = generations_key(tables.generations.of("classes"))
-    return memo.get("class names", key, lambda: {info.wnid: info.name for info in tables.classes.all()})

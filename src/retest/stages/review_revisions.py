@@ -7,11 +7,12 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from retest.errors import NotFoundError, UsageError
-from retest.records import ClassReview, Revision, Split
+from retest.records import ClassInfo, ClassReview, Revision, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
 from retest.stages._review_core import Change
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, Recent, generations_key
+from retest.stages._review_names import class_name, known_classes
 from retest.stages._review_revisions import CLASS_REVIEW, class_item
 from retest.store import RevisionSummary, Tables
 from retest.study import Study
@@ -150,11 +151,11 @@ def list_classes(
     with study.database.read() as tables:
         known, key = _contents(tables, memo, name), _key(tables)
         reviews = tables.revisions.reviews(name)
-        names = _names(tables, memo)
+        infos = known_classes(tables, memo)
     checked = _checked(study, memo, name, key)
     fits = _fitting(known, checked.value, reviews, only, part, parts)
     page = fits[bisect_right(fits, after) :]
-    rows = tuple(_row(known, names, reviews.get(wnid), wnid, len(checked.value.warnings.get(wnid, ()))) for wnid in page[:limit])
+    rows = tuple(_row(known, infos, reviews.get(wnid), wnid, len(checked.value.warnings.get(wnid, ()))) for wnid in page[:limit])
     done = sum(wnid in reviews and reviews[wnid].reviewed for wnid in fits)
     return ClassPage(rows, len(fits), done, page[limit - 1] if len(page) > limit else None, checked.current)
 
@@ -177,23 +178,21 @@ def class_view(
             raise NotFoundError(f"revision {name} has no such class", item=wnid, remedy="See its classes")
         reviews = tables.revisions.reviews(name)
         warnings = _warnings_of_class(study, tables, known, wnid)
-        row = _row(known, _names(tables, memo), reviews.get(wnid), wnid, len(warnings))
+        infos = known_classes(tables, memo)
+        row = _row(known, infos, reviews.get(wnid), wnid, len(warnings))
         ids = known.by_class[wnid]
         some = tables.originals.ids(split=Split.VAL, wnid=wnid, limit=originals + len(ids))
         shown = [image for image in some if image not in ids][:originals]
         views = view_images(study, tables, [*ids, *shown], wnid=wnid)
         item = class_item(name, wnid)
         latest = tables.decisions.latest(CLASS_REVIEW, [item]).get(item)
-        glosses = memo.get(
-            "glosses", generations_key(tables.generations.of("classes")), lambda: {c.wnid: c.gloss for c in tables.classes.all()}
-        )
     order = _fitting(known, _checked(study, memo, name, key).value, reviews, only, part, parts)
     place = bisect_left(order, wnid)
     following = order[bisect_right(order, wnid) :][:1]
     return ClassView(
         revision=name,
         row=row,
-        gloss=glosses.get(wnid, ""),
+        gloss=infos[wnid].gloss if wnid in infos else "",
         images=tuple(views[image] for image in ids),
         originals=tuple(views[image] for image in shown),
         warnings=tuple(str(warning) for warning in warnings),
@@ -282,14 +281,9 @@ def _fitting(known: _Contents, checked: _Checked, reviews: Mapping[str, ClassRev
     return order
 
 
-def _row(known: _Contents, names: Mapping[str, str], review: ClassReview | None, wnid: str, warnings: int) -> RevisionRow:
+def _row(known: _Contents, infos: Mapping[str, ClassInfo], review: ClassReview | None, wnid: str, warnings: int) -> RevisionRow:
     flags = (review.reviewed, review.problematic) if review else (False, False)
-    return RevisionRow(wnid, names.get(wnid, wnid), len(known.by_class[wnid]), *flags, warnings)
-
-
-def _names(tables: Tables, memo: Memo) -> dict[str, str]:
-    key = generations_key(tables.generations.of("classes"))
-    return memo.get("class names", key, lambda: {info.wnid: info.name for info in tables.classes.all()})
+    return RevisionRow(wnid, class_name(infos, wnid), len(known.by_class[wnid]), *flags, warnings)
 
 
 def _key(tables: Tables) -> Hashable:

@@ -6,9 +6,23 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retest.stages._review_images import ImageView
 from retest.stages.review import MAX_CHANGES, Conflict, Decided, Decision
+from retest.web.review.visit import image_url
 
-__all__ = ["ChangeBody", "ConflictAnswer", "ConflictItem", "DecideBody", "DecidedAnswer", "DecidedItem", "DecisionItem", "Problem"]
+__all__ = [
+    "Answer",
+    "ChangeBody",
+    "ConflictAnswer",
+    "ConflictItem",
+    "DecideBody",
+    "DecidedAnswer",
+    "DecidedItem",
+    "DecisionItem",
+    "ImageItem",
+    "Problem",
+    "TakeBackBody",
+]
 
 
 class Answer(BaseModel):
@@ -21,6 +35,34 @@ class Body(BaseModel):
     """Base of what operations take."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ImageItem(Answer):
+    """An image: what it is, of which class, how often annotators selected it. ``url`` is that of a placeholder where none is stored."""
+
+    id: str
+    kind: str
+    wnid: str | None
+    stored: bool
+    url: str
+    full_url: str
+    frequency: float | None
+    num_assignments: int
+    excluded: str | None
+
+    @classmethod
+    def of(cls, view: ImageView) -> ImageItem:
+        return cls(
+            id=view.id,
+            kind=view.kind,
+            wnid=view.wnid,
+            stored=view.sha256 is not None,
+            url=image_url(view.id, view.sha256),
+            full_url=image_url(view.id, view.sha256, variant="full"),
+            frequency=view.frequency,
+            num_assignments=view.num_assignments,
+            excluded=view.excluded,
+        )
 
 
 class Problem(Answer):

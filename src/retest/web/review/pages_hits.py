@@ -12,8 +12,7 @@ from retest.labeling import AssignmentQuality
 from retest.stages import review_hits as stage
 from retest.stages.review import Role
 from retest.stages.review_hits import AnswerRow, HitFilter, HitRow, HitView
-from retest.web.review.models import Answer
-from retest.web.review.pages_pairs import ImageItem
+from retest.web.review.models import Answer, ImageItem
 from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit
 
 __all__ = ["ENDPOINTS", "PAGES", "AnswerItem", "bring_up_to_date"]

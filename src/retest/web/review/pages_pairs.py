@@ -1,4 +1,4 @@
-"""Near-duplicate review: the queue per metric and threshold, pairs to decide, components with who stays and why."""
+"""Near-duplicate review: the queue per metric and threshold, and pairs to decide."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from retest.stages import review_pairs as stage
-from retest.stages.review_pairs import CandidatePairs, ImageView, NeighborView, QueueProgress
-from retest.web.review.models import Answer
-from retest.web.review.visit import Endpoint, Page, Query, Visit, image_url
+from retest.stages.review_pairs import CandidatePairs, NeighborView, QueueProgress
+from retest.web.review.models import Answer, ImageItem
+from retest.web.review.visit import Endpoint, Page, Query, Visit
 
 __all__ = ["ENDPOINTS", "PAGES"]
 
@@ -50,47 +50,6 @@ class ProgressQuery(Query):
 
     metric: str = Field(description="metric of the distances")
     threshold: float | None = Field(None, ge=0, allow_inf_nan=False, description="the chosen distance; the target by default")
-
-
-class ComponentQuery(Query):
-    """The component of an image."""
-
-    image: str = Field(description="id of any member")
-
-
-class ComponentsQuery(Query):
-    """A page of components."""
-
-    after: str = Field("", description="next of the page before")
-    limit: int = Field(100, ge=1, le=500, description="most components of a page")
-
-
-class ImageItem(Answer):
-    """An image: what it is, of which class, how often annotators selected it. ``url`` is that of a placeholder where none is stored."""
-
-    id: str
-    kind: str
-    wnid: str | None
-    stored: bool
-    url: str
-    full_url: str
-    frequency: float | None
-    num_assignments: int
-    excluded: str | None
-
-    @classmethod
-    def of(cls, view: ImageView) -> ImageItem:
-        return cls(
-            id=view.id,
-            kind=view.kind,
-            wnid=view.wnid,
-            stored=view.sha256 is not None,
-            url=image_url(view.id, view.sha256),
-            full_url=image_url(view.id, view.sha256, variant="full"),
-            frequency=view.frequency,
-            num_assignments=view.num_assignments,
-            excluded=view.excluded,
-        )
 
 
 class KnownItem(Answer):
@@ -178,41 +137,6 @@ class ProgressAnswer(Answer):
     computed: bool
 
 
-class MemberItem(Answer):
-    """A member of a component with what became of it."""
-
-    image: ImageItem
-    near_duplicate: bool | None
-    reason: str
-    overridden: bool
-    version: int
-
-
-class ComponentAnswer(Answer):
-    """A component: its members (at most 500), the decided pairs, and images that are joined because they show the same photo."""
-
-    name: str
-    size: int
-    members: list[MemberItem]
-    pairs: list[tuple[str, str]]
-    same_photo: list[tuple[str, str]]
-
-
-class ComponentRow(Answer):
-    """A component in the list."""
-
-    name: str
-    candidates: int
-    near_duplicates: int
-
-
-class ComponentsAnswer(Answer):
-    """Components by name; ``next`` is the ``after`` of the next page, null at the end."""
-
-    components: list[ComponentRow]
-    next: str | None
-
-
 def _progress(visit: Visit, metric: str, threshold: float | None) -> QueueProgress:
     found = stage.queue_progress(visit.study, visit.desk.memo, metric, threshold=threshold)
     if not found.current:
@@ -252,59 +176,7 @@ def _left(visit: Visit, query: ProgressQuery, body: None) -> ProgressAnswer:
     return ProgressAnswer(**asdict(found) | {"steps": [StepItem(threshold=t, left=n) for t, n in found.steps]})
 
 
-def _component_page(visit: Visit, query: ComponentQuery) -> Response:
-    found = stage.component(visit.study, query.image)
-    return visit.render("component.html", component=found, layout=_layout(found))
-
-
-def _layout(found: stage.ComponentView) -> dict[str, tuple[float, float]]:
-    """Where members stand in the drawing, in a circle of radius 1."""
-    from math import cos, pi, sin
-
-    count = len(found.members)
-    angles = {member.image.id: 2 * pi * place / count - pi / 2 for place, member in enumerate(found.members)}
-    return {image: (round(cos(angle), 4), round(sin(angle), 4)) for image, angle in angles.items()}
-
-
-def _component(visit: Visit, query: ComponentQuery, body: None) -> ComponentAnswer:
-    found = stage.component(visit.study, query.image)
-    return ComponentAnswer(
-        name=found.name,
-        size=found.size,
-        members=[
-            MemberItem(
-                image=ImageItem.of(one.image),
-                near_duplicate=one.near_duplicate,
-                reason=one.reason,
-                overridden=one.overridden,
-                version=one.version,
-            )
-            for one in found.members
-        ],
-        pairs=list(found.pairs),
-        same_photo=list(found.same_photo),
-    )
-
-
-def _components_page(visit: Visit, query: ComponentsQuery) -> Response:
-    deriving = stage.unresolved_pairs(visit.study)
-    if deriving:
-        visit.desk.counting.start(lambda stop: stage.resolve_all(visit.study), name="resolution")
-    found = stage.list_components(visit.study, after=query.after, limit=query.limit)
-    return visit.render("components.html", page=found, query=query, deriving=deriving)
-
-
-def _components(visit: Visit, query: ComponentsQuery, body: None) -> ComponentsAnswer:
-    found = stage.list_components(visit.study, after=query.after, limit=query.limit)
-    rows = [ComponentRow(name=name, candidates=candidates, near_duplicates=near) for name, candidates, near in found.rows]
-    return ComponentsAnswer(components=rows, next=found.next)
-
-
-PAGES = (
-    Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-duplicates"),
-    Page(path="/components", handler=_components_page, query=ComponentsQuery),
-    Page(path="/component", handler=_component_page, query=ComponentQuery),
-)
+PAGES = (Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-duplicates"),)
 ENDPOINTS = (
     Endpoint(
         method="GET", path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"
@@ -324,16 +196,5 @@ ENDPOINTS = (
         query=ProgressQuery,
         answer=ProgressAnswer,
         summary="How much is left, at this and at other thresholds",
-    ),
-    Endpoint(
-        method="GET", path="/components", handler=_components, query=ComponentsQuery, answer=ComponentsAnswer, summary="Components by name"
-    ),
-    Endpoint(
-        method="GET",
-        path="/components/component",
-        handler=_component,
-        query=ComponentQuery,
-        answer=ComponentAnswer,
-        summary="A component: who is in it, who stays and why",
     ),
 )

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from retest.stages import review
 from retest.stages import review_revisions as stage
 from retest.stages.review import Role
-from retest.web.review.models import Answer, Body, DecidedAnswer, DecidedItem
-from retest.web.review.pages_pairs import ImageItem
+from retest.web.review.models import Answer, Body, DecidedAnswer, DecidedItem, ImageItem
 from retest.web.review.visit import Endpoint, Page, Query, Visit
 
 __all__ = ["ENDPOINTS", "PAGES"]

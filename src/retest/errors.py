@@ -6,6 +6,22 @@ shown only with ``--debug``. Library users can catch :class:`RetestError` or one
 
 from __future__ import annotations
 
+__all__ = [
+    "ConfigError",
+    "ConflictError",
+    "CrowdError",
+    "ImageError",
+    "InputError",
+    "MissingExtraError",
+    "NotFoundError",
+    "RetestError",
+    "SamplingError",
+    "SourceError",
+    "StageError",
+    "StoreError",
+    "UsageError",
+]
+
 
 class RetestError(Exception):
     """Base of every error that retest raises on purpose.

@@ -15,6 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "Assignment",
+    "AssignmentStatus",
+    "Candidate",
+    "ClassInfo",
+    "ClassReview",
+    "DuplicateOccurrence",
+    "Exclusion",
+    "Hit",
+    "ImageVariant",
+    "Neighbor",
+    "NeighborReview",
+    "OpaqueName",
+    "OriginalImage",
+    "Predictions",
+    "Resolution",
+    "Revision",
+    "SelectionFrequency",
+    "Split",
+]
+
 
 class Split(StrEnum):
     """Part of the original benchmark that an image belongs to."""
@@ -50,6 +71,7 @@ class ClassInfo:
 
     @property
     def name(self) -> str:
+        """What people call the class: its first synonym, or the wnid where it has none."""
         return self.synset[0] if self.synset else self.wnid
 
 

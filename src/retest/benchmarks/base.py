@@ -104,6 +104,7 @@ class FileImages(_Indexed):
         return decode_image(self.read(index), item=str(self.paths[self._position(index)]))
 
     def image(self, index: int) -> Image.Image:
+        """The image at ``index`` as upright 8-bit RGB. Raises as :meth:`read`, and ImageError when the bytes are no image."""
         return self.decoded(index).image
 
 
@@ -130,6 +131,7 @@ class ArrayImages(_Indexed):
         _check_unique(self.image_ids, name)
 
     def image(self, index: int) -> Image.Image:
+        """The image at ``index`` as it lies in the array."""
         return Image.fromarray(self.data[self._position(index)])
 
 

@@ -16,6 +16,18 @@ from enum import StrEnum
 
 from retest.errors import ConfigError, InputError
 
+__all__ = [
+    "Judgement",
+    "Outcome",
+    "Pass",
+    "PassAgreement",
+    "TwoPassParameters",
+    "Verdict",
+    "by_image",
+    "pass_agreement",
+    "two_pass_outcomes",
+]
+
 ACCEPTED_FREQUENCY = 0.6
 """Least share of yes of an accepted image: between a disagreement (1 of 2) and one reconciled to yes (2 of 3)."""
 ACCEPTED_ANSWERS = 2

@@ -53,14 +53,17 @@ class OnnxClassifier:
 
     @property
     def name(self) -> str:
+        """The name under which results are reported."""
         return self._name
 
     @property
     def num_classes(self) -> int:
+        """How many classes it scores."""
         return self._num_classes
 
     @property
     def preprocessing(self) -> str:
+        """Text that pins the preprocessing."""
         return self.transform.description
 
     @property
@@ -70,10 +73,12 @@ class OnnxClassifier:
 
     @property
     def fingerprint(self) -> str:
+        """Text that changes with the file or the preprocessing."""
         return f"onnx {self._weights}; {self.preprocessing}"
 
     @property
     def provenance(self) -> Mapping[str, Any]:
+        """What is recorded with the predictions: engine, versions, hash of the weights."""
         return {
             "engine": "onnx",
             "weights_file": self._path.name,

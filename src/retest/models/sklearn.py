@@ -78,22 +78,27 @@ class SklearnClassifier:
 
     @property
     def name(self) -> str:
+        """The name under which results are reported."""
         return self._name
 
     @property
     def fingerprint(self) -> str:
+        """Text that changes with the fitted estimator or the preprocessing."""
         return f"sklearn {type(self._estimator).__name__} {self._weights}; {self.preprocessing}"
 
     @property
     def preprocessing(self) -> str:
+        """Text that pins the preprocessing."""
         return self._preprocessing.description
 
     @property
     def num_classes(self) -> int:
+        """How many classes it scores."""
         return self._num_classes
 
     @property
     def provenance(self) -> Mapping[str, Any]:
+        """What is recorded with the predictions: estimator, versions, hash of its fitted state."""
         return {
             "engine": "scikit-learn",
             "estimator": f"{type(self._estimator).__module__}.{type(self._estimator).__qualname__}",
@@ -103,6 +108,11 @@ class SklearnClassifier:
         }
 
     def predict(self, batch: NDArray[Any]) -> Float32Array:
+        """Score preprocessed images (n, side * side): float32 (n, classes).
+
+        Raises:
+            InputError: the estimator gives something else than one score per class.
+        """
         scores = np.asarray(getattr(self._estimator, self._score)(batch), dtype=np.float32)
         if scores.ndim == 1:  # decision_function of two classes: one column, positive for class 1
             scores = np.stack([-scores, scores], axis=1)
@@ -181,10 +191,12 @@ class MlpFeaturiser:
 
     @property
     def name(self) -> str:
+        """Pins weights and preprocessing."""
         return self._name
 
     @property
     def dimensions(self) -> int:
+        """Length of a feature vector."""
         return int(self._layers[-1][0].shape[1])
 
     def features(self, images: UInt8Array) -> Float32Array:

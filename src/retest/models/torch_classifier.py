@@ -103,14 +103,17 @@ class TorchClassifier:
 
     @property
     def name(self) -> str:
+        """The name under which results are reported."""
         return self._name
 
     @property
     def num_classes(self) -> int:
+        """How many classes it scores."""
         return self._num_classes
 
     @property
     def preprocessing(self) -> str:
+        """Text that pins the preprocessing."""
         return self.transform.description
 
     @property
@@ -120,11 +123,13 @@ class TorchClassifier:
 
     @property
     def fingerprint(self) -> str:
+        """Text that changes with weights, architecture, engine or preprocessing."""
         engine = self._engine_name if self._precision == "fp32" else f"{self._engine_name} {self._precision}"
         return f"torch {self._weights} {self._structure}; {engine} on {self.devices[0].partition(':')[0]}; {self.preprocessing}"
 
     @property
     def provenance(self) -> Mapping[str, Any]:
+        """What is recorded with the predictions: engine, versions, hash of the weights."""
         return {
             **self._source,
             "engine": self._used or f"{self._engine_name} (rows of an earlier run)",

@@ -122,6 +122,7 @@ class Database:
                 connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
 
     def close(self) -> None:
+        """Close the connections."""
         self.engine.dispose()
         if self._file is not None:
             self._file.close()

@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from retest.errors import SourceError
-from retest.sources.limits import RetryParameters, TokenBucket, retry_after_s
+from retest.sources.limits import TEMPORARY_STATUS, RetryParameters, TokenBucket, retry_after_s
 
 __all__ = ["ApiClient", "Busy", "Clock"]
 
-_RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _LATER = "Run the same command again later: it continues where it stopped."
 
 
@@ -109,7 +108,7 @@ class ApiClient:
 
     def _json(self, response: httpx.Response) -> Any:
         status = response.status_code
-        if status in _RETRY_STATUS:
+        if status in TEMPORARY_STATUS:
             raise Busy(f"HTTP {status}")
         if status in (401, 403):
             raise SourceError(f"{self._service} refuses the access (HTTP {status})", remedy=self._key_remedy)

@@ -21,14 +21,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from retest.errors import SourceError
 from retest.records import Candidate, ClassInfo
 
-__all__ = ["FetchingSource", "FoundPhoto", "Page", "Query", "Source", "decode_cursor", "encode_cursor", "make_query"]
+__all__ = ["FetchingSource", "FoundPhoto", "Page", "Query", "Source", "decode_cursor", "encode_cursor", "make_query", "sift"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,28 @@ class FetchingSource(Source, Protocol):
         Raises:
             SourceError: the image is gone or lies outside what the source may read.
         """
+
+
+def sift(
+    items: Iterable[T], *, read: Callable[[T], FoundPhoto | None], refuse: Callable[[T, FoundPhoto], str | None]
+) -> tuple[tuple[FoundPhoto, ...], Counter[str]]:
+    """The photos among the items of an answer, and how many were left out for which reason.
+
+    Args:
+        items: as the service sent them.
+        read: makes a photo of an item; None where it has no usable address.
+        refuse: why a photo is not wanted; None where it is.
+    """
+    photos: list[FoundPhoto] = []
+    skipped: Counter[str] = Counter()
+    for item in items:
+        found = read(item)
+        reason = "no_url" if found is None else refuse(item, found)
+        if found is not None and reason is None:
+            photos.append(found)
+        else:
+            skipped[reason or "no_url"] += 1
+    return tuple(photos), skipped
 
 
 def make_query(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -13,7 +12,7 @@ import httpx
 from retest.errors import ConfigError, SourceError
 from retest.records import ClassInfo
 from retest.sources.api import ApiClient, Busy, Clock
-from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor
+from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, sift
 from retest.sources.licenses import accepts, creative_commons
 from retest.sources.limits import RetryParameters, TokenBucket
 from retest.sources.search import SearchParameters, class_queries, date_bound
@@ -92,7 +91,7 @@ class CommonsSource:
         answer = self._client.get(self._question(query, state["continue"]), _checked)
         items = _files(answer)
         use = items if query.limit is None else items[: query.limit - state["taken"]]
-        photos, skipped = self._accept(use)
+        photos, skipped = sift(use, read=_photo, refuse=self._violation)
         taken = state["taken"] + len(use)
         following = answer.get("continue")
         more = isinstance(following, dict) and bool(following) and (query.limit is None or taken < query.limit)
@@ -120,18 +119,6 @@ class CommonsSource:
             "iiurlwidth": THUMB_WIDTH,
             **going_on,
         }
-
-    def _accept(self, items: Sequence[Mapping[str, Any]]) -> tuple[tuple[FoundPhoto, ...], Counter[str]]:
-        photos: list[FoundPhoto] = []
-        skipped: Counter[str] = Counter()
-        for item in items:
-            found = _photo(item)
-            reason = "no_url" if found is None else self._violation(item, found)
-            if found is not None and reason is None:
-                photos.append(found)
-            else:
-                skipped[reason or "no_url"] += 1
-        return tuple(photos), skipped
 
     def _violation(self, item: Mapping[str, Any], found: FoundPhoto) -> str | None:
         p = self._parameters

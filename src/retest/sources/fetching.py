@@ -17,13 +17,12 @@ import httpx
 from retest.sources.connections import Connections
 from retest.sources.guard import AddressRefused, GuardedBackend
 from retest.sources.lanes import ByteBudget, HostBusyError, Lanes
-from retest.sources.limits import retry_after_s
+from retest.sources.limits import TEMPORARY_STATUS, retry_after_s
 
 __all__ = ["Failure", "FetchLimits", "Fetched", "Fetcher", "opted_out"]
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PERMANENT: Final = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "gone", 451: "forbidden"}
-_TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _DRAIN_BYTES: Final = 65_536
 _HOST: Final = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 # Directives of X-Robots-Tag that are themselves written with a colon, unlike an agent's name before one.
@@ -153,7 +152,7 @@ class Fetcher:
         status = response.status
         if status in _REDIRECTS and headers.get("location"):
             return _redirect(url, headers["location"])
-        if status in _TEMPORARY:
+        if status in TEMPORARY_STATUS:
             asked = retry_after_s(headers.get("retry-after"), now=self._utc_now())
             if asked is not None:
                 self._lanes.pause(url.host, asked)

@@ -7,7 +7,6 @@ windows of dates by bisection until each is comfortably small. Every returned ph
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ import httpx
 from retest.errors import ConfigError, SourceError
 from retest.records import ClassInfo
 from retest.sources.api import ApiClient, Busy, Clock
-from retest.sources.base import FoundPhoto, Page, Query
+from retest.sources.base import FoundPhoto, Page, Query, sift
 from retest.sources.flickr_windows import PAGE_SIZE, WindowWalk
 from retest.sources.licenses import FLICKR_LICENSES, accepts
 from retest.sources.limits import RetryParameters, TokenBucket
@@ -134,7 +133,7 @@ class FlickrSource:
             limit=query.limit,
             descending=self._parameters.sort.endswith("desc"),
         )
-        photos, skipped = self._accept(answer.items[: step.use])
+        photos, skipped = sift(answer.items[: step.use], read=_photo, refuse=self._violation)
         if step.repeated:
             skipped["repeated"] = step.repeated
         notes = step.notes
@@ -174,19 +173,8 @@ class FlickrSource:
                 params[name] = f"{datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S}" if is_taken else bound
         return params
 
-    def _accept(self, items: Sequence[Mapping[str, Any]]) -> tuple[tuple[FoundPhoto, ...], Counter[str]]:
-        photos: list[FoundPhoto] = []
-        skipped: Counter[str] = Counter()
-        for item in items:
-            found = _photo(item)
-            reason = "no_url" if found is None else self._window.violation(item)
-            if found is not None and reason is None and not accepts(self._parameters.licenses, found.license):
-                reason = "license_not_wanted"
-            if found is not None and reason is None:
-                photos.append(found)
-            else:
-                skipped[reason or "no_url"] += 1
-        return tuple(photos), skipped
+    def _violation(self, item: Mapping[str, Any], found: FoundPhoto) -> str | None:
+        return self._window.violation(item) or (None if accepts(self._parameters.licenses, found.license) else "license_not_wanted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,15 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from retest.errors import ConfigError
 
-__all__ = ["RetryParameters", "TokenBucket", "retry_after_s"]
+__all__ = ["TEMPORARY_STATUS", "RetryParameters", "TokenBucket", "retry_after_s"]
+
+
+TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+"""HTTP statuses of a server that may answer better a while later (those from 520 on are Cloudflare's)."""
 
 
 class TokenBucket:

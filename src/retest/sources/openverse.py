@@ -6,7 +6,6 @@ than a large ``max_images``. Openverse tells no dates, so the windows of ``[sear
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ import httpx
 from retest.errors import SourceError
 from retest.records import ClassInfo
 from retest.sources.api import ApiClient, Busy, Clock
-from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor
+from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, sift
 from retest.sources.licenses import accepts
 from retest.sources.limits import RetryParameters, TokenBucket
 from retest.sources.search import SearchParameters, class_queries
@@ -86,7 +85,7 @@ class OpenverseSource:
             return Page((), None)
         results, pages = self._client.get(self._question(query, state), _results)
         use = results if query.limit is None else results[: query.limit - state["taken"]]
-        photos, skipped = self._accept(use)
+        photos, skipped = sift(use, read=_photo, refuse=self._violation)
         taken = state["taken"] + len(use)
         more = bool(results) and state["page"] < pages and (query.limit is None or taken < query.limit)
         following = encode_cursor(page=state["page"] + 1, size=state["size"], taken=taken) if more else None
@@ -104,18 +103,8 @@ class OpenverseSource:
             params["license"] = ",".join(kinds)
         return params
 
-    def _accept(self, results: Sequence[Mapping[str, Any]]) -> tuple[tuple[FoundPhoto, ...], Counter[str]]:
-        photos: list[FoundPhoto] = []
-        skipped: Counter[str] = Counter()
-        for item in results:
-            found = _photo(item)
-            if found is None:
-                skipped["no_url"] += 1
-            elif not accepts(self._parameters.licenses, found.license):
-                skipped["license_not_wanted"] += 1
-            else:
-                photos.append(found)
-        return tuple(photos), skipped
+    def _violation(self, _item: Mapping[str, Any], found: FoundPhoto) -> str | None:
+        return None if accepts(self._parameters.licenses, found.license) else "license_not_wanted"
 
     def _notes(self) -> tuple[str, ...]:
         p = self._parameters

@@ -29,6 +29,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from retest.errors import ConfigError, ImageError
 
 __all__ = [
+    "DECODER_CRASHED",
     "IMAGE_SUFFIXES",
     "JPEG_SUFFIXES",
     "REASONS",
@@ -57,6 +58,9 @@ REASONS: Final = (
     "corrupt",
 )
 """The reason codes that an image can be refused with; stored with the exclusion, so they never change meaning."""
+
+DECODER_CRASHED: Final = "decoder_crashed"
+"""The reason code of an image that ended the process that decoded it, which no code here can say; it never changes meaning either."""
 
 ORIGINAL: Final = "original"
 

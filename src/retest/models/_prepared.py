@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import ImageError, InputError
+from retest.images import DECODER_CRASHED
 from retest.models.base import UInt8Array
 
 _CHUNK = 8
 """Images per task of the executor: enough to make its cost small, few enough to keep all its workers busy."""
 _CRASHES_IN_A_ROW = 20
 """So many images that end their process one after the other are no fault of the images."""
-DECODER_CRASHED = "decoder_crashed"
 
 Ended = tuple[type[Exception], ...]
 """By what an executor says that the process of a call has ended, and that it can go on with others."""

@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from retest.errors import ImageError, StageError
-from retest.images import ImageParameters, VariantSet, make_variants
+from retest.images import DECODER_CRASHED, ImageParameters, VariantSet, make_variants
 from retest.stages._processes import IsolatingExecutor, WorkerEndedError
 
-__all__ = ["DECODER_CRASHED", "Failure", "Fetched", "MakeVariants", "decoding_executor", "in_order_decoded"]
-
-DECODER_CRASHED: Final = "decoder_crashed"
-"""Reason code of an image that ended the process that decoded it; stored with the exclusion, so it never changes meaning."""
+__all__ = ["Failure", "Fetched", "MakeVariants", "decoding_executor", "in_order_decoded"]
 
 _IMAGES_PER_PROCESS: Final = 50
 """So many images take about as long as the start of a process."""

@@ -7,16 +7,14 @@ twice and loses none.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retest.errors import StageError, StoreError, UsageError
+from retest.errors import StageError, UsageError
 from retest.records import ClassInfo
 from retest.sources import (
     Page,
@@ -31,7 +29,7 @@ from retest.sources import (
 )
 from retest.stages._common import Progress, Stamp, silent
 from retest.store import SearchState, Tables
-from retest.study import Study
+from retest.study import Study, open_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +117,15 @@ def export_candidates(study: Study, path: Path) -> int:
         StageError: there is nothing to write.
         StoreError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     number = 0
-    try:
-        with study.database.read() as tables, temporary.open("w", encoding="utf-8") as file:
-            for record in _published_records(tables):
-                file.write("[\n" if number == 0 else ",\n")
-                file.write(json.dumps(record, ensure_ascii=False))
-                number += 1
-            file.write("\n]\n")
+    with study.database.read() as tables, open_atomic(path) as file:
+        for record in _published_records(tables):
+            file.write(b"[\n" if number == 0 else b",\n")
+            file.write(json.dumps(record, ensure_ascii=False).encode())
+            number += 1
         if not number:
             raise StageError("the study has no candidates yet", item="candidates", remedy="Run: retest search --study STUDY")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot be written ({error.strerror})", item=str(path), remedy="Check the path and the free space.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        file.write(b"\n]\n")
     return number
 
 

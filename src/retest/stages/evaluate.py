@@ -55,7 +55,6 @@ __all__ = [
 ORIGINAL = "original"
 """Name of the data set of all original validation images."""
 
-_MOST_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,10 +144,5 @@ class OpaqueNameTable(TableGroup):
         table = schema.opaque_names
         return sorted(row.name for row in self._by_ids(sa.select(table.c.name), table.c.image_id, image_ids))
 
-    def image_of(self, name: str) -> str | None:
-        """The image behind an opaque name, or None."""
-        query = sa.select(schema.opaque_names.c.image_id).where(schema.opaque_names.c.name == name)
-        return self._connection.execute(query).scalar_one_or_none()
-
     def count(self) -> int:
         return self._count(schema.opaque_names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,7 +142,3 @@ class RawPredictions:
     file: str
     top: NDArray[np.int64]
     notes: tuple[str, ...] = ()
-
-
-Thresholds = Mapping[str, float]
-"""Per-class selection-frequency thresholds: wnid -> threshold."""

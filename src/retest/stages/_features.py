@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.datasets.features import feature_blob_key
 from retest.neighbors import Block, perceptual_hashes, plan_blocks
 from retest.stages._common import Progress, completion_key
 from retest.stages._pixels import PixelMatrix
@@ -76,6 +75,8 @@ def feature_matrix(
     They lie in the blob store in blocks per featuriser name; only images that are in no block yet are featurised, by this process or by
     ``elsewhere``.
     """
+    from retest.datasets.features import feature_blob_key  # not at the start of every search worker
+
     wanted = matrix.ids if ids is None else tuple(sorted(ids))
     kind = _completion(featuriser, mirrored)
     with study.database.read() as tables:

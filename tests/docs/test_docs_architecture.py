@@ -51,9 +51,18 @@ def test_no_text_leaves_its_box(pictures):
 
 
 def test_modules_that_the_page_names_exist():
-    for name in re.findall(r"`((?:stages|web|store|sources|crowd|study|models)/[a-z_/]+\.py)`", PAGE):
-        if "NAME" not in name:
-            assert (ROOT / "src/retest" / name).exists(), name
+    named = [name for name in re.findall(r"`([a-z]+/[a-z_/0-9]+\.py)`", PAGE) if not name.startswith(("docs/", "tests/"))]
+    assert len(named) > 50
+    for name in named:
+        assert (ROOT / "src/retest" / name).exists(), name
+
+
+def test_every_room_is_told_where_to_begin(pictures):
+    table = PAGE.split("## Where to begin in each room")[1].split("## ")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
+    assert [room for names, _ in rows for room in re.findall(r"`([a-z]+)`", names)] == list(pictures.ROOMS)
+    for names, first in rows[:-1]:
+        assert re.search(rf"`{names.strip().strip('`')}/", first), names
 
 
 def test_names_of_code_that_the_page_mentions_exist():

@@ -8,24 +8,20 @@ from __future__ import annotations
 import json
 import os
 import random
-from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
 from review_guesses import store
-from review_server import STAMP, ReviewServer
+from review_server import STAMP, ReviewServer, collected_study
 
 from retest.labeling import HitParameters
 from retest.records import Assignment, AssignmentStatus, Hit
-from retest.sampling import SamplingParameters
-from retest.sources import FolderSource
-from retest.stages import benchmark, collect, images, neighbors, review
+from retest.stages import neighbors, review
 from retest.stages._frequencies import refresh_frequencies
 from retest.stages.review import Change
 from retest.stages.review_progress import refresh_counts
-from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SHOWN = "digit-3"
@@ -105,24 +101,7 @@ def make_digit_study(folder: Path, *, digits: tuple[int, ...] = (3, 5, 8, 9), re
     ]
     (folder / "classes.json").write_text(json.dumps(info))
     (folder / "similar.json").write_text(json.dumps({wnid: [wnid, *(o for o in wnids if o != wnid)] for wnid in wnids}))
-    config = StudyConfig(
-        study=StudySettings(name="digits"),
-        benchmark=BenchmarkSettings(
-            train=str(folder / "train"),
-            val=str(folder / "val"),
-            class_info=str(folder / "classes.json"),
-            similar_classes=str(folder / "similar.json"),
-        ),
-        source=SourceSettings(kind="folder", location=str(folder / "pool")),
-        labeling=HitParameters(),
-        sampling=SamplingParameters(per_class=8, min_num_val_images_per_wnid=2),
-    )
-    with closing(create_study(folder / "study", config)) as study:
-        benchmark.register_benchmark(study)
-        source = FolderSource(study.path(study.config.source.location), parameters=study.config.search)
-        with closing(source):
-            collect.search(study, source, stamp=STAMP)
-            images.store_images(study, source.fetch, stamp=STAMP)
+    with collected_study(folder, name="digits", labeling=HitParameters(), per_class=8) as study:
         if not reviewed:
             neighbors.find_neighbors(study, metrics=["l2"])
         with study.database.write() as tables:

@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from retest.stages import benchmark, collect, images, review_people
 from retest.stages._common import Stamp
 from retest.stages._frequencies import refresh_frequencies
 from retest.stages.review_progress import refresh_counts
-from retest.study import BenchmarkSettings, SourceSettings, StudyConfig, StudySettings, create_study, open_study
+from retest.study import BenchmarkSettings, SourceSettings, Study, StudyConfig, StudySettings, create_study, open_study
 from retest.web import ReviewOptions, ServerOptions, create_app
 
 STAMP = Stamp("tester", "2026-01-01T00:00:00+00:00")
@@ -32,6 +33,32 @@ ANSWERS = 10
 KEY = b"a key for the tests of the review pages"
 MISSING = "f" * 40
 """A candidate without an image."""
+
+
+@contextmanager
+def collected_study(folder: Path, *, name: str, labeling: HitParameters, per_class: int) -> Iterator[Study]:
+    """A study in ``folder/study`` whose original images lie in ``train`` and ``val``, its candidates in ``pool``, as search and download
+    leave it; ``classes.json`` and ``similar.json`` say what the classes are.
+    """
+    config = StudyConfig(
+        study=StudySettings(name=name),
+        benchmark=BenchmarkSettings(
+            train=str(folder / "train"),
+            val=str(folder / "val"),
+            class_info=str(folder / "classes.json"),
+            similar_classes=str(folder / "similar.json"),
+        ),
+        source=SourceSettings(kind="folder", location=str(folder / "pool")),
+        labeling=labeling,
+        sampling=SamplingParameters(per_class=per_class, min_num_val_images_per_wnid=2),
+    )
+    with closing(create_study(folder / "study", config)) as study:
+        benchmark.register_benchmark(study)
+        source = FolderSource(study.path(study.config.source.location), parameters=study.config.search)
+        with closing(source):
+            collect.search(study, source, stamp=STAMP)
+            images.store_images(study, source.fetch, stamp=STAMP)
+        yield study
 
 
 def make_review_study(folder: Path) -> Path:
@@ -51,24 +78,8 @@ def make_review_study(folder: Path) -> Path:
         '[{"cid": 0, "wnid": "apple", "synset": ["apple", "pomme"], "gloss": "a round fruit", "wikipedia_pages": []},'
         ' {"cid": 1, "wnid": "banana", "synset": ["banana"], "gloss": "a long fruit", "wikipedia_pages": []}]'
     )
-    config = StudyConfig(
-        study=StudySettings(name="fruit"),
-        benchmark=BenchmarkSettings(
-            train=str(folder / "train"),
-            val=str(folder / "val"),
-            class_info=str(folder / "classes.json"),
-            similar_classes=str(folder / "similar.json"),
-        ),
-        source=SourceSettings(kind="folder", location=str(folder / "pool")),
-        labeling=HitParameters(assignments_per_hit=ANSWERS, min_assignments=ANSWERS),
-        sampling=SamplingParameters(per_class=5, min_num_val_images_per_wnid=2),
-    )
-    with closing(create_study(folder / "study", config)) as study:
-        benchmark.register_benchmark(study)
-        source = FolderSource(study.path(study.config.source.location), parameters=study.config.search)
-        with closing(source):
-            collect.search(study, source, stamp=STAMP)
-            images.store_images(study, source.fetch, stamp=STAMP)
+    labeling = HitParameters(assignments_per_hit=ANSWERS, min_assignments=ANSWERS)
+    with collected_study(folder, name="fruit", labeling=labeling, per_class=5) as study:
         with study.database.write() as tables:
             tables.candidates.add([Candidate(MISSING, "apple", "folder", "gone", "https://example.org/gone.jpg")])
             for wnid in CLASSES:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from retest.errors import UsageError
 from retest.stages import _review_hits, _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
 from retest.stages._common import Stamp
+from retest.stages._review_checks import check_limit
 from retest.stages._review_core import (
     MAX_CHANGES,
     NOT_SAID,
@@ -131,8 +131,7 @@ def history(study: Study, wanted: DecisionFilter, *, before: int | None = None, 
     Raises:
         UsageError: ``limit`` is not from 1 to 1000.
     """
-    if not 1 <= limit <= 1000:
-        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with before")
+    check_limit(limit, 1000, remedy="Ask for the next page with before")
     with study.database.read() as tables:
         return tables.decisions.page(wanted, before=before, limit=limit)
 

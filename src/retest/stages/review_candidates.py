@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from retest.errors import NotFoundError, UsageError
 from retest.records import Split
 from retest.stages._common import display_variant
+from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_counts import from_stored
 from retest.stages._review_marks import EXCLUSION, PROBLEMATIC
 from retest.stages._review_memo import Memo, generations_key
@@ -162,8 +163,7 @@ def list_originals(study: Study, memo: Memo, wnid: str, *, limit: int = 100) -> 
     Raises:
         UsageError: the limit is not 1 to 1000.
     """
-    if not 1 <= limit <= MOST:
-        raise UsageError(f"must be 1 to {MOST}, is {limit}", item="limit", remedy="Ask for fewer")
+    check_limit(limit, MOST, remedy="Ask for fewer")
     variant = display_variant(study.config.images)
     with study.database.read() as tables:
         key = generations_key(tables.generations.of("originals", "selection_frequencies", "variants"))
@@ -241,13 +241,11 @@ def _check(study: Study, wanted: CandidateFilter, sort: str, limit: int) -> None
         ("excluded", wanted.excluded, YES_NO),
         ("problematic", wanted.problematic, YES_NO),
     ):
-        if value not in known:
-            raise UsageError(f"{value!r} is not known", item=name, remedy=f"Use one of: {', '.join(known)}")
+        check_choice(name, value, known)
     number = len(study.config.sampling.histogram_edges) + 1
     if any(not 0 <= index < number for index in wanted.bins):
         raise UsageError("there is no such bin", item="bins", remedy=f"Bins are numbered 0 to {number - 1}")
-    if not 1 <= limit <= MOST:
-        raise UsageError(f"must be 1 to {MOST}, is {limit}", item="limit", remedy="Ask for the next page with after")
+    check_limit(limit, MOST)
 
 
 _VALUES: dict[str, Callable[[ImageFacts], Any]] = {

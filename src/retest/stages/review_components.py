@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retest.errors import NotFoundError, UsageError
+from retest.errors import NotFoundError
 from retest.stages._duplicates import refresh_resolution, was_resolved
+from retest.stages._review_checks import check_limit
 from retest.stages._review_derived import component_members
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_pairs import OVERRIDE
@@ -73,8 +74,7 @@ def list_components(study: Study, *, after: str = "", limit: int = 100) -> Compo
     Raises:
         UsageError: the limit is not 1 to 500.
     """
-    if not 1 <= limit <= MOST_MEMBERS:
-        raise UsageError(f"must be 1 to {MOST_MEMBERS}, is {limit}", item="limit", remedy="Ask for the next page with after")
+    check_limit(limit, MOST_MEMBERS)
     with study.database.read() as tables:
         rows = tables.pair_queue.components(after=after, limit=limit + 1)
     return ComponentPage(tuple(rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from retest.errors import NotFoundError, UsageError
+from retest.errors import NotFoundError
 from retest.records import ClassInfo
 from retest.stages._inspect import HitInspection, inspect_hit
+from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_hit_figures import refresh_figures, settle
 from retest.stages._review_hits import EXCLUDE_HIT
 from retest.stages._review_images import ImageView, view_images
@@ -348,10 +349,8 @@ def _check_choices(wanted: HitFilter, sort: str, sorts: tuple[str, ...], limit: 
         ("excluded", wanted.excluded, YES_NO),
         ("flagged", wanted.flagged, YES_NO),
     ):
-        if value not in known:
-            raise UsageError(f"{value!r} is not known", item=name, remedy=f"Use one of: {', '.join(known)}")
-    if not 1 <= limit <= 1000:
-        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with after")
+        check_choice(name, value, known)
+    check_limit(limit, 1000)
 
 
 _WORKER_VALUES: dict[str, Callable[[WorkerRow], Any]] = {

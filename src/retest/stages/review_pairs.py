@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import Neighbor
+from retest.stages._review_checks import check_limit
 from retest.stages._review_core import State
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
@@ -134,8 +135,7 @@ def next_candidates(
         UsageError: an unknown metric, a threshold out of range, a limit that is not 1 to 100, or ``after`` is no place in the queue.
     """
     limit_of = _threshold(study, metric, threshold)
-    if not 1 <= limit <= MOST:
-        raise UsageError(f"must be 1 to {MOST}, is {limit}", item="limit", remedy="Ask for the next page with after")
+    check_limit(limit, MOST)
     place = _place(after)
     items: list[CandidatePairs] = []
     with study.database.read() as tables:

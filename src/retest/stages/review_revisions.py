@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo, ClassReview, Revision, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
+from retest.stages._review_checks import check_limit
 from retest.stages._review_core import Change
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, Recent, generations_key
@@ -146,8 +147,7 @@ def list_classes(
         UsageError: an unknown choice, part or limit.
     """
     _check_part(only, part, parts)
-    if not 1 <= limit <= 1000:
-        raise UsageError(f"must be 1 to 1000, is {limit}", item="limit", remedy="Ask for the next page with after")
+    check_limit(limit, 1000)
     with study.database.read() as tables:
         known, key = _contents(tables, memo, name), _key(tables)
         reviews = tables.revisions.reviews(name)

@@ -17,7 +17,7 @@ __all__ = ["Lane", "Lanes"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LOOKING, DECIDING, PICTURES = 4, 8, 3
+LOOKING, DECIDING, PICTURES = 3, 4, 2
 
 
 class Lane:

@@ -23,15 +23,15 @@ _KEEP_S = 20.0
 
 
 def warm_up(desk: Desk) -> None:
-    """Have the figures of a large study worked out and its file kept in memory, and let the interpreter change between requests more often.
+    """Let the interpreter change between requests more often; have the figures of a large study worked out and its file kept in memory.
 
-    A thread that comes back from the database (a page does so a hundred times) waits until the one that computes gives the interpreter
-    away: 5 ms each time by default. A small study needs none of it.
+    A thread that comes back from the database (a decision does so thirty times, while nobody else can write) waits until the one that
+    computes gives the interpreter away: 5 ms each time by default.
     """
     load_templates()
+    sys.setswitchinterval(_SWITCH_S)
     if review_progress.candidates_counted(desk.study) < LARGE:
         return
-    sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_GC_THRESHOLD)  # a collection looks at every object that is kept, and everybody waits
     desk.keeping = Repeated(lambda stop: desk.study.database.keep_in_memory(stop=stop), pause_s=_KEEP_S)
     desk.counting.start(lambda stop: _work(desk), name="warming up")

@@ -41,10 +41,15 @@ def test_what_is_missing_is_said(kind: str, location: str, environment: dict, me
     assert caught.value.remedy
 
 
-def test_a_key_file_goes_before_the_environment(tmp_path: Path) -> None:
+def test_a_key_file_goes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.json"
     path.write_text('["file-key"]')
-    open_source("flickr", parameters=SearchParameters(), environment={}, key_file=path).close()
+    keys = []
+    monkeypatch.setattr("retest.sources.flickr.FlickrSource", lambda key, **_: keys.append(key.key))
+    environment = {"FLICKR_API_KEY": "environment-key"}
+    open_source("flickr", parameters=SearchParameters(), environment=environment, key_file=path)
+    open_source("flickr", parameters=SearchParameters(), environment=environment)
+    assert keys == ["file-key", "environment-key"]
 
 
 def test_hand_terms(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ def test_wrong_settings_are_refused_with_their_name(change: dict, message: str) 
     assert caught.value.remedy
 
 
-def test_a_window_of_one_second_is_allowed() -> None:
-    SearchParameters(min_date_taken="2013-01-01 00:00:00", max_date_taken="2013-01-01 00:00:00")
-    SearchParameters(min_date_taken="2013-01-01", max_date_taken="2013-01-01")
+@pytest.mark.parametrize("last", ["2013-01-01 00:00:00", "2013-01-01"])
+def test_a_window_of_one_second_is_allowed_and_none_that_ends_before_it_begins(last: str) -> None:
+    assert SearchParameters(min_date_taken="2013-01-01 00:00:00", max_date_taken=last).max_date_taken == last
+    with pytest.raises(ConfigError, match="is after max_date_taken"):
+        SearchParameters(min_date_taken="2013-01-02 00:00:00", max_date_taken=last)

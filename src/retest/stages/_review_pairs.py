@@ -32,7 +32,7 @@ MAX_FACTOR = 2.0
 STAGE, ITEM, OWN, LIFTED_SINCE = "review", "pair_queue", "pair_queue_own_changes", "pair_queue_lifted_since"
 EXCLUSION_KIND = "exclusion"
 MANY_LISTS = 50_000
-_BLOCK = 200  # candidates at a time: whoever waits for the processor or for a turn to write waits for no more
+_BLOCK = 50  # candidates at a time: whoever waits for the processor or for a turn to write waits for no more
 _UNREVIEWED = 1e100
 _ATTEMPTS = 3
 

@@ -55,82 +55,80 @@ def licenses(content: ExportSet) -> dict[str, int]:
 
 def datasheet(content: ExportSet, form: str) -> bytes:
     """A datasheet in the sections of Gebru et al., "Datasheets for Datasets" (2021), filled from the study."""
-    revision, facts = content.revision, content.facts
-    per_class = Counter(wnid for _, wnid in revision.images)
-    sizes = sorted(set(per_class.values()))
-    lines = [f"# Datasheet of {revision.name}", ""]
-    lines += ["## Motivation", ""]
-    lines += [
-        f"A new test set for the benchmark {facts.benchmark}, made by replicating how its test set was made (study {facts.study}).",
-        "",
-    ]
-    lines += ["## Composition", ""]
-    lines += _table(
-        {
-            "images": len(revision.images),
-            "classes": len(per_class),
-            "images per class": str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0",
-            "complete (is_valid)": "yes" if revision.is_valid else "no",
-            "form": form,
-            "photos taken": _span(image.candidate.date_taken for image in content.images if image.candidate),
-            "photos uploaded": _span(image.candidate.date_uploaded for image in content.images if image.candidate),
-        }
-    )
-    lines += ["", "Each image has one label, its class index; `metadata.csv` has one row per image in the order of the revision.", ""]
-    lines += ["## Collection process", ""]
-    lines += _table({f"candidates from {source}": count for source, count in facts.candidates.items()})
-    lines += _rows({"the same photo found again": facts.duplicate_occurrences, "candidates excluded": sum(facts.exclusions.values())})
-    lines += _rows({f"excluded: {reason}": count for reason, count in facts.exclusions.items()})
-    lines += _rows(
-        {
-            "HITs (labelling tasks)": facts.hits,
-            "HITs that count nowhere": facts.excluded_hits,
-            "HITs made": " to ".join(dict.fromkeys(facts.hit_days)) if facts.hit_days else _UNKNOWN,
-            "answers": sum(facts.answers.values()),
-        }
-    )
-    lines += _rows({f"answers {status.lower()}": count for status, count in facts.answers.items()})
-    lines += _rows(
-        {
-            "annotators": facts.annotators,
-            "neighbours reviewed": facts.reviewed_neighbors,
-            "near-duplicate pairs": facts.near_duplicate_pairs,
-            "candidates left out as near-duplicates": facts.near_duplicates,
-        }
-    )
-    lines += ["", "## Sampling", ""]
-    settings = {key: value for key, value in sorted(revision.parameters.items()) if isinstance(value, (str, int, float, bool, list))}
-    lines += _table(
-        {
-            "function": revision.sampling_function,
-            "seed": revision.seed,
-            "starting from": revision.starting_from or "nothing",
-            "made": f"{revision.time or _UNKNOWN} by {revision.user or _UNKNOWN}",
-            "classes reviewed": f"{facts.classes_reviewed} of {len(per_class)}",
-            "classes marked problematic": facts.classes_problematic,
-            **settings,
-        }
-    )
-    lines += [
-        "",
-        "## Preprocessing",
-        "",
-        "Images were decoded, turned upright by their EXIF orientation, converted to RGB and stored as JPEG.",
-        "",
-    ]
-    lines += ["## Uses", "", "Measuring classifiers that were trained on the benchmark's training set. Do not train on it.", ""]
-    lines += ["## Distribution", "", "The images belong to their owners; `ATTRIBUTION.csv` names source, owner and licence of each.", ""]
-    lines += _table({f"licence: {name}": count for name, count in licenses(content).items()})
-    lines += ["", "`SHA256SUMS` holds a checksum of every file (`sha256sum -c SHA256SUMS`).", ""]
+    facts = content.facts
+    made = f"A new test set for the benchmark {facts.benchmark}, made by replicating how its test set was made (study {facts.study})."
+    one_label = "Each image has one label, its class index; `metadata.csv` has one row per image in the order of the revision."
+    sections = {
+        "Motivation": [made],
+        "Composition": [*_table(_composition(content, form)), "", one_label],
+        "Collection process": _table(_collection(content)),
+        "Sampling": _table(_sampling(content)),
+        "Preprocessing": ["Images were decoded, turned upright by their EXIF orientation, converted to RGB and stored as JPEG."],
+        "Uses": ["Measuring classifiers that were trained on the benchmark's training set. Do not train on it."],
+        "Distribution": [
+            "The images belong to their owners; `ATTRIBUTION.csv` names source, owner and licence of each.",
+            "",
+            *_table({f"licence: {name}": count for name, count in licenses(content).items()}),
+            "",
+            "`SHA256SUMS` holds a checksum of every file (`sha256sum -c SHA256SUMS`).",
+        ],
+    }
+    lines = [f"# Datasheet of {content.revision.name}", ""]
+    for title, body in sections.items():
+        lines += [f"## {title}", "", *body, ""]
     return "\n".join(lines).encode()
 
 
+def _composition(content: ExportSet, form: str) -> dict[str, Any]:
+    revision = content.revision
+    per_class = Counter(wnid for _, wnid in revision.images)
+    sizes = sorted(set(per_class.values()))
+    return {
+        "images": len(revision.images),
+        "classes": len(per_class),
+        "images per class": str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0",
+        "complete (is_valid)": "yes" if revision.is_valid else "no",
+        "form": form,
+        "photos taken": _span(image.candidate.date_taken for image in content.images if image.candidate),
+        "photos uploaded": _span(image.candidate.date_uploaded for image in content.images if image.candidate),
+    }
+
+
+def _collection(content: ExportSet) -> dict[str, Any]:
+    facts = content.facts
+    return {
+        **{f"candidates from {source}": count for source, count in facts.candidates.items()},
+        "the same photo found again": facts.duplicate_occurrences,
+        "candidates excluded": sum(facts.exclusions.values()),
+        **{f"excluded: {reason}": count for reason, count in facts.exclusions.items()},
+        "HITs (labelling tasks)": facts.hits,
+        "HITs that count nowhere": facts.excluded_hits,
+        "HITs made": " to ".join(dict.fromkeys(facts.hit_days)) if facts.hit_days else _UNKNOWN,
+        "answers": sum(facts.answers.values()),
+        **{f"answers {status.lower()}": count for status, count in facts.answers.items()},
+        "annotators": facts.annotators,
+        "neighbours reviewed": facts.reviewed_neighbors,
+        "near-duplicate pairs": facts.near_duplicate_pairs,
+        "candidates left out as near-duplicates": facts.near_duplicates,
+    }
+
+
+def _sampling(content: ExportSet) -> dict[str, Any]:
+    revision, facts = content.revision, content.facts
+    settings = {key: value for key, value in sorted(revision.parameters.items()) if isinstance(value, (str, int, float, bool, list))}
+    return {
+        "function": revision.sampling_function,
+        "seed": revision.seed,
+        "starting from": revision.starting_from or "nothing",
+        "made": f"{revision.time or _UNKNOWN} by {revision.user or _UNKNOWN}",
+        "classes reviewed": f"{facts.classes_reviewed} of {len({wnid for _, wnid in revision.images})}",
+        "classes marked problematic": facts.classes_problematic,
+        **settings,
+    }
+
+
 def _table(values: Mapping[str, Any]) -> list[str]:
-    return ["| what | value |", "| --- | --- |", *_rows(values)]
-
-
-def _rows(values: Mapping[str, Any]) -> list[str]:
-    return [f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items()]
+    return ["| what | value |", "| --- | --- |", *(f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items())]
 
 
 def _cell(value: Any) -> str:

@@ -37,32 +37,39 @@ def quality(study_folder: Path, as_json: bool, threshold: float, posteriors: Pat
         found = stage.judge(study, threshold=threshold)
         if posteriors is not None:
             _write_posteriors(posteriors, stage.posteriors(study))
-    report, change = found.report, found.sensitivity
-    flagged = report.flagged
     if as_json:
-        print_json(
-            {
-                "assignments": report.answers,
-                "workers": len(report.workers),
-                "controls": _controls(report.controls),
-                "controls_by_class": {wnid: _controls(value) for wnid, value in report.controls_by_class.items()},
-                "alpha": found.agreement.alpha,
-                "median_duration_s": found.median_duration_s,
-                "hourly_wage_cents": found.hourly_wage_cents,
-                "flagged_workers": report.flagged_workers,
-                "flagged_assignments": [{"assignment": f.assignment_id, "flags": [code for code, _ in f.flags]} for f in flagged],
-                "without_flagged_workers": {
-                    "assignments_left_out": change.assignments_left_out,
-                    "mean_absolute_change": change.mean_absolute_change,
-                    "max_absolute_change": change.max_absolute_change,
-                    "threshold": change.threshold,
-                    "now_above": change.now_above,
-                    "now_below": change.now_below,
-                    "without_answers": change.without_answers,
-                },
-            }
-        )
-        return
+        print_json(_quality_figures(found))
+    else:
+        _print_quality(found, threshold)
+
+
+def _quality_figures(found: stage.LabelQuality) -> dict[str, object]:
+    report, change = found.report, found.sensitivity
+    names = (
+        "assignments_left_out",
+        "mean_absolute_change",
+        "max_absolute_change",
+        "threshold",
+        "now_above",
+        "now_below",
+        "without_answers",
+    )
+    return {
+        "assignments": report.answers,
+        "workers": len(report.workers),
+        "controls": _controls(report.controls),
+        "controls_by_class": {wnid: _controls(value) for wnid, value in report.controls_by_class.items()},
+        "alpha": found.agreement.alpha,
+        "median_duration_s": found.median_duration_s,
+        "hourly_wage_cents": found.hourly_wage_cents,
+        "flagged_workers": report.flagged_workers,
+        "flagged_assignments": [{"assignment": f.assignment_id, "flags": [code for code, _ in f.flags]} for f in report.flagged],
+        "without_flagged_workers": {name: getattr(change, name) for name in names},
+    }
+
+
+def _print_quality(found: stage.LabelQuality, threshold: float) -> None:
+    report, change, flagged = found.report, found.sensitivity, found.report.flagged
     wage = "-" if found.hourly_wage_cents is None else f"{found.hourly_wage_cents / 100:.2f} USD at the median"
     rows = [
         ("valid answers", f"{report.answers:,} by {len(report.workers):,} annotators"),

@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["FileInMemory"]
 
 _BYTES_PER_CALL = 2**20  # of more at once systems read only the beginning
-_CALLS_PER_LOOK = 64
+_CALLS_PER_TURN = 4  # others wait for the disk behind so much at most
 _MOST_OF_MEMORY = 0.7
 
 
@@ -38,7 +38,7 @@ class FileInMemory:
         """Have the system read what is not in memory; False where it cannot be asked, or the file would take most of the memory.
 
         Args:
-            stop: asked now and then; True ends it.
+            stop: asked again and again; True ends it.
 
         Raises:
             OSError: the file cannot be opened or read.
@@ -50,10 +50,14 @@ class FileInMemory:
         size = os.fstat(self._descriptor).st_size
         if size > _MOST_OF_MEMORY * self._available():
             return False
-        for number, start in enumerate(range(0, size, _BYTES_PER_CALL)):
-            if number % _CALLS_PER_LOOK == 0 and stop():
+        turn = _CALLS_PER_TURN * _BYTES_PER_CALL
+        for begin in range(0, size, turn):
+            if stop():
                 break
-            os.posix_fadvise(self._descriptor, start, _BYTES_PER_CALL, os.POSIX_FADV_WILLNEED)
+            end = min(size, begin + turn)
+            for start in range(begin, end, _BYTES_PER_CALL):
+                os.posix_fadvise(self._descriptor, start, _BYTES_PER_CALL, os.POSIX_FADV_WILLNEED)
+            os.pread(self._descriptor, 1, end - 1)  # comes back when that is read
         return True
 
     def close(self) -> None:

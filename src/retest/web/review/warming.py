@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from retest.stages import review_hits, review_pairs, review_progress, review_revisions
 from retest.web.review.background import Repeated
@@ -23,18 +23,27 @@ _KEEP_S = 20.0
 
 
 def warm_up(desk: Desk) -> None:
-    """Let the interpreter change between requests more often; have the figures of a large study worked out and its file kept in memory.
-
-    A thread that comes back from the database (a decision does so thirty times, while nobody else can write) waits until the one that
-    computes gives the interpreter away: 5 ms each time by default.
-    """
+    """Set the interpreter up for many short requests; have the figures of a large study worked out and its file kept in memory."""
     load_templates()
-    sys.setswitchinterval(_SWITCH_S)
+    _set_up_interpreter()
     if review_progress.candidates_counted(desk.study) < LARGE:
         return
-    gc.set_threshold(_GC_THRESHOLD)  # a collection looks at every object that is kept, and everybody waits
     desk.keeping = Repeated(lambda stop: desk.study.database.keep_in_memory(stop=stop), pause_s=_KEEP_S)
     desk.counting.start(lambda stop: _work(desk), name="warming up")
+
+
+@cache
+def _set_up_interpreter() -> None:
+    """Once per process.
+
+    A thread that comes back from the database (a decision does so thirty times, while nobody else can write) waits until the one that
+    computes gives the interpreter away: 5 ms each time by default. A collection of garbage looks at every object that is not frozen, for
+    more than 100 ms with what is loaded alone, and everybody waits.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    gc.set_threshold(_GC_THRESHOLD)
+    gc.collect()
+    gc.freeze()
 
 
 def _work(desk: Desk) -> None:

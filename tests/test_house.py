@@ -1,6 +1,7 @@
 """The house itself: import rules, lightness, and documents that must not lie."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,6 @@ def test_import_rules_hold():
 
 
 def _path():
-    import os
-
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -66,3 +65,10 @@ def test_no_assert_in_the_package():
         if isinstance(node, ast.Assert)
     ]
     assert found == []
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="all tests are run in one process")
+@pytest.mark.xdist_group("house")
+def test_groups_of_tests_are_kept_together(request):
+    """Expensive studies are made once, and faults that need a place of their own are tried one after the other, only if groups count."""
+    assert request.node.nodeid.endswith("@house")

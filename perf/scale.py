@@ -7,8 +7,8 @@ Makes a study per size with retest.testing.scale (one class, 250 HITs and 2,500 
 stopped goes on; --again measures again. The first commands derive selection frequencies and resolution, as after an import.
 
 The exponent is the slope of log(time) over log(candidates) between the two largest sizes: 1 is proportional. "start" is what every
-command pays for starting Python, which is taken off before the exponent is computed. Peaks below that of this process (some 95 MiB) are
-not seen, because a new process begins as a copy of it.
+command pays for starting Python and opening the study, which is taken off before the exponent is computed. Peaks below that of this
+process (some 95 MiB) are not seen, because a new process begins as a copy of it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,13 @@ from retest.study import open_study
 with closing(open_study(Path(sys.argv[1]))) as study, study.database.write() as tables:
     derive({arguments})
 """
+_START = """
+import sys
+from pathlib import Path
+import retest.cli._common, retest.stages.status
+from retest.study import open_study
+open_study(Path(sys.argv[1])).close()
+"""
 _REVISION = ("--per-class", "10", "--seed", "1", "--allow-invalid")
 
 
@@ -57,7 +64,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     resolution = _DERIVE.format(module="_duplicates", name="refresh_resolution", arguments="study, tables")
     retest = ["-m", "retest"]
     return {
-        "start": [*retest, "--version"],
+        "start": ["-c", _START, str(folder)],
         "status": [*retest, "status", *at],
         "frequencies, derived": ["-c", frequencies, str(folder)],
         "resolution and review thresholds, derived": ["-c", resolution, str(folder)],
@@ -67,6 +74,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "label plan --dry-run": [*retest, "label", "plan", *at, "--dry-run"],
         "label plan --originals --dry-run": [*retest, "label", "plan", *at, "--originals", "--dry-run"],
         "plan neighbors (l2, dssim)": [*retest, "plan", "neighbors", *at, "--metric", "l2", "--metric", "dssim"],
+        "label list": [*retest, "label", "list", *at, "--json"],
         "label progress --collected": [*retest, "label", "progress", *at, "--collected"],
         "label workers": [*retest, "label", "workers", *at],
         "label quality": [*retest, "label", "quality", *at],

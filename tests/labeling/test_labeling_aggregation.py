@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retest.errors import ConfigError, InputError
-from retest.labeling import AggregationParameters, Answers, collect_answers, dawid_skene, mace, one_coin
+from retest.labeling import AggregationParameters, Answers, AnswersByClass, aggregation, collect_answers, dawid_skene, mace, one_coin
 from retest.records import Assignment, AssignmentStatus, Hit
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "crowdkit.json").read_text())
@@ -180,3 +182,48 @@ def test_wrong_arguments_are_named():
         Answers((("a", "n01"),), (), np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, bool))
     with pytest.raises(InputError, match="vectors of equal length"):
         Answers((("a", "n01"),), ("w",), np.zeros(1, np.int32), np.zeros(2, np.int32), np.ones(1, bool))
+
+
+# ------------------------------------------------------------------------------------------- large studies: class by class, part by part
+
+images = st.lists(st.sampled_from([f"image{number}" for number in range(6)]), min_size=1, max_size=5, unique=True).map(tuple)
+given_answers = st.lists(
+    st.tuples(st.sampled_from(["ann", "bob", "eve"]), st.sampled_from(list(AssignmentStatus)), st.sets(st.integers(0, 5))), max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["n01", "n02", "n03"]), images, given_answers), max_size=7), st.randoms(use_true_random=False))
+def test_answers_collected_class_by_class_are_those_of_all_together(pages, rng):
+    """HITs of several classes take turns, and uuids are in another order than the numbers."""
+    names = [f"hit{number}" for number in range(len(pages))]
+    rng.shuffle(names)
+    hits = [Hit(name, wnid, shown, (), (), shown) for name, (wnid, shown, _) in zip(names, pages, strict=True)]
+    given = [
+        Assignment(f"{hit.uuid}-{number}", hit.uuid, worker, status, tuple(f"image{chosen}" for chosen in sorted(selected)))
+        for hit, (_, _, answers) in zip(hits, pages, strict=True)
+        for number, (worker, status, selected) in enumerate(answers)
+    ]
+    whole = collect_answers(hits, sorted(given, key=lambda answer: (answer.hit_uuid, answer.id)))
+    collected = AnswersByClass()
+    for wnid in ("n03", "n01", "n02"):
+        mine = [(number, hit) for number, hit in enumerate(hits) if hit.wnid == wnid]
+        uuids = [hit.uuid for _, hit in mine]
+        collected.add(wnid, mine, [answer for answer in given if answer.hit_uuid in uuids])
+    found = collected.answers()
+    assert list(found.items) == list(whole.items)
+    assert list(found.items[1:]) == list(whole.items[1:])
+    assert found.workers == whole.workers
+    for name in ("item", "worker", "selected"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("method", MODELS)
+def test_posteriors_do_not_depend_on_how_many_answers_are_held_at_once(method, monkeypatch):
+    answers = answers_of(GOLDEN["answers"], 120, 15)
+    whole = MODELS[method](answers)
+    monkeypatch.setattr(aggregation, "_ANSWERS_AT_ONCE", 7)
+    parts = MODELS[method](answers)
+    assert parts.posterior.tobytes() == whole.posterior.tobytes()
+    assert (parts.iterations, parts.log_likelihood) == (whole.iterations, whole.log_likelihood)
+    assert parts.confusion.tobytes() == whole.confusion.tobytes()

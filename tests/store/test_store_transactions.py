@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -251,3 +252,20 @@ def test_a_full_disk_keeps_what_was_committed(open_folder: Path):
         connection.close()
     finally:
         subprocess.run(["umount", "--lazy", str(open_folder)], check=True)
+
+
+def test_a_writer_waits_while_another_process_writes(database: Database, database_url: str):
+    """What :func:`test_a_lock_that_is_held_for_long` shortens: SQLite's own driver would give up after five seconds."""
+    if not database_url.startswith("sqlite"):
+        pytest.skip("about SQLite's lock on a file")
+    with database.read() as tables:
+        assert tables.connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+    path = database_url.removeprefix("sqlite:///")
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    lock = threading.Timer(0.4, other.rollback)
+    lock.start()
+    with database.write() as tables:  # without waiting: "database is locked"
+        assert tables.candidates.add([make.candidate(1)]) == 1
+    lock.join()
+    other.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def judge(study: Study, *, parameters: QualityParameters | None = None, threshol
         excluded = {uuid for wnid in tables.hits.count_by_class() for uuid in tables.hit_pages.excluded_of_class(wnid)}
         report, durations, counts = _judged(tables, excluded, parameters)
         moved = sensitivity_in_parts(_by_class(tables), report.flagged_workers, excluded_hits=excluded, threshold=threshold)
-    median = statistics.median(durations) if durations else None
+    median = float(np.median(np.asarray(durations))) if durations else None
     reward = study.config.crowd.reward_cents
     return LabelQuality(
         report=report,

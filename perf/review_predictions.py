@@ -99,6 +99,7 @@ class Reviewer:
         return data
 
     def work(self, until: float, think_s: float) -> None:
+        time.sleep(self.random.random() * 5 * think_s)  # nobody comes at the same moment
         while time.perf_counter() < until:
             for step in self.visit():
                 step()
@@ -175,6 +176,7 @@ def measure(folder: Path, *, reviewers: int, seconds: float, think_s: float) -> 
     for person in people:
         for name, duration in person.times:
             times[name].append(1000 * duration)
+    times["all"] = [took for found in times.values() for took in found]
     rows = {name: _row(found) for name, found in sorted(times.items()) if len(found) > 1}
     failures = [failure for person in people for failure in person.failures]
     return {

@@ -1,15 +1,6 @@
 """Labelling without input or output: plan HITs, count answers, judge them, aggregate them."""
 
-from retest.labeling.aggregation import (
-    AggregationParameters,
-    Answers,
-    AnswersByClass,
-    LabelModel,
-    collect_answers,
-    dawid_skene,
-    mace,
-    one_coin,
-)
+from retest.labeling.aggregation import AggregationParameters, LabelModel, dawid_skene, mace, one_coin
 from retest.labeling.agreement import (
     Agreement,
     FrequencyChange,
@@ -19,6 +10,7 @@ from retest.labeling.agreement import (
     sensitivity,
     sensitivity_in_parts,
 )
+from retest.labeling.answers import Answers, AnswersByClass, collect_answers
 from retest.labeling.cost import (
     CostParameters,
     PlanEstimate,

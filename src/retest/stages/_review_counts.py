@@ -95,7 +95,7 @@ def follow(study: Study, tables: Tables) -> Callable[[], None]:
     items = [item for item in (ITEM, _COUNTING) if known.get(item) == key]
 
     def note() -> None:
-        tables.completions.put_keys(STAGE, dict.fromkeys(items, counts_key(study, tables)) if items else {})
+        tables.completions.put_all(STAGE, dict.fromkeys(items, counts_key(study, tables)) if items else {})
 
     return note
 

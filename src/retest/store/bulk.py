@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -14,29 +13,17 @@ from retest.store.labels import hit_of
 from retest.store.rows import TableGroup
 
 _C, _F = schema.candidates, schema.selection_frequencies
-_BLOCK = 500  # rows of HITs and answers are long
-
-
-@dataclass(frozen=True, slots=True)
-class HitState:
-    """A HIT without its images. ``assignments`` were asked for, ``received`` came, ``valid`` of them are not rejected."""
-
-    uuid: str
-    assignments: int
-    submitted: bool
-    crowd: str | None
-    excluded: bool
-    received: int
-    valid: int
 
 
 class BulkTable(TableGroup):
     """Reads and writes over many rows with bounded memory."""
 
+    _rows_per_block = 500  # rows of HITs and answers are long
+
     def hits_of_class(self, wnid: str) -> Iterator[Hit]:
         """The HITs of a class in the order in which they were added, excluded ones included."""
         t = schema.hits
-        rows = self._stream(sa.select(t).where(t.c.wnid == wnid).order_by(t.c.no))
+        rows = self._plain_rows(sa.select(t).where(t.c.wnid == wnid).order_by(t.c.no))
         return (hit_of(cast("sa.Row[Any]", row)) for row in rows)
 
     def answers_of_class(self, wnid: str) -> Iterator[Assignment]:
@@ -44,7 +31,7 @@ class BulkTable(TableGroup):
         t, hit = schema.assignments, schema.hits
         query = sa.select(t.c.id, t.c.hit_uuid, t.c.worker, t.c.status, t.c.selected, t.c.accept_time, t.c.submit_time)
         query = query.select_from(hit.join(t, t.c.hit_uuid == hit.c.uuid)).where(hit.c.wnid == wnid).order_by(hit.c.no, t.c.id)
-        for name, uuid, worker, status, selected, accepted, submitted in self._stream(query):
+        for name, uuid, worker, status, selected, accepted, submitted in self._plain_rows(query):
             yield Assignment(name, uuid, worker, AssignmentStatus(status), tuple(selected), accepted, submitted)
 
     def answers_to_nothing(self) -> int:
@@ -57,7 +44,7 @@ class BulkTable(TableGroup):
     def replace_frequencies(self, wnid: str, frequencies: Iterable[SelectionFrequency]) -> None:
         """Make these the selection frequencies of a class; rows that are right already are left alone."""
         found = {f.image_id: (f.num_assignments, f.num_selected) for f in frequencies}
-        stored = {row[0]: (row[1], row[2]) for row in self._stream(_frequencies(wnid))}
+        stored = {row[0]: (row[1], row[2]) for row in self._plain_rows(_frequencies(wnid))}
         if gone := sorted(stored.keys() - found.keys()):
             mine = (_F.c.wnid == wnid, _F.c.image_id == sa.bindparam("image"))
             self._connection.execute(sa.delete(_F).where(*mine), [{"image": image} for image in gone])
@@ -94,7 +81,7 @@ class BulkTable(TableGroup):
         kept = (~sa.exists().where(e.c.candidate_id == _C.c.id), ~sa.exists().where(flag.c.image_id == _C.c.id))
         query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments, sa.func.count()).select_from(found)
         query = query.where(_F.c.num_assignments > 0, *kept).group_by(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments)
-        return ((row[0], row[1], row[2], row[3]) for row in self._stream(query))
+        return ((row[0], row[1], row[2], row[3]) for row in self._plain_rows(query))
 
     def waiting_images(self, variants: Sequence[str]) -> int:
         """How many images can be fetched but are not stored in all of these variants, have no problem and are not excluded."""
@@ -147,7 +134,7 @@ class BulkTable(TableGroup):
         query = query.select_from(t.join(_F, (_F.c.image_id == t.c.id) & (_F.c.wnid == t.c.wnid))).where(_F.c.num_assignments > 0)
         if t is schema.originals:
             query = query.where(t.c.split == condition)
-        return ((row[0], row[1], row[2]) for row in self._stream(query.group_by(_F.c.num_selected, _F.c.num_assignments)))
+        return ((row[0], row[1], row[2]) for row in self._plain_rows(query.group_by(_F.c.num_selected, _F.c.num_assignments)))
 
     def frequencies_of(self, ids: Iterable[str]) -> dict[tuple[str, str], SelectionFrequency]:
         """(image, wnid) -> selection frequency, of these images for every class they were labelled for."""
@@ -183,7 +170,7 @@ class BulkTable(TableGroup):
         found: dict[str, ImageVariant] = {}
         for source in (train, t):
             query = sa.select(*columns).select_from(source).where(t.c.variant == variant).order_by(t.c.sha256).limit(2 * number)
-            found |= {row[0]: ImageVariant(*row) for row in self._stream(query)} if len(found) < number else {}
+            found |= {row[0]: ImageVariant(*row) for row in self._plain_rows(query)} if len(found) < number else {}
         return list(found.values())[:number]
 
     def candidates_without(self, variant: str) -> tuple[int, str]:
@@ -193,16 +180,6 @@ class BulkTable(TableGroup):
         left_out = sa.exists().where(excluded.c.candidate_id == _C.c.id)
         count, first = self._connection.execute(sa.select(sa.func.count(), sa.func.min(_C.c.id)).where(~stored, ~left_out)).one()
         return int(count), first or ""
-
-    def hit_states(self) -> Iterator[HitState]:
-        """Every HIT without its images, with how many answers came."""
-        hit, t = schema.hits, schema.assignments
-        valid = sa.func.sum(sa.case((t.c.status.in_([str(status) for status in VALID_STATUSES]), 1), else_=0))
-        counts = sa.select(t.c.hit_uuid, sa.func.count().label("received"), valid.label("valid")).group_by(t.c.hit_uuid).subquery()
-        columns = (hit.c.uuid, hit.c.assignments, hit.c.submitted, hit.c.crowd, hit.c.excluded, counts.c.received, counts.c.valid)
-        query = sa.select(*columns).select_from(hit.outerjoin(counts, counts.c.hit_uuid == hit.c.uuid)).order_by(hit.c.no)
-        for uuid, wanted, submitted, crowd, excluded, received, good in self._stream(query):
-            yield HitState(uuid, wanted, bool(submitted), crowd, excluded is not None, int(received or 0), int(good or 0))
 
     def answer_histogram(self) -> dict[int, int]:
         """Number of valid answers -> how many published HITs that count have it."""
@@ -218,10 +195,6 @@ class BulkTable(TableGroup):
 
     def _counted(self, query: sa.Select[Any]) -> dict[int, int]:
         return {int(value): int(count) for value, count in self._connection.execute(query)}
-
-    def _stream(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
-        for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
-            yield from cast("Sequence[Sequence[Any]]", block)
 
 
 def _stored(image: sa.Column[str], variant: str) -> sa.ColumnElement[bool]:

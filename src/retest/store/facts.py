@@ -14,7 +14,6 @@ from retest.store import review_people, schema
 from retest.store.rows import TableGroup
 
 _T = schema.candidates
-_BLOCK = 5000
 _ALL_REVIEWED = 1e100
 
 
@@ -40,10 +39,10 @@ class FactTable(TableGroup):
     def candidates_of(self, wnid: str, metrics: Sequence[str]) -> Iterator[CandidateFacts]:
         """The candidates of a class by id."""
         joined = _T.join(schema.review_thresholds, schema.review_thresholds.c.candidate_id == _T.c.id)
-        reached = self._thresholds(metrics, self._plain(_threshold_query(metrics).select_from(joined).where(_T.c.wnid == wnid)))
+        reached = self._thresholds(metrics, self._plain_rows(_threshold_query(metrics).select_from(joined).where(_T.c.wnid == wnid)))
         flagged = frozenset(review_people.FlagTable(self._connection).ids())  # few, so a join would only cost
         # By id: so every table that is joined is walked along its own index.
-        yield from _facts(self._plain(_candidate_query().where(_T.c.wnid == wnid).order_by(_T.c.id)), reached, flagged)
+        yield from _facts(self._plain_rows(_candidate_query().where(_T.c.wnid == wnid).order_by(_T.c.id)), reached, flagged)
 
     @staticmethod
     def _thresholds(metrics: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, dict[str, float]]:
@@ -60,14 +59,9 @@ class FactTable(TableGroup):
             result[row[0]] = found
         return result
 
-    def _plain(self, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
-        """Rows block by block: a quarter of a million of them feel what asking for each costs."""
-        for block in self._connection.execute(query, execution_options={"yield_per": _BLOCK}).partitions():
-            yield from cast("Sequence[Sequence[Any]]", block)
-
     def originals_of(self, wnid: str, split: Split) -> Iterator[OriginalFacts]:
         """The original images of a class and split."""
-        return _original_facts(self._plain(_original_query(split).where(schema.originals.c.wnid == wnid)))
+        return _original_facts(self._plain_rows(_original_query(split).where(schema.originals.c.wnid == wnid)))
 
     def originals_among(self, ids: Iterable[str], split: Split) -> Iterator[OriginalFacts]:
         """Those of these ids that are original images of a split and have a class."""
@@ -78,7 +72,7 @@ class FactTable(TableGroup):
         """(candidate id, search term) of every candidate of a class that was found by one."""
         t = schema.candidates
         query = sa.select(t.c.id, t.c.search_key).where(t.c.wnid == wnid, t.c.search_key.is_not(None))
-        return ((image, sys.intern(key)) for image, key in self._plain(query))
+        return ((image, sys.intern(key)) for image, key in self._plain_rows(query))
 
     def candidates_by_source(self) -> dict[str, int]:
         """source -> number of candidates."""

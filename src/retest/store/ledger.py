@@ -35,7 +35,7 @@ class CompletionTable(TableGroup):
         return {row.item: row.key for row in self._by_ids(sa.select(t.c.item, t.c.key).where(t.c.stage == stage), t.c.item, items)}
 
     def put_all(self, stage: str, keys: Mapping[str, str]) -> None:
-        """Note that items of a stage are done: item -> key."""
+        """Note that items of a stage about which nothing else is noted are done: item -> key."""
         self._put(schema.completions, ({"stage": stage, "item": item, "key": key, "info": {}} for item, key in keys.items()))
 
     def info(self, stage: str, item: str) -> dict[str, Any] | None:
@@ -44,10 +44,6 @@ class CompletionTable(TableGroup):
 
     def put(self, stage: str, item: str, key: str, **info: Any) -> None:
         self._put(schema.completions, [{"stage": stage, "item": item, "key": key, "info": info}])
-
-    def put_keys(self, stage: str, keys: Mapping[str, str]) -> None:
-        """Set the keys of items about which nothing else is noted."""
-        self._put(schema.completions, ({"stage": stage, "item": item, "key": key, "info": {}} for item, key in keys.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,11 @@ class NeighborTable(TableGroup):
     """The first k neighbours of every candidate per metric."""
 
     def put(self, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> None:
-        rows = (
-            {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]} for query, found in lists.items()
-        )
-        self._put(schema.neighbors, rows)
+        self._put(schema.neighbors, _list_rows(metric, lists))
 
     def add_new(self, metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> int:
         """Add the lists of candidates that have none in this metric yet."""
-        rows = (
-            {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]} for query, found in lists.items()
-        )
-        return self._add_new(schema.neighbors, rows)
+        return self._add_new(schema.neighbors, _list_rows(metric, lists))
 
     def by_candidate(self) -> Iterator[tuple[str, str, tuple[Neighbor, ...]]]:
         """(candidate, metric, its neighbours ascending), candidate after candidate."""
@@ -63,6 +57,11 @@ class NeighborTable(TableGroup):
 
     def counts(self) -> dict[str, int]:
         return self._counts_by(schema.neighbors.c.metric)
+
+
+def _list_rows(metric: str, lists: Mapping[str, Sequence[Neighbor]]) -> Iterator[dict[str, object]]:
+    for query, found in lists.items():
+        yield {"metric": metric, "query_id": query, "neighbors": [[n.reference, n.distance] for n in found]}
 
 
 class ReviewTable(TableGroup):
@@ -145,8 +144,7 @@ class ReviewTable(TableGroup):
         return [row.reviewer for row in self._rows(sa.select(column).distinct().order_by(column))]
 
     def put_thresholds(self, metric: str, thresholds: Mapping[str, float]) -> None:
-        rows = ({"candidate_id": c, "metric": metric, "threshold": value} for c, value in thresholds.items())
-        self._put(schema.review_thresholds, rows)
+        self.put_all_thresholds((candidate, metric, value) for candidate, value in thresholds.items())
 
     def put_all_thresholds(self, thresholds: Iterable[tuple[str, str, float]]) -> None:
         """Set (candidate, metric, review threshold) as they come."""

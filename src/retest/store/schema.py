@@ -1,8 +1,8 @@
 """The tables of a study's database.
 
 One place that says what is stored. Everything is plain SQL that SQLite and PostgreSQL share; JSON columns hold lists whose
-parts are never searched for. Tables named ``*_events`` or ``decisions`` are append-only: current state lives beside them and
-is written in the same transaction. A migration in ``migrations/versions`` creates exactly these tables (a test compares).
+parts are never searched for. The table ``decisions`` is append-only: the current state lives beside it and is
+written in the same transaction. A migration in ``migrations/versions`` creates exactly these tables (a test compares).
 """
 
 from __future__ import annotations

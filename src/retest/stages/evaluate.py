@@ -56,7 +56,6 @@ ORIGINAL = "original"
 """Name of the data set of all original validation images."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class EvaluationCounts:
     """What one run did for one data set."""

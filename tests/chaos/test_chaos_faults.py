@@ -20,7 +20,7 @@ import stage_studies as tiny
 from chaos_script import STEPS, Disturbance
 from chaos_worker import Undisturbed, run, start
 
-from retest.errors import StoreError
+from retest.errors import RetestError, StoreError
 from retest.store import open_blobs
 from retest.study import create_study
 from retest.testing.chaos import FaultyProxy, Kill
@@ -89,7 +89,7 @@ def test_two_operators_run_every_stage_at_once(tmp_path: Path, undisturbed: Undi
         both = [start(folder, name), start(folder, name)]
         for done in [worker.wait() for worker in both]:
             assert not done.killed
-            assert done.error is None or isinstance(done.error, Exception)
+            assert done.error is None or isinstance(done.error, RetestError), done.error
         finish(folder, name)
     assert_equal(folder, undisturbed)
 

@@ -180,8 +180,8 @@ def test_pages_carry_a_strict_policy_and_nothing_inline(server):
 def test_nothing_outside_the_static_files_is_reachable(server, path):
     with server.client("Ada") as ada:
         answer = ada.get(f"/review/static/x/{path}")
-        assert answer.status_code == 404 or "import" not in answer.text
-        assert "root:" not in answer.text
+        assert answer.status_code == 404
+        assert not {"import", "root:"} & set(answer.text.split())
 
 
 @pytest.mark.parametrize("image", ["../study.toml", "..%2Fstudy.db", "/etc/passwd", "\0", "a" * 5000, "<script>"])

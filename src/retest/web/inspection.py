@@ -45,7 +45,7 @@ def view_hit(study: Study, name: str) -> InspectionView:
 def inspection_page(study: Study, record: HitInspection) -> str:
     """The page as one self-contained HTML document: images are embedded, and there is no script."""
     with study.database.read() as tables:
-        names = tables.opaque_names.all(current_key_version(tables))
+        names = tables.opaque_names.get((shown.image_id for shown in record.images), current_key_version(tables))
     images = {}
     for shown in record.images:
         try:

@@ -30,7 +30,7 @@ from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions
 from retest.web.review.signin import local_link, sign_in_routes
 from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, message, static_build
-from retest.web.review.warming import warm_up
+from retest.web.review.warming import set_up_process, warm_up
 
 __all__ = [
     "KEY_VARIABLE",
@@ -67,6 +67,7 @@ def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callab
         secure: whether people reach the server by https.
         now: the clock, seconds since 1970.
     """
+    set_up_process()
     study.database.keep_connections(_CONNECTIONS)
     sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
     navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)

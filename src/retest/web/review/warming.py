@@ -11,7 +11,7 @@ from retest.stages import review_hits, review_pairs, review_progress, review_rev
 from retest.web.review.background import Repeated
 from retest.web.review.visit import Desk, load_templates
 
-__all__ = ["warm_up"]
+__all__ = ["set_up_process", "warm_up"]
 
 LARGE = 50_000
 """Candidates from which on a study is large."""
@@ -23,9 +23,7 @@ _KEEP_S = 20.0
 
 
 def warm_up(desk: Desk) -> None:
-    """Set the interpreter up for many short requests; have the figures of a large study worked out and its file kept in memory."""
-    load_templates()
-    _set_up_interpreter()
+    """Have the figures of a large study worked out and its file kept in memory."""
     if review_progress.candidates_counted(desk.study) < LARGE:
         return
     desk.keeping = Repeated(lambda stop: desk.study.database.keep_in_memory(stop=stop), pause_s=_KEEP_S)
@@ -33,13 +31,14 @@ def warm_up(desk: Desk) -> None:
 
 
 @cache
-def _set_up_interpreter() -> None:
-    """Once per process.
+def set_up_process() -> None:
+    """Compile the templates, and set the interpreter up for many short requests; once per process, before anybody is told the address.
 
     A thread that comes back from the database (a decision does so thirty times, while nobody else can write) waits until the one that
     computes gives the interpreter away: 5 ms each time by default. A collection of garbage looks at every object that is not frozen, for
     more than 100 ms with what is loaded alone, and everybody waits.
     """
+    load_templates()
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_GC_THRESHOLD)
     gc.collect()

@@ -7,19 +7,20 @@ import hmac
 
 from retest.errors import UsageError
 
-__all__ = ["check_worker_key", "hash_worker", "protocol_worker_id"]
+__all__ = ["MIN_KEY_BYTES", "check_key", "check_worker_key", "hash_worker", "protocol_worker_id"]
 
-_MIN_KEY_BYTES = 16
+MIN_KEY_BYTES = 16
+
+
+def check_key(key: bytes, *, item: str, remedy: str) -> None:
+    """Raise :class:`UsageError`, naming ``item``, unless a key has at least 16 bytes."""
+    if len(key) < MIN_KEY_BYTES:
+        raise UsageError(f"has {len(key)} bytes, at least {MIN_KEY_BYTES} are needed", item=item, remedy=remedy)
 
 
 def check_worker_key(key: bytes) -> None:
     """Raise :class:`UsageError` unless the key has at least 16 bytes."""
-    if len(key) < _MIN_KEY_BYTES:
-        raise UsageError(
-            f"has {len(key)} bytes, at least {_MIN_KEY_BYTES} are needed",
-            item="worker key",
-            remedy="Make one with secrets.token_bytes(32) and keep it apart from the results",
-        )
+    check_key(key, item="worker key", remedy="Make one with secrets.token_bytes(32) and keep it apart from the results")
 
 
 def hash_worker(key: bytes, worker_id: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from retest.crowd.workers import check_key
 from retest.errors import ConfigError, UsageError
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
 KEY_ID_VARIABLE = "RETEST_SERVER_KEY_ID"
 SECRET_VARIABLE = "RETEST_SERVER_SECRET_KEY"  # noqa: S105 name of a variable
 WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
-_MIN_KEY_BYTES, _MIN_SECRET_LENGTH = 16, 16
+_MIN_SECRET_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,8 @@ class ServerOptions:
                 item=self.public_url,
                 remedy=f"Set {KEY_ID_VARIABLE} and {SECRET_VARIABLE} here and where HITs are submitted",
             )
-        if self.worker_key is not None and len(self.worker_key) < _MIN_KEY_BYTES:
-            raise _short_worker_key(len(self.worker_key))
+        if self.worker_key is not None:
+            _check_worker_key(self.worker_key)
 
     @property
     def is_local(self) -> bool:
@@ -139,14 +140,12 @@ def worker_key_from_environment(environment: Mapping[str, str]) -> bytes | None:
         UsageError: if it has fewer than 16 bytes.
     """
     key = environment.get(WORKER_KEY_VARIABLE, "").encode()
-    if key and len(key) < _MIN_KEY_BYTES:
-        raise _short_worker_key(len(key))
-    return key or None
+    if not key:
+        return None
+    _check_worker_key(key)
+    return key
 
 
-def _short_worker_key(length: int) -> UsageError:
-    return UsageError(
-        f"has {length} bytes, at least {_MIN_KEY_BYTES} are needed",
-        item=WORKER_KEY_VARIABLE,
-        remedy="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
-    )
+def _check_worker_key(key: bytes) -> None:
+    remedy = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    check_key(key, item=WORKER_KEY_VARIABLE, remedy=remedy)

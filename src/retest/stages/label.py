@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from retest.crowd import Crowd, HitTask, PublishedHit
@@ -13,7 +13,6 @@ from retest.labeling import (
     ClassImages,
     CountingReport,
     HitParameters,
-    PlanEstimate,
     candidates_needing_labels,
     estimate_plan,
     outstanding_assignments,
@@ -28,25 +27,32 @@ from retest.stages._duplicates import near_duplicates_of_originals
 from retest.stages._frequencies import refresh_frequencies
 from retest.stages._hit_pages import asked_pages, published_pages
 from retest.stages._keys import current_key_version
+from retest.stages._label_outcomes import Collection, Plan, Preview, Submission
 from retest.stages._money import guard_money, note_reward
 from retest.store import Tables
 from retest.store.hit_pages import HitEntry
 from retest.study import Study
 
+__all__ = [
+    "Collection",
+    "Plan",
+    "Preview",
+    "Submission",
+    "answer_histogram",
+    "collect",
+    "compute_frequencies",
+    "exclude_hits",
+    "plan",
+    "preview",
+    "submit",
+    "waiting_cost_cents",
+    "waiting_hits",
+]
+
 _TRIES = 3
 _CLASSES_KEPT = 16
 _HITS_AT_ONCE = 200
 _COLLECTED_AT_ONCE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """HITs that would be published, what they ask for, and the candidates left out with the reason code."""
-
-    hits: tuple[Hit, ...]
-    estimate: PlanEstimate
-    skipped: Mapping[str, int]
-    added: int = 0
 
 
 def plan(study: Study, *, stamp: Stamp, originals: bool = False, store: bool = True) -> Plan:
@@ -164,15 +170,6 @@ def _outstanding(tables: Tables, wnid: str) -> dict[tuple[str, str], int]:
     """Answers still expected for a class from HITs that are planned or published here, and neither excluded nor closed."""
     lacking = list(tables.hit_pages.open_of_class(wnid))
     return outstanding_assignments((hit for hit, _ in lacking), {hit.uuid: number for hit, number in lacking})
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What publishing did: HITs published now, failures by HIT, and the cost in cents of what was published now."""
-
-    published: int
-    cost_cents: int
-    failures: Mapping[str, str]
 
 
 def waiting_cost_cents(study: Study, crowd: Crowd) -> tuple[int, int]:
@@ -294,14 +291,6 @@ def _task_maker(tables: Tables, study: Study, hits: Sequence[Hit], *, image_url:
     return make
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """A planned HIT's page: the task (its image URLs are relative) and the images by their relative URL (JPEG bytes)."""
-
-    task: HitTask
-    images: Mapping[str, bytes]
-
-
 def preview(study: Study, *, uuid: str | None = None) -> Preview:
     """The page of a HIT, by default of the first that waits to be published, else of the first of all. Publishes nothing.
 
@@ -329,20 +318,6 @@ def _hit_to_show(tables: Tables, uuid: str | None) -> Hit:
     if hit is None:
         raise NotFoundError("there is no such HIT", item=uuid or "label preview", remedy="Plan HITs with: retest label plan")
     return hit
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What collecting brought.
-
-    Answers that are new, how many HITs have 0, 1, ... valid answers, answers nobody can read, and the HITs found to have ended
-    with answers lacking.
-    """
-
-    new_answers: int
-    histogram: Mapping[int, int]
-    unreadable: tuple[str, ...] = ()
-    ended: tuple[str, ...] = ()
 
 
 def collect(study: Study, crowd: Crowd, *, stamp: Stamp, progress: Progress = silent) -> Collection:

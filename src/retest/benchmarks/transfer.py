@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -100,7 +101,7 @@ def download(
         return target
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(folder, file)
-    with _Client(client, parameters) as http:
+    with nullcontext(client) if client is not None else httpx.Client(follow_redirects=True, timeout=parameters.timeout_s) as http:
         transfer = _Transfer(file, target, http, progress, parameters)
         transfer.run(sleep)
     try:
@@ -135,21 +136,6 @@ def _check_space(folder: Path, file: RemoteFile) -> None:
     free = shutil.disk_usage(folder).free
     if file.size is not None and file.size > free:
         raise InputError(f"needs {file.size} bytes, {free} are free", item=str(folder), remedy="Make room or choose another folder")
-
-
-class _Client:
-    """The given client, or one of our own that is closed afterwards."""
-
-    def __init__(self, client: httpx.Client | None, parameters: DownloadParameters) -> None:
-        self._given, self._parameters = client, parameters
-
-    def __enter__(self) -> httpx.Client:
-        self._client = self._given or httpx.Client(follow_redirects=True, timeout=self._parameters.timeout_s)
-        return self._client
-
-    def __exit__(self, *exception: object) -> None:
-        if self._given is None:
-            self._client.close()
 
 
 class _RetryError(Exception):

@@ -13,7 +13,7 @@ from PIL import Image
 from retest.errors import InputError, MissingExtraError, UsageError
 from retest.images import DecodedImage, decode_image
 
-__all__ = ["ArrayImages", "FileImages", "LabelledImages", "as_torch_dataset"]
+__all__ = ["ArrayImages", "FileImages", "LabelledImages", "as_torch_dataset", "subfolders"]
 
 
 @runtime_checkable
@@ -149,6 +149,11 @@ def as_torch_dataset(images: LabelledImages, *, transform: Callable[[Image.Image
     except ImportError as error:
         raise MissingExtraError("torch", "models") from error
     return TorchImages(images, transform)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders directly in ``folder``, hidden ones left out, in no particular order."""
+    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _checked_labels(labels: Sequence[int] | NDArray[np.int64], count: int, classes: int, name: str) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from retest.benchmarks.base import FileImages
+from retest.benchmarks.base import FileImages, subfolders
 from retest.benchmarks.imagenetv2.records import original_of
 from retest.benchmarks.labelfiles import read_label_file
 from retest.errors import InputError, UsageError
@@ -121,8 +121,8 @@ class ImageFolder(FileImages):
         if classes is not None:
             return tuple(info.wnid for info in sorted(classes, key=lambda info: info.cid))
         training = existing_split(base, Split.TRAIN)
-        names = _subfolders(training) if training is not None else []
-        return class_order(names or [*_subfolders(folder), *filter(None, by_class.values())])
+        names = subfolders(training) if training is not None else []
+        return class_order(names or [*subfolders(folder), *filter(None, by_class.values())])
 
 
 def _split(split: Split | str) -> Split:
@@ -158,8 +158,8 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
     """Images below a folder as relative paths, sorted; and the other files, which are no images by their suffix."""
     images: list[Path] = []
     others: list[Path] = []
-    for place, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name).relative_to(folder)
             if not name.startswith("."):
@@ -190,10 +190,6 @@ def _by_label_file(base: Path, folder: Path, files: list[Path], split: Split, gi
     if missing is not None:
         raise InputError(f"does not name {missing.name}", item=str(file), remedy="Use the label file of the same images")
     return {path: labels[path.stem] for path in files}
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _image_id(path: Path, split: Split) -> str:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import httpx
 
 from retest.benchmarks.archives import ArchiveLimits, unpack
-from retest.benchmarks.base import FileImages
+from retest.benchmarks.base import FileImages, subfolders
 from retest.benchmarks.transfer import Progress, RemoteFile, download
 from retest.errors import InputError, UsageError
 from retest.images import JPEG_SUFFIXES
@@ -152,10 +152,8 @@ def _find(root: Path, release: Release) -> Path | None:
         problem = f"is the folder of another variant than {release.folder}"
         raise InputError(problem, item=str(root), remedy="Give the folder that belongs to the variant")
     for folder in (root / release.folder, root):
-        if folder.is_dir() and _subfolders(folder):
-            named = [name for name in _subfolders(folder) if _NUMBER.fullmatch(name) or _WNID.fullmatch(name)]
-            if named:
-                return folder
+        if folder.is_dir() and any(_NUMBER.fullmatch(name) or _WNID.fullmatch(name) for name in subfolders(folder)):
+            return folder
     return None
 
 
@@ -174,13 +172,9 @@ def _fetch(root: Path, release: Release, file: RemoteFile, progress: Progress | 
     return target
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
 def _class_folders(folder: Path, wnids: tuple[str, ...] | None, allow_partial: bool) -> tuple[Literal["numbered", "wnid"], tuple[str, ...]]:
     """Names of the class folders in index order."""
-    names = set(_subfolders(folder))
+    names = set(subfolders(folder))
     numbered = tuple(str(index) for index in range(NUM_CLASSES))
     if names == set(numbered) or (allow_partial and names <= set(numbered)):
         return "numbered", numbered

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from retest.crowd.taskserver import STATE_FILE
 from retest.crowd.taskserver.forgetting import forget_worker as forget_on_server
 from retest.errors import NotFoundError
 from retest.stages._common import Stamp
@@ -12,9 +13,8 @@ from retest.stages._frequencies import refresh_frequencies
 from retest.store import Tables
 from retest.study import Study
 
-__all__ = ["SERVER_FILE", "Forgotten", "forget_worker"]
+__all__ = ["Forgotten", "forget_worker"]
 
-SERVER_FILE = "label-server.db"
 _PENDING = "forgetting"
 
 
@@ -64,7 +64,7 @@ def forget_worker(
         people, raw = _known(tables, who, known_ids)
         # Whoever is half forgotten when the machine dies is found again under the same name.
         tables.settings.put(_PENDING, {who: {"people": people, "raw": raw}})
-    server = study.folder / SERVER_FILE
+    server = study.folder / STATE_FILE
     for worker_id in raw:
         if server.is_file():
             name = next((worker for worker, of in people.items() if of == worker_id), "forgotten")

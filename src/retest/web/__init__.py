@@ -3,14 +3,13 @@
 :func:`create_app` makes the application, :class:`ServerOptions` says who may do what, :class:`Participants` holds the invitations.
 """
 
-from retest.web.app import STATE_FILE, create_app, open_participants
+from retest.web.app import create_app, open_participants
 from retest.web.options import ServerOptions, keys_from_environment, worker_key_from_environment
 from retest.web.participants import Invitation, Participant, Participants
 from retest.web.review import ReviewOptions, local_link, session_key
 from retest.web.serving import server_config
 
 __all__ = [
-    "STATE_FILE",
     "Invitation",
     "Participant",
     "Participants",

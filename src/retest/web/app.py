@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from retest.crowd.taskserver import SqliteTaskRepository, TaskDesk, TaskRefusedError, TaskRepository
+from retest.crowd.taskserver import STATE_FILE, SqliteTaskRepository, TaskDesk, TaskRefusedError, TaskRepository
 from retest.errors import StoreError, UsageError
 from retest.study import Study
 from retest.web.entry import EntryPages
@@ -27,9 +27,8 @@ from retest.web.requester import requester_routes
 from retest.web.review import ReviewOptions, open_desk, review_routes, warm_up
 from retest.web.tasks import TaskPages
 
-__all__ = ["PARTICIPANTS_FILE", "STATE_FILE", "create_app", "open_participants"]
+__all__ = ["PARTICIPANTS_FILE", "create_app", "open_participants"]
 
-STATE_FILE = "label-server.db"
 PARTICIPANTS_FILE = "participants.db"
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from retest.crowd.taskserver.records import HitStatus, HitType, LeaseStatus, Tas
 from retest.crowd.taskserver.requester import RequesterApi
 from retest.crowd.taskserver.shapes import OPERATIONS
 from retest.crowd.taskserver.sigv4 import verify_signature
-from retest.crowd.taskserver.sqlite import SqliteTaskRepository
+from retest.crowd.taskserver.sqlite import STATE_FILE, SqliteTaskRepository
 from retest.crowd.taskserver.wire import HttpReply, RequesterEndpoint
 
 __all__ = [
     "OPERATIONS",
+    "STATE_FILE",
     "HitStatus",
     "HitType",
     "HttpReply",

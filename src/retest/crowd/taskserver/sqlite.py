@@ -12,7 +12,10 @@ from typing import Any
 from retest.crowd._database import Database
 from retest.crowd.taskserver.records import HOLDING, HitType, LeaseStatus, TaskAssignment, TaskHit
 
-__all__ = ["SqliteTaskRepository"]
+__all__ = ["STATE_FILE", "SqliteTaskRepository"]
+
+STATE_FILE = "label-server.db"
+"""Name of the server's file in the folder of a study."""
 
 _SCHEMA = (
     """

@@ -12,6 +12,7 @@ from retest.errors import ConfigError, UsageError
 
 __all__ = [
     "KEY_ID_VARIABLE",
+    "MAKE_A_KEY",
     "SECRET_VARIABLE",
     "WORKER_KEY_VARIABLE",
     "ServerOptions",
@@ -23,6 +24,7 @@ __all__ = [
 KEY_ID_VARIABLE = "RETEST_SERVER_KEY_ID"
 SECRET_VARIABLE = "RETEST_SERVER_SECRET_KEY"  # noqa: S105 name of a variable
 WORKER_KEY_VARIABLE = "RETEST_WORKER_KEY"
+MAKE_A_KEY = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 _MIN_SECRET_LENGTH = 16
 
 
@@ -147,5 +149,4 @@ def worker_key_from_environment(environment: Mapping[str, str]) -> bytes | None:
 
 
 def _check_worker_key(key: bytes) -> None:
-    remedy = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
-    check_key(key, item=WORKER_KEY_VARIABLE, remedy=remedy)
+    check_key(key, item=WORKER_KEY_VARIABLE, remedy=MAKE_A_KEY)

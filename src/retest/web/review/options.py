@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from retest.crowd.workers import MIN_KEY_BYTES, check_key
 from retest.errors import StoreError, UsageError
+from retest.web.options import MAKE_A_KEY
 
 __all__ = ["IMAGE_URLS", "KEY_FILE", "KEY_VARIABLE", "ReviewOptions", "session_key"]
 
@@ -19,7 +21,6 @@ IMAGE_URLS: tuple[ImageUrls, ...] = ("proxied", "signed", "cached")
 MAX_IMAGE_URL_S = 7 * 24 * 3600
 KEY_VARIABLE = "RETEST_REVIEW_KEY"
 KEY_FILE = "review.key"
-_MIN_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,7 @@ def session_key(folder: Path, environment: Mapping[str, str]) -> bytes:
     """
     given = environment.get(KEY_VARIABLE, "").encode()
     if given:
-        if len(given) < _MIN_KEY_BYTES:
-            raise UsageError(
-                f"has {len(given)} bytes, at least {_MIN_KEY_BYTES} are needed",
-                item=KEY_VARIABLE,
-                remedy="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
-            )
+        check_key(given, item=KEY_VARIABLE, remedy=MAKE_A_KEY)
         return given
     path = folder / KEY_FILE
     try:
@@ -101,6 +97,6 @@ def _made_or_read(path: Path) -> bytes:
         finally:
             aside.unlink()
     key = path.read_bytes().strip()
-    if len(key) < _MIN_KEY_BYTES:
+    if len(key) < MIN_KEY_BYTES:
         raise OSError(f"it holds only {len(key)} bytes; delete it, and everybody signs in anew")
     return key

@@ -53,6 +53,10 @@ def _ids(tables: Tables) -> list[str]:
     return [*tables.candidates.ids(), *tables.originals.ids(), "nobody", 'no"body']
 
 
+def _counts(tables: Tables, ids: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    return {key: (found.num_selected, found.num_assignments) for key, found in tables.bulk.frequencies_of(ids).items()}
+
+
 def test_a_page_of_candidates_is_what_its_tables_say(filled):
     with filled.read() as tables:
         ids = _ids(tables)
@@ -82,7 +86,7 @@ def test_facts_marks_and_partners_of_a_class_are_what_the_tables_say(filled):
         for first, second in pairs:
             partners.setdefault(first, set()).add(second)
             partners.setdefault(second, set()).add(first)
-        counts = tables.pair_queue.frequencies_of(_ids(tables))
+        counts = _counts(tables, _ids(tables))
         for wnid in CLASSES:
             ids = tables.candidates.ids(wnid=wnid)
             facts = tables.review_candidates.facts_of_class(wnid)
@@ -126,7 +130,7 @@ def test_an_image_is_told_of_as_its_tables_say(filled, wnid):
     with filled.read() as tables:
         ids = _ids(tables)
         candidates = tables.candidates.get(ids)
-        originals, excluded, counts = tables.originals.get(ids), tables.exclusions.get(ids), tables.pair_queue.frequencies_of(ids)
+        originals, excluded, counts = tables.originals.get(ids), tables.exclusions.get(ids), _counts(tables, ids)
         stored = tables.variants.get(ids, VARIANT)
         found = tables.review_candidates.seen(ids, variant=VARIANT, wnid=wnid)
         assert found.keys() == set(ids)

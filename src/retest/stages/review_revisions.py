@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from retest.errors import NotFoundError, UsageError
-from retest.records import ClassInfo, ClassReview, Revision, Split
+from retest.records import ClassInfo, ClassReview, Revision, SelectionFrequency, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
 from retest.stages._review_checks import check_limit
 from retest.stages._review_core import Change
@@ -366,10 +366,10 @@ def _facts(tables: Tables, ids: Collection[str]) -> dict[str, CandidateFacts]:
 
 
 def _originals(tables: Tables, ids: Sequence[str]) -> dict[str, CandidateFacts]:
-    frequencies = tables.pair_queue.frequencies_of(ids)
+    frequencies = tables.bulk.frequencies_of(ids)
     found = {}
     for image, original in tables.originals.get(ids).items():
         if original.wnid is not None:
-            selected, number = frequencies.get((image, original.wnid), (0, 0))
-            found[image] = CandidateFacts(image, original.wnid, selected / number if number else 0.0, number)
+            known = frequencies.get((image, original.wnid), SelectionFrequency(image, original.wnid, 0, 0))
+            found[image] = CandidateFacts(image, original.wnid, known.value, known.num_assignments)
     return found

@@ -111,13 +111,6 @@ class PairQueueTable(TableGroup):
             mine = (t.c.candidate_id == candidate_id, t.c.metric == metric, t.c.reference.in_(block))
             self._change(t, sa.delete(t).where(*mine))
 
-    def frequencies_of(self, image_ids: Iterable[str]) -> dict[tuple[str, str], tuple[int, int]]:
-        """(image, wnid) -> (times selected, assignments) of these images."""
-        t = schema.selection_frequencies
-        query = sa.select(t.c.image_id, t.c.wnid, t.c.num_selected, t.c.num_assignments)
-        found = self._by_ids(query, t.c.image_id, image_ids)
-        return {(row.image_id, row.wnid): (row.num_selected, row.num_assignments) for row in found}
-
     def among_components(self, names: Iterable[str]) -> dict[str, str]:
         """candidate -> its component, for all candidates of these components."""
         t = schema.resolutions

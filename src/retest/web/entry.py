@@ -25,6 +25,7 @@ from retest.web.tasks import task_url
 
 __all__ = ["EntryPages"]
 
+_INSTRUCTIONS = "/instructions"
 _PROLIFIC_ID = re.compile(r"[0-9A-Za-z]{8,64}")
 _PROLIFIC_FIELDS = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
 _AT_WORK = (LeaseStatus.ACCEPTED, LeaseStatus.ABANDONED)
@@ -53,15 +54,13 @@ class EntryPages:
             Route("/prolific", self._prolific, methods=["GET", "POST"]),
             Route("/next", self._next, methods=["GET"]),
             Route("/mturk/done", self._done, methods=["GET"]),
-            Route("/instructions", self._instructions, methods=["GET"]),
+            Route(_INSTRUCTIONS, self._instructions, methods=["GET"]),
         ]
 
     async def _home(self, request: Request) -> Response:
         if request.query_params.get("PROLIFIC_PID"):
             return RedirectResponse(f"/prolific?{request.scope['query_string'].decode('latin-1')}", 303)
-        return message_page(
-            "Image labelling", "Please open the personal link that you were given.", instructions_url=self._instructions_url
-        )
+        return message_page("Image labelling", "Please open the personal link that you were given.", instructions_url=_INSTRUCTIONS)
 
     async def _instructions(self, request: Request) -> Response:
         return page("welcome.html", heading="Instructions and consent", texts=self._texts, action="", fields={}, answered=0)
@@ -164,9 +163,5 @@ class EntryPages:
             next_url=next_url,
             completion_url=completion,
             code=code,
-            instructions_url=self._instructions_url,
+            instructions_url=_INSTRUCTIONS,
         )
-
-    @property
-    def _instructions_url(self) -> str:
-        return "/instructions"

@@ -6,7 +6,6 @@ An assignment id is the secret by which a browser may save and submit; there are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -104,12 +103,9 @@ class TaskPages:
         return Response(json.dumps(dict(fields)), 200, {"Cache-Control": "no-store"}, "application/json")
 
     async def _save(self, request: Request) -> Response:
-        return await self._form(request, self._desk.save, Response(status_code=204))
-
-    async def _form(self, request: Request, action: Callable[[str, list[tuple[str, str]]], None], reply: Response) -> Response:
         fields = await form_fields(request)
-        await run_in_threadpool(action, dict(fields).get("assignmentId", ""), fields)
-        return reply
+        await run_in_threadpool(self._desk.save, dict(fields).get("assignmentId", ""), fields)
+        return Response(status_code=204)
 
     async def _give_back(self, request: Request) -> Response:
         assignment_id = dict(await form_fields(request)).get("assignmentId", "")

@@ -116,7 +116,7 @@ def _page(visit: Visit, query: ClassesQuery) -> Response:
         found=found,
         columns=columns,
         bins=names,
-        by_wnid=address(sort="wnid", descending=not (query.sort == "wnid" and query.descending) and query.sort == "wnid", after=None),
+        by_wnid=address(sort="wnid", descending=query.sort == "wnid" and not query.descending, after=None),
         following=None if found.next is None else address(after=found.next),
         first=None if query.after is None else address(after=None),
         line=lambda row: lines.of(row, names),

@@ -226,10 +226,8 @@ def extra_page_table(extra: ExtraTable, slug: str) -> PageTable:
 
 def data_table(slug: str, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> PageTable:
     """The numbers behind a figure, for those who cannot see it or want to look something up."""
-    kinds = ["number" if all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) else "text" for i in range(len(header))]
-    columns = tuple(
-        PageColumn(name.replace("_", " "), "number" if kind == "number" else "text") for name, kind in zip(header, kinds, strict=True)
-    )
+    numeric = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(header))]
+    columns = tuple(PageColumn(name.replace("_", " "), "number" if known else "text") for name, known in zip(header, numeric, strict=True))
     return PageTable(slug, title, columns, tuple(tuple(_data_cell(value) for value in row) for row in rows))
 
 

@@ -101,9 +101,9 @@ class Axis:
 
     def ticks(self, spacing: float = 44.0) -> list[float]:
         """Round values inside the range, about ``spacing`` pixels or more apart."""
-        if self.scale in (None, "linear"):
-            return nice_ticks(self.low, self.high, max(2, int(abs(self.end - self.start) / spacing)))
         fine = nice_ticks(self.low, self.high, max(2, int(abs(self.end - self.start) / spacing)))
+        if self.scale in (None, "linear"):
+            return fine
         candidates = [percent / 100 for percent in PERCENT_TICKS if self.low <= percent / 100 <= self.high]
         chosen: list[float] = []
         for value in candidates if len(candidates) >= 3 else fine:

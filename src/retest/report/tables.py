@@ -32,7 +32,7 @@ def accuracy_csv(rows: Iterable[AccuracyRow], *, original: str | None = None) ->
     return accuracy_numbers(rows, original=original).csv
 
 
-def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None, notes: tuple[str, ...] = ()) -> Numbers:
+def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None) -> Numbers:
     """Accuracy rows in long form; fractions in full precision, None where there is no top-5.
 
     With ``original`` columns follow that compare with it: ``top1_drop``, ``top1_drop_low``, ``top1_drop_high``,
@@ -44,7 +44,7 @@ def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None
     rows = list(rows)
     plain = [tuple(getattr(row, name) for name in ACCURACY_COLUMNS) for row in rows]
     if original is None:
-        return Numbers(ACCURACY_COLUMNS, tuple(plain), notes)
+        return Numbers(ACCURACY_COLUMNS, tuple(plain))
     metrics: tuple[Metric, ...] = ("top1", "top5") if _has_top5(rows, original) else ("top1",)
     compared = {metric: _cells(accuracy_table(rows, original=original, metric=metric)) for metric in metrics}
     header = (*ACCURACY_COLUMNS, *(f"{metric}_{name}" for metric in metrics for name in _COMPARED))
@@ -52,7 +52,7 @@ def accuracy_numbers(rows: Iterable[AccuracyRow], *, original: str | None = None
     for row, values in zip(rows, plain, strict=True):
         cells = [compared[metric].get((row.dataset, row.model)) for metric in metrics]
         lines.append((*values, *(value for cell in cells for value in ([getattr(cell, name, None) for name in _COMPARED]))))
-    return Numbers(header, tuple(lines), notes)
+    return Numbers(header, tuple(lines))
 
 
 def accuracy_text(

@@ -14,7 +14,17 @@ import report_fixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retest.report import FrequencyHistogram, ScatterPoint, SetStyles, TargetComparison, accuracy_table, scatter_from_rows, set_styles
+from retest.report import (
+    FrequencyHistogram,
+    ScatterPoint,
+    SetStyles,
+    StudyReport,
+    TargetComparison,
+    accuracy_table,
+    render_html,
+    scatter_from_rows,
+    set_styles,
+)
 from retest.report.accuracy_chart import accuracy_chart
 from retest.report.chart import LegendEntry, legend_row, marker
 from retest.report.figure_records import Scatter
@@ -366,3 +376,10 @@ def test_styles_give_the_original_series_0_and_tested_sets_the_first_colours(rep
     assert styles.series == {"digits-val": 0, "threshold0.7": 1, "matched-frequency": 2, "top-images": 3, "candidates": 5}
     assert styles.label("candidates") == "Candidates"
     assert styles.label("unknown") == "unknown"
+
+
+def test_caption_of_crosses_names_the_coverage_of_the_reports_intervals(scatters):
+    assert "Crosses are 95 % confidence intervals." in scatter_chart(scatters, styles=STYLES).caption
+    assert "Crosses are 90 % confidence intervals." in scatter_chart(scatters, styles=STYLES, confidence=0.9).caption
+    page = render_html(StudyReport(title="Narrow", scatters=tuple(scatters), confidence=0.9))
+    assert "Crosses are 90 % confidence intervals." in page

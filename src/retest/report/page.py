@@ -175,7 +175,7 @@ class _Builder:
         groups = _groups(scatters)
         for i, group in enumerate(groups):
             slug = "scatter" if i == 0 else f"scatter-{group[0].metric}-{group[0].scale}"
-            contents.append(scatter_chart(group, styles=self.styles, slug=slug))
+            contents.append(scatter_chart(group, styles=self.styles, slug=slug, confidence=self.report.confidence))
         if self.table is not None:
             contents += self._accuracy_tables(self.table)
         fits = [scatter.fit for scatter in scatters if scatter.fit is not None]

@@ -39,13 +39,14 @@ class Domain:
     height: float
 
 
-def scatter_chart(scatters: Sequence[Scatter], *, styles: SetStyles, slug: str = "scatter") -> Chart:
+def scatter_chart(scatters: Sequence[Scatter], *, styles: SetStyles, slug: str = "scatter", confidence: float = 0.95) -> Chart:
     """One figure of scatters that share original, metric and scale.
 
     Args:
         scatters: one per new set, at least one.
         styles: labels and markers of the sets.
         slug: name of the figure's files.
+        confidence: coverage of the points' intervals, for the caption.
     """
     domain = shared_domain(scatters)
     first = scatters[0]
@@ -56,7 +57,7 @@ def scatter_chart(scatters: Sequence[Scatter], *, styles: SetStyles, slug: str =
     title = f"{METRIC_NAMES[first.metric].capitalize()} accuracy on {new} against {base}"
     if first.scale != "linear":
         title += f", {first.scale} scale"
-    return Chart(slug, title, _caption(scatters), panels, Numbers(_HEADER, rows), min(3, len(panels)))
+    return Chart(slug, title, _caption(scatters, confidence), panels, Numbers(_HEADER, rows), min(3, len(panels)))
 
 
 def shared_domain(scatters: Sequence[Scatter]) -> Domain:
@@ -263,10 +264,10 @@ def _description(scatter: Scatter, base: str, name: str) -> str:
     )
 
 
-def _caption(scatters: Sequence[Scatter]) -> str:
+def _caption(scatters: Sequence[Scatter], confidence: float) -> str:
     parts = ["Each point is a model."]
     if any(point.x_low is not None and len(scatter.points) <= _MANY for scatter in scatters for point in scatter.points):
-        parts.append("Crosses are 95 % confidence intervals.")
+        parts.append(f"Crosses are {100 * confidence:g} % confidence intervals.")
     parts.append("On the dashed line a model is as accurate on the new set as on the original.")
     meanings = list(dict.fromkeys(scatter.band.meaning for scatter in scatters if scatter.band))
     if any(scatter.fit for scatter in scatters):

@@ -20,6 +20,7 @@ _PATHS = {
     "search": ("hand_terms", "wordnet"),
 }
 _SQLITE_MARK = b"SQLite format 3\x00"
+_SQLITE_LOGS = ("-wal", "-shm", "-journal")
 
 
 def side_files(study: Study) -> list[str]:
@@ -32,7 +33,7 @@ def side_files(study: Study) -> list[str]:
     blobs = None if "://" in study.config.study.blobs else study.path(study.config.study.blobs)
     found = []
     for path in _walk(study.folder, leave_out={study.folder / "cache", *([] if blobs is None else [blobs])}):
-        log = path.name.endswith(("-wal", "-shm", "-journal"))
+        log = path.name.endswith(_SQLITE_LOGS)
         if path.resolve() not in own and not log and not path.name.endswith((".tmp", ".part")):
             found.append(path.relative_to(study.folder).as_posix())
     return sorted(found)
@@ -102,6 +103,6 @@ def write_side_file(study: Study, name: str, data: bytes) -> None:
     """Write a file of the study's folder, with the logs of a SQLite file of that name gone."""
     path = study.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    for log in ("-wal", "-shm", "-journal"):
+    for log in _SQLITE_LOGS:
         path.with_name(path.name + log).unlink(missing_ok=True)
     write_atomic(path, data)

@@ -80,6 +80,18 @@ def test_loose_images_without_labels_have_none(tmp_path):
     assert "predictions are made, accuracies are not" in found.notes[0]
 
 
+def test_loose_images_beside_a_label_file_have_its_labels(tmp_path):
+    paint(tmp_path / "set", ["a.png", "b.png", "c.png"])
+    (tmp_path / "classes.txt").write_text("owl\ncat\n")
+    places = Places(classes=tmp_path / "classes.txt")
+    assert set(labels_of(find_set(str(tmp_path / "set"), places)).values()) == {-1}
+    (tmp_path / "set" / "val.txt").write_text("a.png cat\nb.png owl\nc.png cat\n")
+    assert labels_of(find_set(str(tmp_path / "set"), places)) == {"val/a.png": 1, "val/b.png": 0, "val/c.png": 1}
+    (tmp_path / "set" / "val.txt").write_text("a.png cat\nb.png dog\nc.png cat\n")
+    with pytest.raises(InputError, match="class 'dog', which is not one of the 2 classes"):
+        find_set(str(tmp_path / "set"), places)
+
+
 def test_equal_files_have_equal_versions(tmp_path):
     paint(tmp_path / "one", ["cat/a.png", "cat/b.png"])
     paint(tmp_path / "two", ["cat/x.png", "dog/y.png"])

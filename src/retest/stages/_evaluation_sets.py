@@ -21,7 +21,7 @@ from retest.errors import InputError, NotFoundError, UsageError
 from retest.images import IMAGE_SUFFIXES, load_rgb
 from retest.models import EvaluationImage, EvaluationSet
 from retest.models.files import file_hash
-from retest.records import ClassInfo
+from retest.records import ClassInfo, Split
 from retest.stages._common import Progress, silent
 
 _WNID = re.compile(r"n\d{8}")
@@ -186,7 +186,7 @@ def _classes_of_folders(names: Sequence[str], folder: Path, places: Places) -> t
 
 def _flat(name: str, folder: Path, files: Sequence[Path], places: Places, progress: Progress) -> TestSet:
     """Loose images: labelled by a label file, or by names that begin with a wnid (as in ImageNet's training set), or not at all."""
-    if any((folder / label_file).is_file() for label_file in LABEL_FILES):
+    if any((folder / label_file).is_file() for label_file in LABEL_FILES[Split.VAL]):
         classes = _list_or_imagenet(places)
         infos = [ClassInfo(names[0], cid) for cid, names in enumerate(classes.names)] or None
         images = ImageFolder(folder, classes=infos, name=name)

@@ -299,3 +299,13 @@ def test_a_damaged_image_is_named(numbered):
             data_set[170]
     finally:
         victim.write_bytes(content)
+
+
+def test_nothing_is_fetched_while_another_folder_is_in_its_place(tmp_path):
+    place = tmp_path / RELEASES["matched-frequency"].folder
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    nowhere = RemoteFile("set.tar.gz", "http://127.0.0.1:9/set.tar.gz")
+    with pytest.raises(InputError, match="exists but holds no class folders"):
+        ImageNetV2("matched-frequency", tmp_path, download=True, file=nowhere)
+    assert (place / "notes.txt").read_text() == "mine"

@@ -158,6 +158,9 @@ def _find(root: Path, release: Release) -> Path | None:
 
 
 def _fetch(root: Path, release: Release, file: RemoteFile, progress: Progress | None, client: httpx.Client | None) -> Path:
+    target = root / release.folder
+    if target.is_dir() and any(target.iterdir()):  # said before a gigabyte is fetched that could not take its place
+        raise InputError("exists but holds no class folders", item=str(target), remedy="Move it away and try again")
     archive = download(file, root, progress=progress, client=client)
     unpacked = root / f"{release.folder}.unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)  # left by an interruption between unpacking and renaming
@@ -165,7 +168,6 @@ def _fetch(root: Path, release: Release, file: RemoteFile, progress: Progress | 
     inner = [path for path in unpacked.iterdir() if path.is_dir()]
     # The archive's own top folder differs between uploads; the class folders may also lie at its top.
     source = inner[0] if len(inner) == 1 else unpacked
-    target = root / release.folder
     source.replace(target)
     if source != unpacked:
         unpacked.rmdir()

@@ -94,7 +94,7 @@ def _files(folder: Path) -> list[str]:
     return [f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/chaos kills every stage in make test
 def test_killed_at_every_stage_it_ends_the_same(demo: DemoRun, tmp_path: Path):
     attempts = Attempts(tmp_path / "killed")
     planned = kills(demo, seed=7)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import ImageError, InputError
-from retest.images import DECODER_CRASHED
 from retest.models.base import UInt8Array
 
 _CHUNK = 8
@@ -152,6 +151,8 @@ class _Crashes:
                 problem, item=job.image.id, remedy="Check the installation of Pillow and the memory; then run again"
             ) from error
         problem = f"the process that decoded it ended ({error})"
+        from retest.images import DECODER_CRASHED  # Pillow comes with it, which those who only name models do without
+
         return Item(job.row, {}, ExcludedImage(job.image.id, DECODER_CRASHED, problem))
 
 

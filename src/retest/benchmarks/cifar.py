@@ -44,7 +44,7 @@ CIFAR10_BINARY: Final = RemoteFile(
 """The binary version: plain bytes, nothing to unpickle. Size and SHA-256 as recorded by TensorFlow Datasets."""
 
 _PREDICTION_FOLDERS: Final = {"original_predictions": "cifar10", "v4_predictions": "cifar10.1-v4", "v6_predictions": "cifar10.1-v6"}
-_LENGTHS: Final = {"cifar10": 10_000, "cifar10.1-v4": 2021, "cifar10.1-v6": 2000}
+_LENGTHS: Final = {"cifar10": 10_000} | {f"cifar10.1-{version}": count for version, count in _SIZES.items()}
 
 
 class CIFAR101(ArrayImages):

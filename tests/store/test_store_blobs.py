@@ -6,8 +6,10 @@ import itertools
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,9 +45,21 @@ def s3() -> Iterator[str]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    _one_at_a_time(server._server)
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+def _one_at_a_time(server: Any) -> None:
+    """S3 decides who writes a new key first; moto looks whether it is there, and another request can come between that and writing."""
+    app, turn = server.app, threading.Lock()
+
+    def answer(*request: Any) -> Any:
+        with turn:
+            return app(*request)
+
+    server.app = answer
 
 
 class TestS3(BlobStoreContract):

@@ -109,3 +109,15 @@ def test_long_values_are_not_decoded_over_and_over(monkeypatch):
     value = ["x" * 100_000]
     assert list(JsonStream(io.StringIO(json.dumps(value))).elements()) == value
     assert attempts < 20
+
+
+def test_items_are_given_before_the_rest_is_read():
+    """The memory is that of the largest element: a key does not make it read on."""
+    text = json.dumps({f"key {number}": list(range(20)) for number in range(2000)})
+    stream = Dribble(text, 64)
+    for number, (keys, value) in enumerate(JsonStream(stream).items()):
+        assert (keys, value) == ((f"key {number}",), list(range(20)))
+        assert stream.tell() <= (number + 1) * len(text) // 2000 + 300
+    nested = Dribble(json.dumps({"outer": json.loads(text)}), 64)
+    next(JsonStream(nested).items(descend=("outer",)))
+    assert nested.tell() < 500

@@ -79,6 +79,14 @@ def test_what_these_data_do_not_allow_is_said_with_the_reason(inputs, found):
     assert all(not table.title.startswith(("Fits", "Effective")) for table in tables)
 
 
+def test_models_without_an_image_in_common_leave_the_rest_of_the_findings(inputs):
+    strange = [replace(one, image_ids=tuple(f"{one.model} {image}" for image in one.image_ids)) for one in inputs.predictions]
+    tables = findings(replace(inputs, predictions=strange)).tables
+    missing = next(table for table in tables if table.title == "Not computed")
+    assert [what for what, _ in missing.rows] == [f"comparisons image by image on {name}" for name in ("Original", "Matched")]
+    assert any(table.title.startswith("Fits") for table in tables)
+
+
 def test_accuracy_by_frequency_is_a_plain_mean(inputs, found):
     correct = _correct(inputs, "new").mean(axis=0)
     frequency = inputs.counts["new"].selected / 10

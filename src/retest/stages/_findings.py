@@ -86,13 +86,13 @@ def findings(inputs: FindingInputs) -> Findings:
     """All further tables that these data allow."""
     tables: list[ExtraTable] = []
     warnings: list[Notice] = []
+    missing: list[tuple[str, str]] = []
     if any(row.dataset == inputs.original for row in inputs.rows):
-        missing: list[tuple[str, str]] = []
         tables += _fits(inputs, missing) + _robustness(inputs, missing)
-        if missing:
-            columns = (Column("what"), Column("why"))
-            tables.append(ExtraTable("Not computed", columns, tuple(missing), Section.ACCURACY, "These data do not allow it."))
-    results = {name: _table_of(inputs, name) for name in (inputs.original, *inputs.new)}
+    results = {name: _table_of(inputs, name, missing) for name in (inputs.original, *inputs.new)}
+    if missing:
+        columns = (Column("what"), Column("why"))
+        tables.append(ExtraTable("Not computed", columns, tuple(missing), Section.ACCURACY, "These data do not allow it."))
     biases = {name: _bias(inputs, results.get(name), name) for name in inputs.matched}
     for name, bias in biases.items():
         if bias is not None:
@@ -107,9 +107,13 @@ def findings(inputs: FindingInputs) -> Findings:
     return Findings(tuple(tables), tuple(warnings))
 
 
-def _table_of(inputs: FindingInputs, dataset: str) -> Correctness | None:
+def _table_of(inputs: FindingInputs, dataset: str, missing: list[tuple[str, str]]) -> Correctness | None:
     records = [one for one in inputs.predictions if one.dataset == dataset]
-    return correctness_table(records) if records else None
+    try:
+        return correctness_table(records) if records else None
+    except InputError as error:  # models without an image in common, or with different labels
+        missing.append((f"comparisons image by image on {inputs.label(dataset)}", str(error)))
+        return None
 
 
 def _fits(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[ExtraTable]:

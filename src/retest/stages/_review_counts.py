@@ -169,8 +169,8 @@ def adjust_counts(tables: Tables, before: Mapping[str, Contribution], after: Map
             if one == other.get(image):
                 continue
             counts = changed.get(one.wnid) or tables.class_counts.get(one.wnid)
-            if counts is None:
-                continue  # never counted: the next count of all classes includes it
+            if counts is None or (one.usable_bin or 0) >= len(counts["usable_bins"]):
+                continue  # never counted, or by bins of earlier settings: the next count of all classes includes it
             changed[one.wnid] = counts
             for name in ("excluded", "problematic", "near_duplicates"):
                 counts[name] += sign * getattr(one, name)

@@ -80,7 +80,7 @@ def list_classes(
         raise UsageError("unknown sort, choice or limit", remedy=f"Sort by {', '.join(SORTS)}; choose {', '.join(ONLY)}; limit 1 to 1000")
     with study.database.read() as tables:
         known = _known(tables, memo)
-        counts = all_counts(tables, memo)
+        counts = {wnid: one for wnid, one in all_counts(tables, memo).items() if _has_bins(study, one)}
         current = counts_are_current(study, tables)
     words = search.casefold().split()
     chosen = _ONLY[only]
@@ -115,7 +115,8 @@ def class_row(study: Study, memo: Memo, wnid: str) -> ClassRow:
         stored = tables.class_counts.get(wnid)
     if wnid not in known:
         raise NotFoundError("the study has no such class", item=wnid, remedy="Search it under Classes")
-    return ClassRow(known[wnid].info, _no_counts(study) if stored is None else from_stored(stored))
+    counts = None if stored is None else from_stored(stored)
+    return ClassRow(known[wnid].info, counts if counts and _has_bins(study, counts) else _no_counts(study))
 
 
 def _known(tables: Tables, memo: Memo) -> dict[str, _Known]:
@@ -130,6 +131,11 @@ def _text(info: ClassInfo) -> str:
 def _no_counts(study: Study) -> ClassCounts:
     none = (0,) * len(bins(study))
     return ClassCounts(found_bins=none, usable_bins=none, original_bins=none, target_bins=none)
+
+
+def _has_bins(study: Study, counts: ClassCounts) -> bool:
+    """Whether a class was counted by as many bins as the settings have now; else it counts as never counted until it is counted anew."""
+    return len(counts.usable_bins) == len(bins(study))
 
 
 def _value(row: ClassRow, sort: str) -> int | str:

@@ -15,7 +15,7 @@ from typing import IO, Any
 __all__ = ["JsonStream"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_ENDS = frozenset(",]} \t\r\n")
+_ENDS = frozenset(",]}: \t\r\n")
 _CHUNK = 1 << 18
 _MAX_VALUE = 1 << 28
 _DECODER = json.JSONDecoder()

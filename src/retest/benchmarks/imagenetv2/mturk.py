@@ -128,8 +128,10 @@ class AnswerReader:
                 elif keys[0] == "assignments" and len(keys) == 2:
                     found = True
                     self._take_hit(source, path, keys[1], value, hashed)
-                else:
-                    found = found or keys == ("assignments",)
+                elif keys == ("assignments",):
+                    found = True
+                    if value:
+                        source.warn("malformed_record", path, "assignments", "should be an object: HIT, then its answers")
             if not found:
                 source.warn("empty_file", path, "", 'holds no "assignments"')
         yield from self._read.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -133,6 +134,10 @@ def _check_revision(source: Source, path: str, revision: Revision) -> None:
         source.warn("wrong_length", path, revision.name, f"is valid but holds {len(revision.images)} of {target} images")
 
 
+# A header is a Python literal, which numpy tokenizes, parses and makes a dtype of.
+_DAMAGED_HEADER = (ValueError, EOFError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError)
+
+
 def _array(source: Source, path: str, data: bytes) -> NDArray[np.int64] | None:
     """The array of a .npy file. The header is checked against the length before anything is allocated."""
     stream = io.BytesIO(data)
@@ -140,7 +145,7 @@ def _array(source: Source, path: str, data: bytes) -> NDArray[np.int64] | None:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
-    except (ValueError, EOFError) as error:
+    except _DAMAGED_HEADER as error:
         source.warn("malformed_file", path, "", f"the file is not a numpy array ({error})")
         return None
     if dtype.hasobject or dtype.kind not in "iu" or len(shape) != 2 or shape[1] < 1:

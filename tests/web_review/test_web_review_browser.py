@@ -190,6 +190,57 @@ def test_decisions_survive_a_lost_connection_and_a_reload(rex, server):
     assert set(excluded(server)) == set(order[:2])
 
 
+def test_decisions_wait_until_one_has_signed_in_again_in_another_tab(browser, server):
+    rex = Person(browser, server)
+    page = rex.browse()
+    first = rex.order()[0]
+    rex.context.clear_cookies()
+    page.click("#tile-0")
+    page.keyboard.press("e")
+    page.wait_for_function("() => document.getElementById('connection').textContent.startsWith('Signed out')")
+    other = rex.context.new_page()
+    other.route("**/review/api/decisions", lambda route: route.abort())  # or it would send what waits
+    other.goto(f"{server.url}/review/sign-in")
+    other.fill("#token", server.tokens["Rex"])
+    other.click("button.primary")
+    other.wait_for_url(f"{server.url}/review")
+    other.close()
+    page.evaluate("() => window.dispatchEvent(new Event('focus'))")
+    page.wait_for_function("() => document.getElementById('connection').textContent.includes('Load this page again')")
+    assert excluded(server) == {}
+    study = page.evaluate("() => document.body.dataset.study")
+    assert len(study) == 16
+    assert all(study in name for name in page.evaluate("() => Object.keys(localStorage)"))  # another study here has a list of its own
+    page.reload()
+    rex.saved()
+    assert set(excluded(server)) == {first}
+    assert [p for p in rex.problems if "401" not in p and "403" not in p] == []
+    rex.close()
+
+
+def test_undoing_many_leaves_alone_what_somebody_else_decided_since(rex, server):
+    page = rex.browse()
+    order = rex.order()
+    page.click("#tile-0")
+    page.click("#tile-2", modifiers=["Shift"])
+    page.click("[data-action=exclude]")
+    rex.saved()
+    version = review.current(server.study, "exclusion", [order[1]])[0].version
+    review.decide(server.study, [Change("exclusion", order[1], {"reason": "text", "detail": ""}, version)], stamp=STAMP)
+    page.focus("#grid")
+    page.keyboard.press("Control+z")
+    page.wait_for_selector("#conflict[open]")
+    page.click("#conflict [value=theirs]")
+    rex.saved()
+    assert excluded(server) == {order[1]: "text"}
+    page.focus("#grid")
+    page.keyboard.press("Control+y")
+    rex.saved()
+    assert set(excluded(server)) == set(order[:3])
+    assert [p for p in rex.problems if "409" not in p] == []
+    rex.problems.clear()
+
+
 @pytest.mark.long
 def test_an_answer_that_is_lost_on_the_way_back_is_no_second_decision(rex, server):
     page = rex.browse()

@@ -185,3 +185,26 @@ def test_two_threads_that_decide_at_once_never_both_win(server):
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict", "conflict", "conflict", "won"]
+
+
+def test_a_conflict_names_what_could_be_taken_back_without_it(server):
+    images = server.ids("apple")[:3]
+    with server.client() as rex:
+        numbers = [one["no"] for one in post(rex, *(change(image, GONE) for image in images)).json()["decided"]]
+        review.decide(
+            server.study, [Change("exclusion", images[1], {"reason": "text", "detail": ""}, numbers[1])], stamp=Stamp("Ada", STAMP.time)
+        )
+        refused = rex.post("/review/api/take-back", json={"numbers": numbers})
+        assert refused.status_code == 409
+        assert [one["item"] for one in refused.json()["conflicts"]] == [images[1]]
+        assert sorted(refused.json()["rest"]) == [numbers[0], numbers[2]]
+        assert rex.post("/review/api/take-back", json={"numbers": refused.json()["rest"]}).status_code == 200
+    with server.study.database.read() as tables:
+        assert set(tables.exclusions.get(images)) == {images[1]}
+
+
+def test_text_that_cannot_be_stored_is_refused(server):
+    with server.client() as rex:
+        for text in (r'"\ud800"', r'["\udfff x"]'):
+            body = '{"changes": [{"kind": "exclusion", "item": "x", "version": 0, "after": {"reason": ' + text + "}}]}"
+            assert rex.post("/review/api/decisions", content=body, headers={"Content-Type": "application/json"}).status_code == 400

@@ -88,6 +88,9 @@ class Conflict:
 class DecisionConflictError(ConflictError):
     """Somebody else has decided meanwhile; nothing was written. ``conflicts`` holds both sides of each."""
 
+    rest: tuple[int, ...] = ()
+    """Decisions that were to be taken back and could be: those about items without a conflict."""
+
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         self.conflicts = tuple(conflicts)
         first = self.conflicts[0]

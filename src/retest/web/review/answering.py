@@ -27,6 +27,9 @@ from retest.web.review.visit import PREFIX, Desk, Endpoint, Page, RefusedError, 
 __all__ = ["MAX_BODY_BYTES", "endpoint_route", "page_route"]
 
 MAX_BODY_BYTES = 2_000_000
+REFUSED = "X-Retest-Refused"
+"""Header that tells the page's script why it was refused, where that changes what it does: csrf, it belongs to another session."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -137,7 +140,8 @@ def _operated(visit: Visit, endpoint: Endpoint, sent: bytes | None) -> Response:
         return _problem(422, _first(error))
     except DecisionConflictError as error:
         conflicts = [ConflictItem.of(conflict) for conflict in error.conflicts]
-        return _answer(ConflictAnswer(problem=error.problem, item=error.item, remedy=error.remedy or "", conflicts=conflicts), 409)
+        remedy, rest = error.remedy or "", list(error.rest)
+        return _answer(ConflictAnswer(problem=error.problem, item=error.item, remedy=remedy, conflicts=conflicts, rest=rest), 409)
     except RetestError as error:
         return _failed(visit.request, error)
     return _answer(answer, 200)
@@ -167,7 +171,7 @@ def _check_change(visit: Visit, csrf: str | None) -> None:
     if visit.who.csrf is None:
         return  # a script with a token of its own: no browser sends that by itself
     if not is_same_origin(visit.request) or not hmac.compare_digest(visit.who.csrf, csrf or ""):
-        raise RefusedError(403, "This request does not come from the page you see", remedy="Load the page again")
+        raise RefusedError(403, "This request does not come from the page you see", remedy="Load the page again", headers={REFUSED: "csrf"})
 
 
 def _values(model: type[BaseModel], items: Sequence[tuple[str, str]], *, ignore: str = "") -> dict[str, Any]:
@@ -189,9 +193,12 @@ def _json(body: bytes) -> Any:
     if len(body) > MAX_BODY_BYTES:
         raise RefusedError(413, f"The request is larger than {MAX_BODY_BYTES} bytes")
     try:
-        return json.loads(body)
+        read = json.loads(body)
+        if b"\\u" in body:
+            json.dumps(read, ensure_ascii=False).encode()  # half of a surrogate pair is no text that can be stored
     except (ValueError, RecursionError):
         raise RefusedError(400, "The request is not JSON") from None
+    return read
 
 
 def _status(error: RetestError) -> int:

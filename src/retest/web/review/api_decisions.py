@@ -59,11 +59,17 @@ def _decide(visit: Visit, query: Query, body: DecideBody) -> DecidedAnswer:
 
 
 def _take_back(visit: Visit, query: Query, body: TakeBackBody) -> DecidedAnswer:
-    for decision in review.decisions_of(visit.study, body.numbers).values():
+    wanted = review.decisions_of(visit.study, body.numbers)
+    for decision in wanted.values():
         _may_decide(visit, decision.kind)
         if decision.user != visit.who.name and not visit.who.may(Role.REVIEWER):
             raise RefusedError(403, "You may take back your own decisions only", remedy=f"Ask {decision.user}, or a reviewer")
-    return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
+    try:
+        return _decided(review.take_back(visit.study, body.numbers, stamp=visit.stamp))
+    except review.DecisionConflictError as error:
+        items = {(one.kind, one.item) for one in error.conflicts}
+        error.rest = tuple(number for number, one in wanted.items() if (one.kind, one.item) not in items)
+        raise
 
 
 def _may_decide(visit: Visit, kind: str) -> None:

@@ -91,9 +91,10 @@ class ConflictItem(Answer):
 
 
 class ConflictAnswer(Problem):
-    """Nothing was written; both sides of every conflict."""
+    """Nothing was written; both sides of every conflict. ``rest`` are decisions that can be taken back without the items in conflict."""
 
     conflicts: list[ConflictItem]
+    rest: list[int] = []
 
 
 class ChangeBody(Body):

@@ -40,7 +40,11 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
 
     def may_take_back(decision: Decision) -> bool:
         kind = registered.get(decision.kind)
-        return kind is not None and visit.may(kind.role) and latest.get((decision.kind, decision.item)) == decision.no
+        own = decision.user == visit.who.name or visit.may(Role.REVIEWER)
+        return kind is not None and decision.kind in visit.decides and own and is_latest(decision)
+
+    def is_latest(decision: Decision) -> bool:
+        return latest.get((decision.kind, decision.item)) == decision.no
 
     asked = query.model_dump(exclude_defaults=True)
 
@@ -59,7 +63,7 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
         may_take_back=may_take_back,
         in_words=_in_words,
         address=address,
-        may_any=visit.may(Role.ANNOTATOR),
+        is_latest=is_latest,
         following=address(before=found[-1].no) if len(found) == _LIMIT else None,
         first=None if query.before is None else address(before=None),
     )

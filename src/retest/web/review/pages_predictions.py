@@ -140,6 +140,7 @@ def _address(path: str, query: FilterQuery, name: SetName | None, **changes: str
     """A permanent address: the filter without what is as usual, with some values changed (None leaves one out)."""
     values = {key: value for key, value in query.model_dump(exclude_defaults=True).items() if key not in ("after", "image") and value != ""}
     if name is not None:
+        values.pop("folder", None)
         values |= {"dataset": name.dataset, **({"folder": name.folder} if name.folder else {})}
     for key, value in changes.items():
         values.pop(key, None)

@@ -104,6 +104,11 @@ class Desk:
         self.aside.close()
         self.predictions.close()
 
+    @property
+    def study_key(self) -> str:
+        """A name of the study for what browsers keep: of two studies that are served at one address, each has its own."""
+        return sha256(str(self.study.folder.resolve()).encode()).hexdigest()[:16]
+
     def time(self) -> str:
         """Now, as the history writes it."""
         return datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="seconds")

@@ -94,7 +94,7 @@ async function fetchPage(mine) {
       document.getElementById("count").textContent = error.message;
     } else {
       toast(`The images cannot be loaded: ${error.message}`, { kind: "problem" });
-      setTimeout(() => mine === run && draw(), 3000);
+      setTimeout(() => mine === run && (images.length ? draw() : more()), 3000);
     }
     return false;
   }

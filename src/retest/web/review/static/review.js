@@ -8,17 +8,20 @@ const decides = new Set((page.decides ?? "").split(" "));
 /** Whether whoever is signed in may make decisions of a kind. */
 export const mayDecideKind = (kind) => decides.has(kind);
 const API = "/review/api";
-const QUEUE = `retest-review-queue:${user}`;
-const NUMBERS = `retest-review-numbers:${user}`;
-const DONE = `retest-review-done:${user}`;
-const UNDONE = `retest-review-undone:${user}`;
+// Two studies may be served at one address after each other: what waits for one is nothing for the other.
+const PLACE = `${page.study ?? ""}:${user}`;
+const QUEUE = `retest-review-queue:${PLACE}`;
+const NUMBERS = `retest-review-numbers:${PLACE}`;
+const DONE = `retest-review-done:${PLACE}`;
+const UNDONE = `retest-review-undone:${PLACE}`;
 
 // --- The server
 
 export class ApiError extends Error {
-  constructor(status, answer) {
+  constructor(status, answer, refused = null) {
     super(answer?.problem ?? `The server answered ${status}`);
     this.status = status;
+    this.refused = refused;
     this.answer = answer ?? {};
   }
 }
@@ -41,7 +44,7 @@ export async function api(path, { query = {}, body = undefined, signal = undefin
   }
   const response = await fetch(`${API}${path}${text ? `?${text}` : ""}`, options);
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(response.status, answer);
+  if (!response.ok) throw new ApiError(response.status, answer, response.headers.get("X-Retest-Refused"));
   return answer;
 }
 
@@ -60,7 +63,7 @@ const same = (a, b) => a.kind === b.kind && a.item === b.item;
 
 // --- States: pages listen to "review:state" on document
 
-const channel = "BroadcastChannel" in window ? new BroadcastChannel("retest-review") : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`retest-review:${page.study ?? ""}`) : null;
 channel?.addEventListener("message", (event) => document.dispatchEvent(new CustomEvent("review:state", { detail: event.data })));
 
 function tell(detail) {
@@ -171,19 +174,29 @@ async function sendFirst() {
     stopped = "";
     delay = 500;
     if (answer) confirmed(entry, answer.decided);
-    else drop(entry);
+    else {
+      drop(entry);
+      forget(entry.id);
+      toast("It was never stored: there is nothing to take back", { kind: "problem" });
+    }
     return true;
   } catch (error) {
     if (error instanceof ApiError && error.status === 409 && error.answer.conflicts) {
-      await settle(entry, error.answer.conflicts);
+      await settle(entry, error.answer.conflicts, error.answer.rest ?? []);
       return true;
     }
     if (error instanceof ApiError && error.status === 401) {
       stopped = "Signed out: your decisions are kept. Sign in again in another tab.";
       return retry();
     }
+    if (error instanceof ApiError && error.refused === "csrf") {
+      // Signed in again in another tab: that one sends what waits, and so does this one once it is loaded again.
+      stopped = "You signed in again: your decisions are kept. Load this page again.";
+      return retry();
+    }
     if (error instanceof ApiError && error.status < 500 && error.status !== 429) {
       drop(entry);
+      forget(entry.id);
       for (const change of entry.changes ?? []) tell({ ...change, state: change.before ?? null, version: change.version, pending: false });
       toast(`${error.message}. ${error.answer.remedy ?? ""}`, { kind: "problem" });
       return true;
@@ -207,6 +220,11 @@ async function send(entry) {
 
 function drop(entry) {
   save(localStorage, QUEUE, load(localStorage, QUEUE).filter((other) => other.id !== entry.id));
+}
+
+/** What the server refused can neither be undone nor be done again. */
+function forget(id) {
+  for (const name of [DONE, UNDONE]) save(sessionStorage, name, load(sessionStorage, name).filter((one) => one.id !== id));
 }
 
 function confirmed(entry, decided) {
@@ -245,13 +263,15 @@ function inWords(kind, state) {
   return typeof state === "object" ? Object.values(state).filter(Boolean).join(": ") || "yes" : String(state);
 }
 
-async function settle(entry, conflicts) {
+async function settle(entry, conflicts, rest) {
   const choice = await askConflict(conflicts);
   const queue = load(localStorage, QUEUE);
   const own = queue.find((other) => other.id === entry.id);
   if (!own) return;
   if (own.type === "take-back") {
-    // What is wished after all is a decision of its own.
+    // What is wished after all is a decision of its own; what nobody else touched is taken back as it was to be.
+    if (rest.length) queue.splice(queue.indexOf(own), 0, { id: entry.id, type: "take-back", label: own.label, numbers: rest });
+    if (rest.length) own.id = newId();
     own.type = "decide";
     own.changes = conflicts.map((one) => ({ kind: one.kind, item: one.item, after: one.wished, before: one.state, version: one.version }));
   }
@@ -265,7 +285,8 @@ async function settle(entry, conflicts) {
     mine.push(conflict ? { ...change, before: conflict.state, version: conflict.version } : change);
   }
   own.changes = mine;
-  save(localStorage, QUEUE, mine.length ? queue : queue.filter((other) => other.id !== entry.id));
+  if (!mine.length && own.id === entry.id) forget(entry.id);
+  save(localStorage, QUEUE, mine.length ? queue : queue.filter((other) => other !== own));
 }
 
 function askConflict(conflicts) {

@@ -89,7 +89,7 @@ def test_two_operators_run_every_stage_at_once(tmp_path: Path, undisturbed: Undi
         both = [start(folder, name), start(folder, name)]
         for done in [worker.wait() for worker in both]:
             assert not done.killed
-            assert done.error is None or isinstance(done.error, RetestError), done.error
+            assert done.error is None or isinstance(done.error, RetestError), (name, done.error)
         finish(folder, name)
     assert_equal(folder, undisturbed)
 

@@ -17,6 +17,7 @@ from retest.cli import cli
 from retest.errors import ConflictError, InputError, NotFoundError, StoreError, UsageError
 from retest.stages._archive import Archive
 from retest.stages._common import Stamp
+from retest.stages._folder_lock import locked_folder
 from retest.stages.study_backup import back_up, list_snapshots, restore, verify_backup
 from retest.stages.study_copy import copy_study
 from retest.stages.study_verify import verify_study
@@ -133,7 +134,17 @@ def test_a_stopped_backup_is_no_snapshot_and_goes_on(study: Study, place: BlobSt
     done = back_up(study, place, stamp=at(9))
     assert verify_backup(place) == (done.snapshot, [])
     assert written >= allow
-    assert list((study.folder / "cache").glob("backup-*")) == []
+    assert list((study.folder / "cache" / "backup").iterdir()) == []
+
+
+def test_of_two_backups_at_once_the_second_is_refused_and_what_a_killed_one_left_goes(study: Study, place: BlobStore):
+    left = study.folder / "cache" / "backup" / "backup-left"
+    left.mkdir(parents=True)
+    with locked_folder(left.parent), pytest.raises(ConflictError, match="another backup of this study is under way"):
+        back_up(study, place, stamp=at(9))
+    assert left.is_dir()
+    back_up(study, place, stamp=at(9))
+    assert not left.exists()
 
 
 def test_damage_anywhere_in_a_backup_is_found_and_never_restored(study: Study, place: BlobStore, tmp_path: Path):

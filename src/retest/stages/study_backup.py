@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +24,7 @@ from retest.records import ImageVariant
 from retest.stages._archive import Archive, Piece, Snapshot
 from retest.stages._common import Progress, Stamp, in_order, silent
 from retest.stages._custody import finish_study, open_new_study, put_blob, read_side_file, side_files, with_absolute_paths, write_side_file
+from retest.stages._folder_lock import locked_folder
 from retest.store import BlobStore, Database
 from retest.store.transfer import copy_rows, different_table, row_counts, snapshot
 from retest.study import CONFIG_FILE, Study, StudyConfig, format_config, parse_config
@@ -66,6 +67,9 @@ def back_up(study: Study, target: BlobStore, *, stamp: Stamp, prune: bool = Fals
         stamp: who makes it, and when.
         prune: remove older snapshots, and the pieces that only they mention, when the new one is there.
         progress: shows the work.
+
+    Raises:
+        ConflictError: another backup of this study is under way.
     """
     archive = Archive(target)
     with _scratch(study) as scratch:
@@ -103,12 +107,16 @@ def back_up(study: Study, target: BlobStore, *, stamp: Stamp, prune: bool = Fals
 @contextmanager
 def _scratch(study: Study) -> Iterator[Path]:
     """A folder beside the study, where there is room for a copy of its database; what a killed backup left there goes."""
-    cache = study.folder / "cache"
-    cache.mkdir(exist_ok=True)
-    for old in cache.glob("backup-*"):
-        shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="backup-", dir=cache, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    home = study.folder / "cache" / "backup"
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked_folder(home))
+        except ConflictError as error:
+            raise ConflictError("another backup of this study is under way", item=str(study.folder), remedy="Wait for it") from error
+        for old in home.glob("backup-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="backup-", dir=home, ignore_cleanup_errors=True) as name:
+            yield Path(name)
 
 
 def _by_kind(study: Study) -> tuple[list[str], list[str]]:

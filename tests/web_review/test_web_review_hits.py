@@ -205,6 +205,15 @@ def test_figures_are_brought_up_to_date_with_every_change(study, hits):
     assert CAREFUL[0] not in {row.quality.worker for row in review_hits.list_workers(study, memo).rows}
 
 
+def test_many_hits_without_an_answer_are_not_judged_while_somebody_waits(study, monkeypatch):
+    with study.database.write() as tables:
+        tables.hits.add((Hit(f"planned-{number}", CLASSES[0], ("x",), (), (), ("x",)) for number in range(100)), assignments=10)
+        before = tables.assignments.count()
+    monkeypatch.setattr("retest.stages._review_hit_figures.NOW", before + 500)
+    page = review_hits.list_hits(study, Memo(), HitFilter())
+    assert (page.rows, page.current) == ((), False)
+
+
 def answers_of(page, worker: str) -> int:
     return next(row.quality.assignments for row in page.rows if row.quality.worker == worker)
 

@@ -22,7 +22,7 @@ from retest.study import Study
 __all__ = ["NOW", "refresh_figures", "settle"]
 
 NOW = 20_000
-"""Answers up to which a study is small."""
+"""Answers, or tenths of HITs, up to which a study is small."""
 
 _NEW_HITS = 1000
 _HITS = 50
@@ -35,8 +35,8 @@ def settle(study: Study, memo: Memo, *, workers: bool) -> bool:
     with study.database.read() as tables:
         if _settled(tables, workers=workers):
             return True
-        number = memo.get("number of answers", generations_key(tables.generations.of("assignments")), tables.assignments.count)
-    if number > NOW:
+        size = memo.get("number of answers and HITs", generations_key(tables.generations.of("assignments", "hits")), lambda: _size(tables))
+    if size > NOW:
         return False
     while _step(study, workers=workers):
         pass
@@ -55,6 +55,11 @@ def refresh_figures(study: Study, memo: Memo, *, stop: Callable[[], bool] = lamb
         if stop():
             return False
     return True
+
+
+def _size(tables: Tables) -> int:
+    """Answers, and ten for every HIT: a HIT takes as long to read whether it was answered or not."""
+    return max(tables.assignments.count(), 10 * tables.hits.numbers()[0])
 
 
 def _rules() -> str:

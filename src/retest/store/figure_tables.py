@@ -6,16 +6,21 @@ and the older figures stay until it is judged again. They belong to the metadata
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, String, Table
 
-from retest.store.schema import metadata
+from retest.store.schema import Number, metadata
 
-_Number = BigInteger().with_variant(Integer, "sqlite")
+
+def _judged() -> list[Column[int]]:
+    """Columns of what an answer, or all answers of an annotator, come to: controls shown and answered rightly, images, those selected."""
+    names = ("positive_shown", "positive_correct", "negative_shown", "negative_correct", "images", "selected")
+    return [Column(name, Integer, nullable=False) for name in names]
+
 
 hit_figures = Table(
     "hit_figures",
     metadata,
-    Column("hit_no", _Number, primary_key=True, autoincrement=False),
+    Column("hit_no", Number, primary_key=True, autoincrement=False),
     Column("uuid", String, nullable=False, unique=True),
     Column("wnid", String, nullable=False, index=True),
     Column("wanted", Integer, nullable=False),
@@ -39,18 +44,13 @@ hit_figures = Table(
 answer_figures = Table(
     "answer_figures",
     metadata,
-    Column("hit_no", _Number, primary_key=True, autoincrement=False),
+    Column("hit_no", Number, primary_key=True, autoincrement=False),
     Column("assignment_id", String, primary_key=True),
     Column("worker", String, nullable=False),
     Column("status", String, nullable=False),
     Column("submit_time", String, nullable=False),  # empty where it is not known
     Column("judged", Boolean, nullable=False),  # rejected answers have no figures
-    Column("positive_shown", Integer, nullable=False),
-    Column("positive_correct", Integer, nullable=False),
-    Column("negative_shown", Integer, nullable=False),
-    Column("negative_correct", Integer, nullable=False),
-    Column("images", Integer, nullable=False),
-    Column("selected", Integer, nullable=False),
+    *_judged(),
     Column("duration_s", Float),
     Column("agreement", Float),
     Column("flags", JSON, nullable=False),
@@ -65,12 +65,7 @@ worker_figures = Table(
     Column("judged", Boolean, nullable=False, index=True),
     Column("assignments", Integer, nullable=False),
     Column("rejected", Integer, nullable=False),
-    Column("positive_shown", Integer, nullable=False),
-    Column("positive_correct", Integer, nullable=False),
-    Column("negative_shown", Integer, nullable=False),
-    Column("negative_correct", Integer, nullable=False),
-    Column("images", Integer, nullable=False),
-    Column("selected", Integer, nullable=False),
+    *_judged(),
     Column("median_duration_s", Float),
     Column("agreement", Float),
     Column("flagged_assignments", Integer, nullable=False),

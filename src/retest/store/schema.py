@@ -18,11 +18,11 @@ metadata = MetaData(
 )
 
 # SQLite only gives automatic numbers to INTEGER primary keys; PostgreSQL wants 64 bits.
-_Number = BigInteger().with_variant(Integer, "sqlite")
+Number = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _number() -> Column[int]:
-    return Column("no", _Number, primary_key=True, autoincrement=True)
+    return Column("no", Number, primary_key=True, autoincrement=True)
 
 
 classes = Table(
@@ -160,7 +160,7 @@ hit_images = Table(
     "hit_images",
     metadata,
     Column("image_id", String, primary_key=True),
-    Column("hit_no", _Number, primary_key=True),
+    Column("hit_no", Number, primary_key=True),
     Column("role", String, nullable=False),  # label | positive | negative
     sqlite_with_rowid=False,
 )
@@ -310,7 +310,7 @@ generations = Table(
     "generations",
     metadata,
     Column("name", String, primary_key=True),
-    Column("number", _Number, nullable=False),
+    Column("number", Number, nullable=False),
 )
 
 decisions = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from contextlib import closing
+from itertools import count
 
 import pytest
 import sqlalchemy as sa
@@ -247,8 +248,9 @@ def test_many_answers_are_judged_in_the_background_and_older_figures_are_shown_m
     assert (answers_of(found, SPAMMER), answers_of(found, "late")) == (3, 1)
 
 
+LATE = count()
 CHANGES = {
-    "answer": lambda t, hits: t.assignments.add([Assignment("late", hits[1], CAREFUL[0], AssignmentStatus.APPROVED, ())]),
+    "answer": lambda t, hits: t.assignments.add([Assignment(f"late {next(LATE)}", hits[1], CAREFUL[0], AssignmentStatus.APPROVED, ())]),
     "rejected": lambda t, hits: t.assignments.set_status(f"{hits[2]}-03", AssignmentStatus.REJECTED),
     "forgotten": lambda t, hits: t.assignments.forget(CAREFUL[1], answers=True),
     "excluded": lambda t, hits: t.review_hits.set_excluded(hits[3], "x"),
@@ -267,18 +269,21 @@ def test_figures_after_changes_are_those_of_a_study_that_was_never_judged_before
             found = (hit_figures, answer_figures, worker_figures)
             return [sorted((tuple(row) for row in tables.connection.execute(sa.select(table))), key=repr) for table in found]
 
+    def check() -> None:
+        followed = content()
+        with study.database.write() as tables:
+            for table in (hit_figures, answer_figures, worker_figures):
+                tables.connection.execute(sa.delete(table))
+        assert content() == followed
+
     for seed in range(4):
         rng = random.Random(seed)
         for name in rng.sample(sorted(CHANGES), len(CHANGES)):
             with study.database.write() as tables:
                 CHANGES[name](tables, hits)
             if rng.random() < 0.7:
-                content()
-        followed = content()
-        with study.database.write() as tables:
-            for table in (hit_figures, answer_figures, worker_figures):
-                tables.connection.execute(sa.delete(table))
-        assert content() == followed
+                check()
+        check()
         with study.database.write() as tables:  # and back, so that the next order changes something
             tables.assignments.set_status(f"{hits[2]}-03", AssignmentStatus.APPROVED)
             for uuid in hits:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import linregress, norm
 
 from retest.analysis import TableRow, fit_accuracies, join_tables, parse_number, read_table_rows
-from retest.errors import InputError
+from retest.errors import InputError, UsageError
 
 
 @pytest.fixture(scope="session")
@@ -79,16 +79,49 @@ def test_units():
     [
         ([], "auto", "the table has no rows"),
         ([{"model": "a"}], "auto", "row 1: no value for top1"),
-        ([{"model": "a", "top1": "n/a"}], "auto", "'n/a': is no number"),
+        ([{"model": "a", "top1": "n/a"}], "auto", "row 1, column top1: 'n/a' is no number. Write numbers as 1234.5 or 1,234.5"),
+        ([{"model": "a", "top1": True}], "auto", "row 1, column top1: True is no number"),
         ([{"model": "a", "top1": "75"}], "fraction", "a: top1 75 is no fraction"),
         ([{"model": "a", "top1": "175"}], "auto", "a: top1 175 is no percent"),
-        ([{"model": "a", "top1": "nan"}], "auto", "a: top1 nan is no"),
+        ([{"model": "a", "top1": "75"}, {"model": "b", "top1": "nan"}], "auto", "row 2, column top1: 'nan' is no number"),
+        ([{"model": "a", "top1": "inf"}], "auto", "row 1, column top1: 'inf' is no number"),
+        ([{"model": "a", "top1": "75", "top5": float("nan")}], "auto", "row 1, column top5: nan is no number. .* leave the cell empty"),
+        ([{"model": "a", "top1": "75", "n": "nan"}], "auto", "row 1, column n: 'nan' is no number. .* leave the cell empty"),
+        ([{"model": "a", "top1": "75", "n": "0"}], "auto", "row 1, column n: 0 is no number of images. Write a whole number of at least 1"),
+        ([{"model": "a", "top1": "75", "n": "99.5"}], "auto", "row 1, column n: 99.5 is no number of images"),
+        ([{"model": "a", "top1": "75", "img_size": "224.5"}], "auto", "row 1, column img_size: 224.5 is no number of pixels"),
+        ([{"model": "a", "top1": "75", "img_size": "-224"}], "auto", "row 1, column img_size: -224 is no number of pixels"),
+        ([{"model": "a", "top1": "75", "param_count": "-1"}], "auto", "row 1, column param_count: -1 is negative"),
         ([{"model": "a", "top1": 1}, {"model": "a", "top1": 1}], "auto", "a: comes twice in a table"),
     ],
 )
 def test_unusable_tables_are_named(records, unit, message):
     with pytest.raises(InputError, match=message):
         read_table_rows(records, unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([], "my.csv: the table has no rows"),
+        ([{"model": "a", "top1": "75", "n": "nan"}], "my.csv, row 1, column n: 'nan' is no number"),
+        ([{"model": "a", "top1": 1}, {"model": "a", "top1": 1}], "my.csv, a: comes twice"),
+    ],
+)
+def test_the_table_is_named_where_it_has_a_name(records, message):
+    with pytest.raises(InputError, match=message):
+        read_table_rows(records, name="my.csv")
+
+
+def test_whole_numbers_may_be_written_as_decimals():
+    row = read_table_rows([{"model": "a", "top1": "75", "img_size": "224.0", "n": 50_000.0, "param_count": ""}])[0]
+    assert (row.img_size, row.n, row.param_count) == (224, 50_000, None)
+    assert isinstance(row.img_size, int)
+
+
+def test_a_number_of_images_for_all_rows_is_checked_as_well():
+    with pytest.raises(UsageError, match="n: is 0, less than 1"):
+        read_table_rows([{"model": "a", "top1": "75"}], n=0)
 
 
 def test_numbers():

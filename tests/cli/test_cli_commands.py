@@ -98,6 +98,10 @@ def test_fit_of_two_tables(tmp_path):
     assert found["slope"] == pytest.approx(1.0)
     assert found["intercept"] == pytest.approx(-10.0)
     assert found["n_models"] == 6
+    (tmp_path / "b.csv").write_text("model,top1,n\n" + rows.replace("\n", ",nan\n"))
+    broken = run("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv")
+    assert (broken.returncode, broken.stderr.count("Traceback")) == (1, 0)
+    assert f"{tmp_path / 'b.csv'}, row 1, column n: 'nan' is no number" in broken.stderr
 
 
 def test_fit_shows_what_lies_above_the_line_of_a_baseline(tmp_path):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from retest.analysis._checks import check_choice
+from retest.analysis._checks import check_at_least, check_choice
 from retest.analysis.points import METRICS, Metric, ModelPoint, PairedModels
 from retest.errors import InputError
 
 Unit = Literal["auto", "percent", "fraction"]
 UNITS: tuple[Unit, ...] = ("auto", "percent", "fraction")
 """Units in which a table may give accuracies."""
+
+_ACCURACIES = ("top1", "top5")
+_COUNTS = {"img_size": "pixels", "n": "images"}
+_NUMBERS = (*_ACCURACIES, *_COUNTS, "param_count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +44,15 @@ def parse_number(text: str | float) -> float:
     """A number as tables write it: blanks around it, commas between thousands ("1,013.01"), perhaps a percent sign.
 
     Raises:
-        InputError: it is no number.
+        InputError: it is no finite number.
     """
-    if not isinstance(text, str):
-        return float(text)
-    try:
-        return float(text.strip().removesuffix("%").replace(",", ""))
-    except ValueError:
-        raise InputError("is no number", item=repr(text), remedy="Write numbers as 1234.5 or 1,234.5.") from None
+    number = _number(text)
+    if number is None:
+        raise InputError("is no number", item=repr(text), remedy="Write numbers as 1234.5 or 1,234.5.")
+    return number
 
 
-def read_table_rows(records: Iterable[Mapping[str, Any]], *, unit: Unit = "auto", n: int | None = None) -> list[TableRow]:
+def read_table_rows(records: Iterable[Mapping[str, Any]], *, unit: Unit = "auto", n: int | None = None, name: str = "") -> list[TableRow]:
     """Read an accuracy table from its rows (as ``csv.DictReader`` gives them).
 
     Columns: ``model`` and ``top1``; optionally ``top5``, ``img_size``, ``param_count`` and ``n``. Others are ignored,
@@ -59,17 +62,30 @@ def read_table_rows(records: Iterable[Mapping[str, Any]], *, unit: Unit = "auto"
         records: mappings from column name to cell (text or number).
         unit: of the accuracies; "auto" takes percent when any is above 1.
         n: number of images of the test set, for rows without a column ``n``.
+        name: of the table, for the messages of errors.
 
     Raises:
-        InputError: a column is missing, a cell is no number or out of range, or a key comes twice.
+        InputError: a column is missing, a cell is no number or out of range, or a key comes twice. It names table, row and column.
+        UsageError: ``unit`` is unknown or ``n`` below 1.
     """
     check_choice("unit", unit, UNITS)
+    if n is not None:
+        check_at_least("n", n, 1)
+    try:
+        return _read(records, unit, n)
+    except InputError as error:
+        where = ", ".join(part for part in (name, error.item) if part)
+        raise InputError(error.problem, item=where or None, remedy=error.remedy) from None
+
+
+def _read(records: Iterable[Mapping[str, Any]], unit: Unit, n: int | None) -> list[TableRow]:
     cells = [{str(name).strip().lower(): value for name, value in record.items() if value not in (None, "")} for record in records]
     if not cells:
         raise InputError("the table has no rows", remedy="Give a CSV file with a header line and a row per model.")
-    accuracies = [parse_number(row[column]) for row in cells for column in ("top1", "top5") if column in row]
-    percent = unit == "percent" or (unit == "auto" and max(accuracies, default=0.0) > 1.0)
-    rows = [_row(row, line, 100.0 if percent else 1.0, n) for line, row in enumerate(cells, start=1)]
+    numbers = [_numbers(row, line) for line, row in enumerate(cells, start=1)]
+    accuracies = [row[column] for row in numbers for column in _ACCURACIES if column in row]
+    percent = unit == "percent" or (unit == "auto" and max(accuracies) > 1.0)
+    rows = [_row(str(row["model"]).strip(), found, 100.0 if percent else 1.0, n) for row, found in zip(cells, numbers, strict=True)]
     _by_key(rows, by_size=True)
     return rows
 
@@ -114,13 +130,41 @@ def _value(row: TableRow, metric: Metric) -> float | None:
     return row.top1 if metric == "top1" else row.top5
 
 
-def _row(cells: Mapping[str, Any], line: int, divisor: float, n: int | None) -> TableRow:
+def _number(cell: Any) -> float | None:
+    """A cell as a finite number; None where it is none."""
+    try:
+        number = float(cell.strip().removesuffix("%").replace(",", "") if isinstance(cell, str) else cell)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and not isinstance(cell, bool) else None
+
+
+def _numbers(cells: Mapping[str, Any], line: int) -> dict[str, float]:
+    """The numbers of one row by column."""
     missing = [column for column in ("model", "top1") if column not in cells]
     if missing:
         raise InputError(f"no value for {', '.join(missing)}", item=f"row {line}", remedy="The table needs the columns model and top1.")
-    numbers = {name: parse_number(cells[name]) for name in ("top1", "top5", "img_size", "param_count", "n") if name in cells}
-    model = str(cells["model"]).strip()
-    for name in ("top1", "top5"):
+    found = {}
+    for column in _NUMBERS:
+        if column in cells:
+            found[column] = _checked(column, cells[column], item=f"row {line}, column {column}")
+    return found
+
+
+def _checked(column: str, cell: Any, *, item: str) -> float:
+    number = _number(cell)
+    if number is None:
+        remedy = "Write numbers as 1234.5 or 1,234.5; leave the cell empty where there is none."
+        raise InputError(f"{cell!r} is no number", item=item, remedy=remedy)
+    if column in _COUNTS and not (number >= 1 and number.is_integer()):
+        raise InputError(f"{number:g} is no number of {_COUNTS[column]}", item=item, remedy="Write a whole number of at least 1.")
+    if column == "param_count" and number < 0:
+        raise InputError(f"{number:g} is negative", item=item, remedy="Write a number of at least 0.")
+    return number
+
+
+def _row(model: str, numbers: Mapping[str, float], divisor: float, n: int | None) -> TableRow:
+    for name in _ACCURACIES:
         if name in numbers and not 0.0 <= numbers[name] <= divisor:
             unit = "percent" if divisor == 100.0 else "fraction"
             raise InputError(f"{name} {numbers[name]:g} is no {unit}", item=model, remedy="Say which unit the table uses.")

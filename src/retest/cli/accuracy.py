@@ -155,7 +155,7 @@ def pair_tables(tables: tuple[Path, ...], metric: Metric) -> PairedModels:
     """Join two CSV tables of accuracies on (model, img_size)."""
     if len(tables) != 2:
         raise click.UsageError("Give --table twice: the original's table, then the new one's")
-    original, new = (read_table_rows(read_csv(path)) for path in tables)
+    original, new = (read_table_rows(read_csv(path), name=str(path)) for path in tables)
     return join_tables(original, new, metric=metric, original_name=tables[0].stem, new_name=tables[1].stem)
 
 

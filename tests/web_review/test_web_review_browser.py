@@ -208,14 +208,33 @@ def test_decisions_wait_until_one_has_signed_in_again_in_another_tab(browser, se
     page.evaluate("() => window.dispatchEvent(new Event('focus'))")
     page.wait_for_function("() => document.getElementById('connection').textContent.includes('Load this page again')")
     assert excluded(server) == {}
-    study = page.evaluate("() => document.body.dataset.study")
-    assert len(study) == 16
-    assert all(study in name for name in page.evaluate("() => Object.keys(localStorage)"))  # another study here has a list of its own
     page.reload()
     rex.saved()
     assert set(excluded(server)) == {first}
     assert [p for p in rex.problems if "401" not in p and "403" not in p] == []
     rex.close()
+
+
+def test_of_two_studies_at_one_address_none_keeps_or_hears_what_concerns_the_other(rex):
+    page = rex.browse()
+    order = rex.order()
+    study = page.evaluate("() => document.body.dataset.study")
+    assert len(study) == 16
+    page.click("#tile-0")
+    page.keyboard.press("e")
+    rex.saved()
+    page.keyboard.press("Control+z")
+    rex.saved()
+    kept = page.evaluate("() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)].filter(name => name.startsWith('retest'))")
+    assert sorted(name.split(":")[0].removeprefix("retest-review-") for name in kept) == ["done", "numbers", "queue", "undone"]
+    assert all(name.split(":", 1)[1] == f"{study}:Rex" for name in kept)
+    for other, image in (("0123456789abcdef", order[1]), (study, order[2])):  # as a page of that study tells the others
+        told = {"kind": "exclusion", "item": image, "state": {"reason": other, "detail": ""}, "version": 1, "pending": False}
+        page.evaluate("([name, told]) => new BroadcastChannel(`retest-review:${name}`).postMessage(told)", [other, told])
+    page.wait_for_selector("#tile-2 .mark.excluded")
+    assert rex.marks(2) == f"excluded: {study}"
+    assert rex.marks(1) == ""
+    assert rex.problems == []
 
 
 def test_undoing_many_leaves_alone_what_somebody_else_decided_since(rex, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from contextlib import closing
 from itertools import count
 
@@ -419,6 +420,27 @@ def test_a_hit_is_shown_as_it_was_labelled(server, hits):
     assert (found["before"], found["after"]) == (hits[0], None)  # the list holds the apples
     assert by_crowd_id["uuid"] == hits[1]
     assert found["gloss"] == "a round fruit"
+
+
+def test_one_hit_and_one_annotator_say_whether_figures_are_of_now_and_have_them_worked_out(server, hits, monkeypatch):
+    monkeypatch.setattr("retest.stages._review_hit_figures.NOW", 10)
+    with server.client("Rex") as rex:
+
+        def hit():
+            return rex.get("/review/api/hit", params={"uuid": hits[0]}).json()
+
+        found = hit()
+        assert (found["wanted"], found["valid"], len(found["answers"])) == (11, 11, 12)  # a twelfth answer is rejected
+        assert (found["current"], found["before"], found["after"]) == (False, None, None)
+        deadline = time.monotonic() + 30
+        while server.app.state.review_desk.counting.running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = hit()
+        assert (found["wanted"], found["current"], found["after"]) == (11, True, hits[1])
+        with server.study.database.write() as tables:
+            tables.assignments.add([Assignment("late", hits[1], CAREFUL[0], AssignmentStatus.APPROVED, ())])
+        annotator = rex.get("/review/api/annotator", params={"worker": CAREFUL[0]}).json()
+        assert (annotator["current"], annotator["total"]) == (False, len(hits))
 
 
 @pytest.mark.parametrize("path", ["hits", "annotators", "hit?uuid=x", "annotator?worker=x"])

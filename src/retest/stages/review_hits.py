@@ -86,7 +86,10 @@ class ShownImage:
 
 @dataclass(frozen=True, slots=True)
 class HitView:
-    """A HIT as it was labelled. ``before`` and ``after`` are its neighbours in the list, ``place`` its place there (None: not in it)."""
+    """A HIT as it was labelled; ``wanted`` answers were asked for.
+
+    ``before`` and ``after`` are its neighbours in the list, ``place`` its place there (None: not in it); ``current``: these are of now.
+    """
 
     inspection: HitInspection
     info: ClassInfo
@@ -235,12 +238,13 @@ def hit_view(
         version = tables.decisions.versions(EXCLUDE_HIT, [hit.uuid]).get(hit.uuid, 0)
         info = known_classes(tables, memo).get(hit.wnid, ClassInfo(hit.wnid, -1))
         figures = tables.hit_figures.find(hit.uuid)
+        asked_for = tables.hit_pages.lines_of([hit.uuid])[hit.uuid].assignments
         place, before, after = _place(tables, memo, figures, wanted, sort, descending)
         total = _total(tables, memo, wanted)
     return HitView(
         inspection=inspection,
         info=info,
-        wanted=figures.wanted if figures else len(inspection.answers),
+        wanted=asked_for,
         images=tuple(ShownImage(views[one.image_id], one.role, one.selected_by) for one in inspection.images),
         version=version,
         before=before,

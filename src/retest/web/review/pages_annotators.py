@@ -78,12 +78,13 @@ class AnnotatorsAnswer(Answer):
 
 
 class AnnotatorAnswer(Answer):
-    """An annotator with a page of the answers, the newest first."""
+    """An annotator with a page of the answers, the newest first; ``current`` is false while the figures are being worked out."""
 
     annotator: AnnotatorItem
     answers: list[AnswerItem]
     total: int
     next: str | None
+    current: bool
 
 
 def _found(visit: Visit, query: AnnotatorsQuery) -> stage.WorkerPage:
@@ -183,7 +184,9 @@ def _list(visit: Visit, query: AnnotatorsQuery, body: None) -> AnnotatorsAnswer:
 def _annotator(visit: Visit, query: AnnotatorQuery, body: None) -> AnnotatorAnswer:
     found = _view(visit, query)
     answers = [AnswerItem.of(one, query.worker) for one in found.answers]
-    return AnnotatorAnswer(annotator=AnnotatorItem.of(found.row), answers=answers, total=found.total, next=found.next)
+    return AnnotatorAnswer(
+        annotator=AnnotatorItem.of(found.row), answers=answers, total=found.total, next=found.next, current=found.current
+    )
 
 
 PAGES = (

@@ -143,7 +143,10 @@ class ShownItem(Answer):
 
 
 class HitAnswer(Answer):
-    """A HIT as it was labelled."""
+    """A HIT as it was labelled; ``wanted`` answers were asked for, ``valid`` came and count.
+
+    ``before`` and ``after`` are its neighbours in the list; ``current`` is false while the figures that order the list are being worked out.
+    """
 
     uuid: str
     wnid: str
@@ -155,6 +158,7 @@ class HitAnswer(Answer):
     version: int
     before: str | None
     after: str | None
+    current: bool
     images: list[ShownItem]
     answers: list[AnswerItem]
 
@@ -194,7 +198,9 @@ def _found(visit: Visit, query: HitsQuery) -> stage.HitPage:
 
 
 def _view(visit: Visit, query: HitQuery) -> HitView:
-    return stage.hit_view(visit.study, visit.desk.memo, query.uuid, wanted=query.filter(), sort=query.sort, descending=query.descending)
+    found = stage.hit_view(visit.study, visit.desk.memo, query.uuid, wanted=query.filter(), sort=query.sort, descending=query.descending)
+    bring_up_to_date(visit, found.current)
+    return found
 
 
 _COLUMNS = (("answers", "Answers"), ("controls", "Controls right"), ("agreement", "Agreement"), ("seconds", "Median time"))
@@ -228,7 +234,6 @@ def _hit_page(visit: Visit, query: HitQuery) -> Response:
         return f"{PREFIX}/hit?{urlencode({name: value for name, value in values.items() if value != 'shown'})}"
 
     view = _view(visit, query)
-    bring_up_to_date(visit, view.current)
     images = list(enumerate(view.images, start=1))
     if query.order == "selected":
         images.sort(key=lambda pair: -len(pair[1].selected_by))
@@ -269,6 +274,7 @@ def _hit(visit: Visit, query: HitQuery, body: None) -> HitAnswer:
         version=view.version,
         before=view.before,
         after=view.after,
+        current=view.current,
         images=images,
         answers=answers,
     )

@@ -87,6 +87,41 @@ def test_models_without_an_image_in_common_leave_the_rest_of_the_findings(inputs
     assert any(table.title.startswith("Fits") for table in tables)
 
 
+def _missing(tables):
+    return dict(next((table.rows for table in tables if table.title == "Not computed"), ()))
+
+
+def test_the_bias_of_matching_that_cannot_be_computed_is_said_with_the_reason(inputs):
+    one_answer = {name: AnnotationCounts(np.ones(n, int), np.arange(n) % 2) for name, n in SETS.items()}
+    pool = AnnotationCounts(np.ones(500, int), np.arange(500) % 2)
+    cases = {
+        "1 annotators per image are too few": replace(inputs, counts=one_answer, pool=pool),
+        "no answers about images of Original": replace(inputs, counts={"new": inputs.counts["new"]}),
+        "no answers about images of Matched": replace(inputs, counts={"original": inputs.counts["original"]}),
+    }
+    for reason, changed in cases.items():
+        found = findings(changed)
+        assert reason in _missing(found.tables)["bias of matching on Matched"]
+        assert found.warnings == ()
+
+
+def test_sets_that_cannot_be_told_apart_by_lack_of_features_or_images_are_named(inputs):
+    whole = ImageFeatures("f", np.random.default_rng(5).normal(0, 1, (300, 6)).astype(np.float32), ("x",) * 300)
+    few = ImageFeatures("f", whole.values[:2], ("x",) * 2)
+    what = "telling Matched from the original by features"
+    assert "too few" in _missing(findings(replace(inputs, features={"original": whole, "new": few})).tables)[what]
+    assert "no features of f of all images of Matched" in _missing(findings(replace(inputs, features={"original": whole})).tables)[what]
+    assert "no features of f of all images of Original" in _missing(findings(replace(inputs, features={"new": whole})).tables)[what]
+
+
+def test_accuracy_that_cannot_be_reweighted_is_said_with_the_reason(inputs):
+    never, always = (AnnotationCounts(np.full(SETS[name], 10), np.full(SETS[name], k)) for name, k in (("original", 0), ("new", 10)))
+    tables = findings(replace(inputs, counts={"original": never, "new": always}, matched=[])).tables
+    assert "no image lies in a bin of the target" in _missing(tables)["accuracy of Matched re-weighted to the original's frequencies"]
+    rows = {row[0]: row for row in next(table for table in tables if table.title.startswith("Accuracy re-weighted")).rows}
+    assert set(rows) == {"Original"}
+
+
 def test_accuracy_by_frequency_is_a_plain_mean(inputs, found):
     correct = _correct(inputs, "new").mean(axis=0)
     frequency = inputs.counts["new"].selected / 10
@@ -106,6 +141,32 @@ def test_consensus_and_classes(inputs, found):
     classes = {row[0]: row for row in _table(found, "Accuracy by class").rows}
     labels = np.arange(200) % 5
     assert classes["zero"][2] == pytest.approx(correct[:, labels == 0].mean())
+
+
+def test_classes_without_a_new_set_are_those_of_the_lowest_accuracy(inputs):
+    predictions = [one for one in inputs.predictions if one.dataset == "original"]
+    alone = FindingInputs(original="original", rows=accuracy_rows(predictions), predictions=predictions, labels={"original": "Original"})
+    table = _table(findings(alone), "Accuracy by class")
+    assert [row[1] for row in table.rows] == sorted(row[1] for row in table.rows)
+    assert table.note == "The 5 classes of the lowest accuracy; mean over models."
+
+
+def test_classes_are_compared_over_the_models_that_all_sets_have(inputs):
+    """A better model that only one set has is no drop of the other."""
+    left = [one for one in inputs.predictions if (one.dataset, one.model) != ("new", "a")]
+    table = _table(findings(replace(inputs, predictions=left, rows=accuracy_rows(left))), "Accuracy by class")
+    for column, name in enumerate(SETS, start=1):
+        expected = _correct(inputs, name)[1:, np.arange(SETS[name]) % 5 == 0].mean()
+        assert next(row for row in table.rows if row[0] == "zero")[column] == pytest.approx(expected)
+    assert table.note == "The 5 classes of the largest drop; mean over the 3 models that all these sets have."
+
+
+def test_classes_of_sets_without_a_model_in_common(inputs):
+    apart = [one for one in inputs.predictions if (one.dataset == "original") == (one.model in ("a", "b"))]
+    table = _table(findings(replace(inputs, predictions=apart, rows=accuracy_rows(apart))), "Accuracy by class")
+    assert table.note == "The 5 classes of the largest drop; mean over each set's own models: no model has all these sets."
+    expected = _correct(inputs, "new")[2:, np.arange(200) % 5 == 0].mean()
+    assert next(row for row in table.rows if row[0] == "zero")[2] == pytest.approx(expected)
 
 
 def test_a_matched_set_is_warned_of_with_the_size_of_the_bias(found):

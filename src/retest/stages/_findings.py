@@ -32,7 +32,7 @@ from retest.analysis import (
     two_sample_test,
 )
 from retest.analysis import frequency_histogram as histogram_of
-from retest.errors import InputError
+from retest.errors import InputError, UsageError
 from retest.records import Predictions
 from retest.report import Column, ExtraTable, Notice, Section
 
@@ -90,20 +90,20 @@ def findings(inputs: FindingInputs) -> Findings:
     if any(row.dataset == inputs.original for row in inputs.rows):
         tables += _fits(inputs, missing) + _robustness(inputs, missing)
     results = {name: _table_of(inputs, name, missing) for name in (inputs.original, *inputs.new)}
-    if missing:
-        columns = (Column("what"), Column("why"))
-        tables.append(ExtraTable("Not computed", columns, tuple(missing), Section.ACCURACY, "These data do not allow it."))
-    biases = {name: _bias(inputs, results.get(name), name) for name in inputs.matched}
+    biases = {name: _bias(inputs, results.get(name), name, missing) for name in inputs.matched}
     for name, bias in biases.items():
         if bias is not None:
             tables.append(_bias_table(inputs, name, bias))
             label = f"Naive matching: expected bias {bias.mean_bias_points:+.1f} points"
             warnings.append(Notice(f"{inputs.label(name)}: {bias.warning}", label, (Section.FREQUENCIES, Section.ACCURACY)))
     tables += [table for name in inputs.new for table in _gaps(inputs, name, biases.get(name))]
-    tables += _told_apart(inputs) + _by_frequency(inputs, results) + _consensus(inputs, results)
+    tables += _told_apart(inputs, missing) + _by_frequency(inputs, results, missing) + _consensus(inputs, results)
     if results.get(inputs.original) is not None:
         tables += _pairs(inputs, results) + _agreement(inputs, results)
     tables += _classes(inputs)
+    if missing:
+        columns = (Column("what"), Column("why"))
+        tables.append(ExtraTable("Not computed", columns, tuple(missing), Section.ACCURACY, "These data do not allow it."))
     return Findings(tuple(tables), tuple(warnings))
 
 
@@ -150,13 +150,19 @@ def _robustness(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[E
     return tables
 
 
-def _bias(inputs: FindingInputs, results: Correctness | None, name: str) -> MatchingBias | None:
-    if results is None or name not in inputs.counts or inputs.original not in inputs.counts:
+def _bias(inputs: FindingInputs, results: Correctness | None, name: str, missing: list[tuple[str, str]]) -> MatchingBias | None:
+    if results is None:  # no model was run on the set, or why their results cannot be compared has been said
+        return None
+    what = f"bias of matching on {inputs.label(name)}"
+    without = [inputs.label(one) for one in (inputs.original, name) if one not in inputs.counts]
+    if without:
+        missing.append((what, f"no answers about images of {' and '.join(without)}"))
         return None
     counts = _aligned(inputs, results, name)
     try:
         return matching_bias(inputs.counts[inputs.original], counts, results.correct, models=results.models, pool=inputs.pool)
-    except InputError:  # too few answers to say anything
+    except (InputError, UsageError) as error:  # too few answers, or too few per image for the parameters' defaults
+        missing.append((what, str(error)))
         return None
 
 
@@ -204,45 +210,55 @@ def _gaps(inputs: FindingInputs, name: str, bias: MatchingBias | None) -> list[E
     ]
 
 
-def _told_apart(inputs: FindingInputs) -> list[ExtraTable]:
+def _told_apart(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[ExtraTable]:
     """Can a classifier tell the sets apart by the stored features?"""
+    if not inputs.features:
+        return []
+    featuriser = next(iter(inputs.features.values())).featuriser
     first = inputs.features.get(inputs.original)
     rows: list[tuple[str | int | float | None, ...]] = []
-    for name, found in inputs.features.items():
-        if first is None or name == inputs.original:
+    for name in (name for name in inputs.labels if name != inputs.original):
+        what, found = f"telling {inputs.label(name)} from the original by features", inputs.features.get(name)
+        if first is None or found is None:
+            lacking = inputs.label(inputs.original if first is None else name)
+            missing.append((what, f"there are no features of {featuriser} of all images of {lacking}"))
             continue
         try:
             test = two_sample_test(first.values, found.values, strata=(first.wnids, found.wnids))
-        except InputError:  # too few images
+        except InputError as error:
+            missing.append((what, str(error)))
             continue
         rows.append((inputs.label(name), test.n_original, test.n_new, test.auc, test.balanced_accuracy, test.p_value))
-    if first is None or not rows:
+    if not rows:
         return []
     columns = (
         Column("new set"), Column("original images", "count"), Column("new images", "count"), Column("AUC", "number"),
         Column("balanced accuracy", "percent"), Column("p", "number"),
     )  # fmt: skip
     note = (
-        f"Ridge classifier on features of {first.featuriser}, cross-validated; permutations within classes. "
+        f"Ridge classifier on features of {featuriser}, cross-validated; permutations within classes. "
         "AUC 0.5: the sets cannot be told apart (Lopez-Paz & Oquab 2017)."
     )
     return [ExtraTable("Can a classifier tell new from original images?", columns, tuple(rows), Section.SAMPLES, note)]
 
 
-def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> list[ExtraTable]:
+def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | None], missing: list[tuple[str, str]]) -> list[ExtraTable]:
     rows: list[tuple[str | int | float | None, ...]] = []
     weighted: list[tuple[str | int | float | None, ...]] = []
     for name, table in results.items():
         if table is None or name not in inputs.counts:
             continue
         frequencies = _aligned(inputs, table, name).frequencies
-        correct = table.correct.mean(axis=0)
         per_model = [accuracy_by_frequency(row, frequencies) for row in table.correct]
         for place, bin_ in enumerate(per_model[0]):
             mean = None if bin_.n == 0 else float(np.mean([bins[place].accuracy for bins in per_model]))
             rows.append((inputs.label(name), f"{bin_.low_edge:g} to {bin_.high_edge:g}", bin_.n, mean))
-        if inputs.original in inputs.counts:  # else there is nothing to weight by
-            weighted.append((inputs.label(name), float(correct.mean()), _reweighted(inputs, table, frequencies)))
+        if inputs.original not in inputs.counts:  # nothing to weight by
+            continue
+        try:
+            weighted.append((inputs.label(name), float(table.correct.mean()), _reweighted(inputs, table, frequencies)))
+        except InputError as error:
+            missing.append((f"accuracy of {inputs.label(name)} re-weighted to the original's frequencies", str(error)))
     if not rows:
         return []
     bins = ExtraTable(
@@ -250,24 +266,21 @@ def _by_frequency(inputs: FindingInputs, results: Mapping[str, Correctness | Non
         (Column("set"), Column("selection frequency"), Column("images", "count"), Column("mean accuracy", "percent")),
         tuple(rows),
         Section.FREQUENCIES,
-        "Mean over models.",
+        "Mean over the models of each set.",
     )
     again = ExtraTable(
         "Accuracy re-weighted to the original's observed selection frequencies",
         (Column("set"), Column("as measured", "percent"), Column("re-weighted", "percent")),
         tuple(weighted),
         Section.FREQUENCIES,
-        "Mean over models. Observed frequencies are taken at face value here.",
+        "Mean over the models of each set. Observed frequencies are taken at face value here.",
     )
     return [bins, again] if weighted else [bins]
 
 
-def _reweighted(inputs: FindingInputs, table: Correctness, frequencies: NDArray[np.float64]) -> float | None:
+def _reweighted(inputs: FindingInputs, table: Correctness, frequencies: NDArray[np.float64]) -> float:
     target = histogram_of(inputs.counts[inputs.original].frequencies)
-    try:
-        return float(np.mean([reweighted_accuracy(row, frequencies, target=target).accuracy for row in table.correct]))
-    except InputError:
-        return None
+    return float(np.mean([reweighted_accuracy(row, frequencies, target=target).accuracy for row in table.correct]))
 
 
 def _consensus(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> list[ExtraTable]:
@@ -323,20 +336,33 @@ def _agreement(inputs: FindingInputs, results: Mapping[str, Correctness | None])
 
 
 def _classes(inputs: FindingInputs) -> list[ExtraTable]:
-    by_set = {name: _class_means(one for one in inputs.predictions if one.dataset == name) for name in (inputs.original, *inputs.new)}
-    original = by_set[inputs.original]
-    if not original:
+    records = {name: [one for one in inputs.predictions if one.dataset == name] for name in (inputs.original, *inputs.new)}
+    if not records[inputs.original]:
         return []
-    new = [name for name in inputs.new if by_set[name]]
+    records, over = _of_shared_models({name: some for name, some in records.items() if some})
+    by_set = {name: _class_means(some) for name, some in records.items()}
+    original, *new = by_set.values()
 
     def drop(cid: int) -> float:
-        return max((original[cid] - by_set[name].get(cid, original[cid]) for name in new), default=1.0 - original[cid])
+        return max((original[cid] - one.get(cid, original[cid]) for one in new), default=1.0 - original[cid])
 
     chosen = sorted(original, key=lambda cid: (-drop(cid), cid))[:_CLASSES_SHOWN]
-    columns = (Column("class"), *(Column(inputs.label(name), "percent") for name in (inputs.original, *new)))
-    rows = tuple((inputs.class_names.get(cid, str(cid)), original[cid], *(by_set[name].get(cid) for name in new)) for cid in chosen)
-    note = f"The {len(chosen)} classes of the largest drop; mean over models."
+    columns = (Column("class"), *(Column(inputs.label(name), "percent") for name in by_set))
+    rows = tuple((inputs.class_names.get(cid, str(cid)), *(one.get(cid) for one in by_set.values())) for cid in chosen)
+    note = f"The {len(chosen)} classes of the {'largest drop' if new else 'lowest accuracy'}; mean over {over}."
     return [ExtraTable("Accuracy by class", columns, rows, Section.ACCURACY, note)]
+
+
+def _of_shared_models(records: Mapping[str, list[Predictions]]) -> tuple[dict[str, list[Predictions]], str]:
+    """Results of the models that all sets have, as far as there are any, and over which models a mean of them is."""
+    models = [{one.model for one in some} for some in records.values()]
+    shared = set.intersection(*models)
+    if all(one == shared for one in models):
+        return dict(records), "models"
+    if not shared:
+        return dict(records), "each set's own models: no model has all these sets"
+    only = f"the {len(shared)} models that all these sets have" if len(shared) > 1 else "the one model that all these sets have"
+    return {name: [one for one in some if one.model in shared] for name, some in records.items()}, only
 
 
 def _class_means(predictions: Iterable[Predictions]) -> dict[int, float]:

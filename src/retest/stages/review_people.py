@@ -55,17 +55,16 @@ def give_token(study: Study, name: str, role: Role, *, stamp: Stamp) -> TokenGiv
     name = name.strip()
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name[:120]!r} is no name", item="name", remedy="Use 1 to 100 letters, digits, spaces and . @ + ' -, beginning with a letter"
+            f"{name[:120]!r} is no name",
+            item="name",
+            remedy="Use 1 to 100 letters, digits, underscores, spaces and . @ + ' -; begin with a letter or digit, end in one, _ or .",
         )
     token = secrets.token_urlsafe(24)
     with study.database.write() as tables:
         known = tables.reviewers.get(name)
-        tables.reviewers.put(name, role=str(role), token_hash=_hash(token), time=stamp.time)
+        made = tables.reviewers.put(name, role=str(role), token_hash=_hash(token), time=stamp.time)
         before = {"role": known.role} if known and known.token_hash else None
         _note(tables, stamp, name, before, {"role": str(role)})
-        made = tables.reviewers.get(name)
-    if made is None:
-        raise NotFoundError("the reviewer has vanished meanwhile", item=name, remedy="Try again")
     return TokenGiven(_person(made), token, before is not None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,22 +31,18 @@ _BY_TOKEN = sa.select(schema.reviewers).where(schema.reviewers.c.token_hash == s
 class ReviewerTable(TableGroup):
     """The reviewers by name."""
 
-    def put(self, name: str, *, role: str, token_hash: str | None, time: str) -> bool:
-        """Add somebody, or give a known one this role and token; whether the name is new."""
+    def put(self, name: str, *, role: str, token_hash: str | None, time: str) -> ReviewerRecord:
+        """Add somebody, or give a known one this role and token."""
         known = self.get(name)
-        self._put(
-            schema.reviewers,
-            [
-                {
-                    "name": name,
-                    "role": role,
-                    "token_hash": token_hash,
-                    "since": known.since if known else time,
-                    "seen": known.seen if known else None,
-                }
-            ],
+        record = ReviewerRecord(
+            name=name,
+            role=role,
+            since=known.since if known else time,
+            seen=known.seen if known else None,
+            token_hash=token_hash,
         )
-        return known is None
+        self._put(schema.reviewers, [asdict(record)])
+        return record
 
     def get(self, name: str) -> ReviewerRecord | None:
         return self._one(_BY_NAME, name)

@@ -71,9 +71,11 @@ class Task:
     Attributes:
         metric: l2, dssim, phash or any other name, which means features.
         parameters: k and what the metric needs.
-        references: pixels or features of which ``reference_runs`` are searched.
-        queries: the same for the queries; usually the same rows.
+        references: pixels or features, of references and queries alike.
+        reference_runs: its rows that are searched.
+        query_runs: its rows whose neighbours are wanted, in their order.
         mirrored: features of the queries' mirror images, if these are searched too; pixels are mirrored when they are needed.
+        mirrored_runs: rows of ``mirrored``, one for each query.
         device: ``cpu`` or ``cuda``.
     """
 

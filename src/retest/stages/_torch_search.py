@@ -6,7 +6,7 @@
 * features: distances from a float64 matrix product are off by less than ``8(d + 4)·2⁻⁵³ (A + B)`` (the derivation in
   ``neighbors/features.py`` with float64's unit). All references within that of the k-th best are compared again on the processor.
 * dssim: window sums are exact integers, the rest is float64. A window's variances are off by less than 10⁻¹⁰ (65,025 times some units of
-  2⁻⁵³), its SSIM, whose denominators are above C2 = 58, by less than 10⁻¹¹. All references within 10⁻⁹ of the k-th best
+  2⁻⁵³), its SSIM, whose denominators are above C2 = 58, by less than 10⁻¹¹. All references within 2·10⁻⁹ of the k-th best
   are compared again on the processor.
 
 Distances and order therefore come from the same code as without a GPU.
@@ -15,6 +15,7 @@ Distances and order therefore come from the same code as without a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ _PAIRS_AT_ONCE = 256
 _DSSIM_MARGIN = 1e-9
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """Queries (q, ...), references (n, ...) of which those at ``places`` are searched, and how; ``count`` hears of compared pairs."""
+
+    queries: NDArray[Any]
+    references: NDArray[Any]
+    places: NDArray[np.int64]
+    parameters: NeighborParameters
+    device: str
+    threads: int
+    count: Callable[[int], None]
+
+
 def nearest(
     metric: str,
     queries: NDArray[Any],
@@ -55,30 +69,29 @@ def nearest(
     """
     chosen_device(device)
     places = np.arange(len(references), dtype=np.int64) if subset is None else subset
-    count = progress or (lambda _pairs: None)
+    job = _Job(queries, references, places, parameters, device, threads, progress or (lambda _pairs: None))
     with torch.inference_mode():
         if metric == "l2":
-            return _l2(queries, references, places, parameters.k, device, count)
+            return _l2(job)
         if metric == "dssim":
-            return _dssim(queries, references, places, parameters, device, threads, count)
-        return _features(queries, references, places, parameters.k, device, threads, count)
+            return _dssim(job)
+        return _features(job)
 
 
 # ------------------------------------------------------------------------------------------------------------------ l2
 
 
-def _l2(
-    queries: NDArray[np.uint8], references: NDArray[np.uint8], places: NDArray[np.int64], k: int, device: str, count: Callable[[int], None]
-) -> Knn:
-    found = _Best(len(queries), k)
-    for rows in _cut(len(queries), _QUERIES_AT_ONCE):
-        a = _signed(queries[rows], device)
+def _l2(job: _Job) -> Knn:
+    found = _Best(len(job.queries), job.parameters.k)
+    for rows in _cut(len(job.queries), _QUERIES_AT_ONCE):
+        a = _signed(job.queries[rows], job.device)
         norms_a = _squares(a)
-        for part in _cut(places.size, _REFERENCES_AT_ONCE):
-            b = _signed(references[places[part]], device)
+        for part in _cut(job.places.size, _REFERENCES_AT_ONCE):
+            places = job.places[part]
+            b = _signed(job.references[places], job.device)
             distances = norms_a[:, None] + _squares(b)[None, :] - 2 * _dots(a, b)
-            found.add(rows, distances, places[part])
-            count(distances.numel())
+            found.add(rows, distances, places)
+            job.count(distances.numel())
     return found.result()
 
 
@@ -142,35 +155,33 @@ class _Best:
 # ------------------------------------------------------------------------------------------------------------ features
 
 
-def _features(
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    places: NDArray[np.int64],
-    k: int,
-    device: str,
-    threads: int,
-    count: Callable[[int], None],
-) -> Knn:
+def _features(job: _Job) -> Knn:
+    queries, k = job.queries, job.parameters.k
     slack = 8.0 * (queries.shape[1] + 4) * 2.0**-53
     proposed: list[list[NDArray[np.int64]]] = [[] for _ in range(len(queries))]
     for rows in _cut(len(queries), _QUERIES_AT_ONCE):
-        a = _double(queries[rows], device)
+        a = _double(queries[rows], job.device)
         norms_a = a.square().sum(dim=1)
-        limit = torch.full((len(a),), torch.inf, dtype=torch.float64, device=device)
-        upper = torch.empty((len(a), 0), dtype=torch.float64, device=device)
+        limit = torch.full((len(a),), torch.inf, dtype=torch.float64, device=job.device)
+        upper = torch.empty((len(a), 0), dtype=torch.float64, device=job.device)
         lowers = []
-        for part in _cut(places.size, _FEATURES_AT_ONCE):
-            b = _double(references[places[part]], device)
+        for part in _cut(job.places.size, _FEATURES_AT_ONCE):
+            places = job.places[part]
+            b = _double(job.references[places], job.device)
             norms = norms_a[:, None] + b.square().sum(dim=1)[None, :]
             distances, margin = norms - 2 * (a @ b.T), slack * norms
             upper = torch.cat([upper, distances + margin], dim=1)
             if upper.shape[1] >= k:
                 upper = torch.topk(upper, k, largest=False, sorted=True).values
                 limit = upper[:, -1]
-            lowers.append(_within(distances - margin, limit, places[part]))
-            count(distances.numel())
+            lowers.append(_within(distances - margin, limit, places))
+            job.count(distances.numel())
         _collect(proposed, rows.start, lowers, limit)
-    return _again(lambda row, some: nearest_features(queries[row : row + 1], references, k=k, subset=some, threads=threads), proposed, k)
+
+    def compare(row: int, some: NDArray[np.int64]) -> Knn:
+        return nearest_features(queries[row : row + 1], job.references, k=k, subset=some, threads=job.threads)
+
+    return _again(compare, proposed, k)
 
 
 def _double(table: NDArray[np.float32], device: str) -> Any:
@@ -205,33 +216,25 @@ def _again(compare: Callable[[int, NDArray[np.int64]], Knn], proposed: list[list
 # --------------------------------------------------------------------------------------------------------------- dssim
 
 
-def _dssim(
-    queries: NDArray[np.uint8],
-    references: NDArray[np.uint8],
-    places: NDArray[np.int64],
-    parameters: NeighborParameters,
-    device: str,
-    threads: int,
-    count: Callable[[int], None],
-) -> Knn:
+def _dssim(job: _Job) -> Knn:
+    queries, places, parameters = job.queries, job.places, job.parameters
     if parameters.dssim_prerank is not None:
         raise UsageError("is not for a GPU, which compares all pairs", item="dssim_prerank", remedy="Leave it out, or use --device cpu")
     window, k = parameters.ssim_window, parameters.k
     found = np.full((len(queries), places.size), np.inf)
-    prepared = [_Windows(queries[row : row + 1], window, device) for row in range(len(queries))]
+    prepared = [_Windows(queries[row : row + 1], window, job.device) for row in range(len(queries))]
     for part in _cut(places.size, _PAIRS_AT_ONCE):
-        b = _Windows(references[places[part]], window, device)
+        b = _Windows(job.references[places[part]], window, job.device)
         for row, a in enumerate(prepared):
             found[row, part] = ((1.0 - a.ssim(b)) / 2.0).cpu().numpy()
-        count(len(queries) * (part.stop - part.start))
+        job.count(len(queries) * (part.stop - part.start))
     most = np.inf if parameters.dssim_threshold is None else parameters.dssim_threshold
     limits = np.full(len(queries), most) if places.size <= k else np.minimum(np.partition(found, k - 1, axis=1)[:, k - 1], most)
     proposed = [[places[found[row] <= limits[row] + 2 * _DSSIM_MARGIN]] for row in range(len(queries))]
 
     def compare(row: int, some: NDArray[np.int64]) -> Knn:
-        return nearest_dssim(
-            queries[row : row + 1], references, k=k, window=window, threshold=parameters.dssim_threshold, subset=some, threads=threads
-        )
+        options: dict[str, Any] = {"window": window, "threshold": parameters.dssim_threshold, "subset": some}
+        return nearest_dssim(queries[row : row + 1], job.references, k=k, threads=job.threads, **options)
 
     return _again(compare, [[some for some in parts if some.size] for parts in proposed], k)
 
@@ -245,7 +248,7 @@ class _Windows:
         self._sums, self._squares = self._over(self._values), self._over(self._values * self._values)
 
     def _over(self, values: Any) -> Any:
-        """Sums over all windows: exact, as no sum of 181² times 255² reaches 2³¹."""
+        """Sums over all windows, exact in int64."""
         for axis in (2, 3):
             sums = torch.nn.functional.pad(values.cumsum(dim=axis, dtype=torch.int64), (1, 0) if axis == 3 else (0, 0, 1, 0))
             size = sums.shape[axis] - self._window

@@ -16,6 +16,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "retest")
 sys.path.append(str(Path(__file__).parent / "e2e"))
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """A text or bytes of some length names its test by that length: a whole file of bytes as a name costs more than the test."""
+    return f"{argname} of {len(val)}" if isinstance(val, (str, bytes)) and len(val) > 80 else None
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A running Chromium (Playwright's synchronous kind) for the tests of a module; with it running, asyncio cannot be used."""

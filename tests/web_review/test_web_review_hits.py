@@ -96,7 +96,7 @@ def test_the_resolution_chooses_anew_when_frequencies_change(study, hits):
 def test_a_hit_that_the_command_line_left_out_can_be_counted_again_here(study, hits):
     label.exclude_hits(study, [hits[1]], reason="rehearsal", stamp=STAMP)
     label.compute_frequencies(study)
-    found = review.history(study, review.DecisionFilter(kind="exclude_hit"))
+    found = review.history(study, review.DecisionFilter(kind="exclude_hit")).decisions
     assert [(one.item, one.after) for one in found] == [(hits[1], "rehearsal")]
     review.take_back(study, [found[0].no], stamp=STAMP)
     with study.database.read() as tables:

@@ -93,11 +93,11 @@ def test_a_time_of_the_history_is_what_a_plain_reading_gives_whatever_order_time
             for one in everything
             if (since is None or one["time"] >= since) and (until is None or one["time"] < until) and user in (None, one["user"])
         ]
-        found, before = [], None
-        while page := review.history(study, DecisionFilter(since=since, until=until, user=user), before=before, limit=7):
-            found += [one.no for one in page]
-            before = found[-1]
-        assert found == wanted
+        pages = [review.history(study, DecisionFilter(since=since, until=until, user=user), limit=7)]
+        while (before := pages[-1].next) is not None:
+            pages.append(review.history(study, DecisionFilter(since=since, until=until, user=user), before=before, limit=7))
+        assert [one.no for page in pages for one in page.decisions] == wanted
+        assert len(pages) == max(1, -(-len(wanted) // 7))
 
 
 def test_a_class_of_an_unknown_revision_is_no_item(study):

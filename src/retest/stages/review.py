@@ -7,7 +7,7 @@ decision that restores the state before; taking that one back restores the decis
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retest.stages import _review_hits, _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
 from retest.stages._common import Stamp
@@ -44,6 +44,7 @@ __all__ = [
     "Decision",
     "DecisionConflictError",
     "DecisionFilter",
+    "HistoryPage",
     "Kind",
     "Role",
     "State",
@@ -60,8 +61,15 @@ __all__ = [
     "take_back",
 ]
 
-
 _MOST_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Decisions, the newest first; ``next`` is the ``before`` of the page that follows (None: the end)."""
+
+    decisions: tuple[Decision, ...]
+    next: int | None
 
 
 def decide(study: Study, changes: Sequence[Change], *, stamp: Stamp) -> list[Decided]:
@@ -125,15 +133,17 @@ def current(study: Study, kind: str, items: Sequence[str]) -> list[Decided]:
     return [Decided(kind, item, states.get(item), latest[item].no if item in latest else 0, None) for item in items]
 
 
-def history(study: Study, wanted: DecisionFilter, *, before: int | None = None, limit: int = 100) -> list[Decision]:
-    """Decisions, the newest first; ``before`` is the last number of the page before.
+def history(study: Study, wanted: DecisionFilter, *, before: int | None = None, limit: int = 100) -> HistoryPage:
+    """A page of the decisions that are wanted; ``before`` is the number of the last one of the page before.
 
     Raises:
         UsageError: ``limit`` is not from 1 to 1000.
     """
     check_limit(limit, 1000, remedy="Ask for the next page with before")
     with study.database.read() as tables:
-        return tables.decisions.page(wanted, before=before, limit=limit)
+        found = tables.decisions.page(wanted, before=before, limit=limit + 1)
+    page = tuple(found[:limit])
+    return HistoryPage(page, page[-1].no if len(found) > limit else None)
 
 
 def history_choices(study: Study) -> tuple[list[str], list[str]]:

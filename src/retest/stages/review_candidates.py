@@ -37,7 +37,12 @@ __all__ = [
     "revision_names",
 ]
 
-SORTS = ("frequency", "assignments", "taken", "id")
+_VALUES: dict[str, Callable[[ImageFacts], Any]] = {
+    "frequency": lambda image: image.frequency,
+    "assignments": lambda image: image.num_assignments,
+    "taken": lambda image: image.date_taken or None,
+}
+SORTS = (*_VALUES, "id")
 YES_NO = ("any", "yes", "no")
 DUPLICATES = ("any", "marked", "paired", "no")
 MOST = 1000
@@ -132,7 +137,7 @@ def list_candidates(
 
     Raises:
         UsageError: an unknown sort or choice, a bin that there is not, or a limit that is not 1 to 1000.
-        NotFoundError: ``after`` is no candidate of the class.
+        NotFoundError: ``after`` is no candidate of the class, or there is no such revision.
     """
     _check(study, wanted, sort, limit)
     with study.database.read() as tables:
@@ -248,13 +253,6 @@ def _check(study: Study, wanted: CandidateFilter, sort: str, limit: int) -> None
     check_limit(limit, MOST)
 
 
-_VALUES: dict[str, Callable[[ImageFacts], Any]] = {
-    "frequency": lambda image: image.frequency,
-    "assignments": lambda image: image.num_assignments,
-    "taken": lambda image: image.date_taken or None,
-}
-
-
 def _ordered(study: Study, tables: Tables, memo: Memo, wnid: str, sort: str, descending: bool) -> _Ordered:
     key = generations_key(tables.generations.of("candidates", "selection_frequencies"))
 
@@ -299,6 +297,8 @@ def _test(
     tests += [] if marks is None else _tests_of_marks(wanted, marks)
     if wanted.revision is not None:
         members = tables.review_candidates.of_revision(wanted.revision, wnid)
+        if not members:  # for lack of the class, or of the revision?
+            tables.revisions.require(wanted.revision)
         tests.append(lambda image: image.id in members)
     if len(tests) < 2:
         return tests[0] if tests else None

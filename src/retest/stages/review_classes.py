@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from retest.errors import NotFoundError, UsageError
+from retest.errors import NotFoundError
 from retest.records import ClassInfo
 from retest.sampling.strategies import bin_names
+from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_counts import ClassCounts, all_counts, counts_are_current, from_stored, refresh_counts
 from retest.stages._review_memo import Memo, generations_key
 from retest.store import Tables
@@ -17,7 +18,14 @@ __all__ = ["ONLY", "SORTS", "ClassCounts", "ClassPage", "ClassRow", "bins", "cla
 
 _COUNTED = ("candidates", "stored", "labelled", "usable", "missing", "excluded", "problematic", "near_duplicates")
 SORTS = ("wnid", "name", *_COUNTED)
-ONLY = ("all", "missing", "complete", "problematic", "unlabelled")
+_ONLY: dict[str, Callable[[ClassCounts], bool]] = {
+    "all": lambda counts: True,
+    "missing": lambda counts: counts.missing > 0 or not any(counts.target_bins),
+    "complete": lambda counts: counts.missing == 0 and any(counts.target_bins),
+    "problematic": lambda counts: counts.problematic > 0,
+    "unlabelled": lambda counts: counts.labelled < counts.candidates,
+}
+ONLY = tuple(_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,9 @@ def list_classes(
         UsageError: an unknown sort or choice, or a limit out of range.
         NotFoundError: there is no class ``after``.
     """
-    if sort not in SORTS or only not in ONLY or not 1 <= limit <= 1000:
-        raise UsageError("unknown sort, choice or limit", remedy=f"Sort by {', '.join(SORTS)}; choose {', '.join(ONLY)}; limit 1 to 1000")
+    check_choice("sort", sort, SORTS)
+    check_choice("only", only, ONLY)
+    check_limit(limit, 1000)
     with study.database.read() as tables:
         known = _known(tables, memo)
         counts = {wnid: one for wnid, one in all_counts(tables, memo).items() if _has_bins(study, one)}
@@ -152,12 +161,3 @@ def _is_behind(row: ClassRow, last: ClassRow, sort: str, descending: bool) -> bo
     if here == there:
         return row.info.wnid > last.info.wnid
     return bool(here < there) if descending else bool(here > there)  # type: ignore[operator]
-
-
-_ONLY: dict[str, Callable[[ClassCounts], bool]] = {
-    "all": lambda counts: True,
-    "missing": lambda counts: counts.missing > 0 or not any(counts.target_bins),
-    "complete": lambda counts: counts.missing == 0 and any(counts.target_bins),
-    "problematic": lambda counts: counts.problematic > 0,
-    "unlabelled": lambda counts: counts.labelled < counts.candidates,
-}

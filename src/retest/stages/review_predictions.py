@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo
+from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_judged import JudgingProgress, ModelProgress
 from retest.stages._review_memo import Memo, generations_key
@@ -188,8 +189,9 @@ def list_images(
 
 
 def _check(wanted: PredictionFilter, limit: int) -> None:
-    if wanted.show not in SHOW or wanted.judged not in JUDGED or not 1 <= limit <= MOST:
-        raise UsageError("unknown choice or limit", remedy=f"Show {', '.join(SHOW)}; judged {', '.join(JUDGED)}; limit 1 to {MOST}")
+    check_choice("show", wanted.show, SHOW)
+    check_choice("judged", wanted.judged, JUDGED)
+    check_limit(limit, MOST)
 
 
 def _order(board: Board, show: str) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo, ClassReview, Revision, SelectionFrequency, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
-from retest.stages._review_checks import check_limit
+from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_core import Change
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, Recent, generations_key
@@ -267,8 +267,9 @@ def carried_over(study: Study, old: str, new: str) -> list[Change]:
 
 
 def _check_part(only: str, part: int, parts: int) -> None:
-    if only not in ONLY or not 1 <= part <= parts <= 100:
-        raise UsageError("unknown choice or part", remedy=f"Choose {', '.join(ONLY)}; part 1 to parts, at most 100 parts")
+    check_choice("only", only, ONLY)
+    if not 1 <= part <= parts <= 100:
+        raise UsageError(f"is {part} of {parts}", item="part", remedy="Split the work into 1 to 100 parts and take one of them, from 1 on")
 
 
 def _fitting(known: _Contents, checked: _Checked, reviews: Mapping[str, ClassReview], only: str, part: int, parts: int) -> list[str]:

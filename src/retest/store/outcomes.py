@@ -89,8 +89,7 @@ class RevisionTable(TableGroup):
         """
         row = self._connection.execute(sa.select(schema.revisions).where(schema.revisions.c.name == name)).first()
         if row is None:
-            known = ", ".join(self.names()) or "none yet: run retest sample"
-            raise NotFoundError("the study has no revision of this name", item=name, remedy=f"Revisions: {known}")
+            raise self._unknown(name)
         t = schema.revision_images
         query = sa.select(t.c.image_id, t.c.wnid).where(t.c.revision == name).order_by(t.c.position)
         images = tuple((found[0], found[1]) for found in self._connection.execute(query).fetchall())
@@ -105,9 +104,22 @@ class RevisionTable(TableGroup):
         t = schema.revision_images
         query = sa.select(t.c.wnid).distinct().where(t.c.revision == name)
         found = {row[0] for row in self._by_ids(query, t.c.wnid, wnids)}
-        if not found and name not in self.names():
-            self.get(name)  # says which there are
+        if not found:
+            self.require(name)
         return found
+
+    def require(self, name: str) -> None:
+        """Check that there is a revision of this name, without reading it.
+
+        Raises:
+            NotFoundError: there is none; the message lists those that exist.
+        """
+        if name not in self.names():
+            raise self._unknown(name)
+
+    def _unknown(self, name: str) -> NotFoundError:
+        known = ", ".join(self.names()) or "none yet: run retest sample"
+        return NotFoundError("the study has no revision of this name", item=name, remedy=f"Revisions: {known}")
 
     def put_reviews(self, reviews: Iterable[ClassReview]) -> None:
         rows = ({"revision": r.revision, "wnid": r.wnid, "reviewed": r.reviewed, "problematic": r.problematic} for r in reviews)

@@ -92,8 +92,7 @@ def _decided(decided: list[review.Decided]) -> DecidedAnswer:
 def _history(visit: Visit, query: HistoryQuery, body: None) -> HistoryAnswer:
     wanted = DecisionFilter(user=query.user, kind=query.kind, item=query.item, since=query.since, until=query.until)
     found = review.history(visit.study, wanted, before=query.before, limit=query.limit)
-    following = found[-1].no if len(found) == query.limit else None
-    return HistoryAnswer(decisions=[DecisionItem.of(decision) for decision in found], next=following)
+    return HistoryAnswer(decisions=[DecisionItem.of(decision) for decision in found.decisions], next=found.next)
 
 
 def _who(visit: Visit, query: Query, body: BaseModel | None) -> WhoAnswer:

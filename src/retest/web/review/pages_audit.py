@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic import Field
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from retest.stages import review
 from retest.stages.review import Decision, DecisionFilter, Role
 from retest.web.review.api_decisions import SOME_DATE
-from retest.web.review.visit import PREFIX, Page, Query, Visit
+from retest.web.review.visit import Page, Query, Visit
 
 __all__ = ["PAGES"]
 
@@ -34,7 +33,7 @@ class AuditQuery(Query):
 def _audit(visit: Visit, query: AuditQuery) -> Response:
     wanted = DecisionFilter(**{name: getattr(query, name) or None for name in ("user", "kind", "item", "since", "until")})
     found = review.history(visit.study, wanted, before=query.before, limit=_LIMIT)
-    latest = review.latest_numbers(visit.study, found)
+    latest = review.latest_numbers(visit.study, found.decisions)
     users, kinds = review.history_choices(visit.study)
     registered = {kind.name: kind for kind in review.kinds()}
 
@@ -46,17 +45,11 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
     def is_latest(decision: Decision) -> bool:
         return latest.get((decision.kind, decision.item)) == decision.no
 
-    asked = query.model_dump(exclude_defaults=True)
-
-    @cache
-    def address(**changes: Any) -> str:
-        values = asked | changes
-        return f"{PREFIX}/audit?{urlencode({name: value for name, value in values.items() if value not in (None, '')})}"
-
+    address = cache(partial(query.address, "/audit"))
     return visit.render(
         "audit.html",
         query=query,
-        found=found,
+        found=found.decisions,
         users=users,
         kinds=kinds,
         labels={name: kind.label for name, kind in registered.items()},
@@ -64,7 +57,7 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
         in_words=_in_words,
         address=address,
         is_latest=is_latest,
-        following=address(before=found[-1].no) if len(found) == _LIMIT else None,
+        following=None if found.next is None else address(before=found.next),
         first=None if query.before is None else address(before=None),
     )
 

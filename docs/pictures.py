@@ -31,6 +31,7 @@ ROOMS = {
     "analysis": "intervals, fits, bias",
     "images": "decode any image safely → upright RGB → variants",
     "records": "the frozen dataclasses that flow through the house",
+    "settings": "checks that parameter dataclasses share",
     "errors": "one tree of errors: what is wrong, with which item, the remedy",
 }
 # (what happens, the room that does it, what is left of the candidate in the store)

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from retest.errors import ConfigError, InputError
+from retest.errors import InputError
+from retest.settings import check_choice
 
 __all__ = [
+    "ACCEPTED_ANSWERS",
+    "ACCEPTED_FREQUENCY",
     "Judgement",
     "Outcome",
     "Pass",
@@ -56,8 +59,7 @@ class TwoPassParameters:
     )
 
     def __post_init__(self) -> None:
-        if self.second_sees not in ("selected", "all"):
-            raise ConfigError(f"must be selected or all, not {self.second_sees!r}", item="second_sees", remedy="CIFAR-10.1: selected")
+        check_choice("second_sees", self.second_sees, ("selected", "all"), remedy="CIFAR-10.1: selected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,11 @@ class Outcome:
 
     @property
     def waits_for(self) -> Pass | None:
-        """The pass that the image still needs, if it is open."""
+        """The next pass that the image needs, if it is open: the first that nobody has judged it in."""
         if self.verdict is not Verdict.OPEN:
             return None
-        steps = {judgement.step for judgement in self.judgements}
-        return Pass.RECONCILE if {Pass.FIRST, Pass.SECOND} <= steps else Pass.SECOND
+        judged = {judgement.step for judgement in self.judgements}
+        return next(step for step in Pass if step not in judged)
 
 
 @dataclass(frozen=True, slots=True)

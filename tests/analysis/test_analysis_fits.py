@@ -214,11 +214,29 @@ def test_equal_new_accuracies_give_a_flat_line():
 
 @pytest.mark.parametrize(
     ("settings", "item"),
-    [({"confidence": 95}, "confidence"), ({"interval": "wald"}, "interval"), ({"bootstrap": 1}, "bootstrap"), ({"seed": -1}, "seed")],
+    [
+        ({"confidence": 95}, "confidence: the value must be a number between 0 and 1, ends excluded, not 95"),
+        ({"interval": "wald"}, "interval: must be one of clopper-pearson, wilson, not 'wald'"),
+        ({"bootstrap": 1}, "bootstrap: must be a whole number of at least 100, not 1"),
+        ({"bootstrap": 100.5}, "bootstrap: must be a whole number"),
+        ({"seed": -1}, "seed: must be a whole number of at least 0, not -1"),
+    ],
 )
 def test_parameters_name_the_wrong_setting(settings, item):
-    with pytest.raises(ConfigError, match=f"{item}: .* is out of range"):
+    with pytest.raises(ConfigError, match=item):
         AnalysisParameters(**settings)
+
+
+@pytest.mark.parametrize("kind", [AnalysisParameters, MatchingParameters, PlanParameters, TwoSampleParameters])
+@pytest.mark.parametrize("seed", [-1, 0.5, True, "1"])
+def test_a_seed_that_no_generator_takes_is_refused_at_once(kind, seed):
+    with pytest.raises(ConfigError, match="seed: must be a whole number"):
+        kind(seed=seed)
+
+
+def test_the_seed_of_a_fit_is_checked():
+    with pytest.raises(UsageError, match="seed: is -1, less than 0"):
+        fit_accuracies([ModelPoint(str(i), a, a) for i, a in enumerate((0.6, 0.7, 0.8))], bootstrap=100, seed=-1)
 
 
 def test_parameter_fields_are_plain_and_explained():

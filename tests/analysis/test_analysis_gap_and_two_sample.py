@@ -142,7 +142,9 @@ def test_unusable_features_are_named(a, b, message):
 
 
 def test_parameters_and_strata_are_checked():
-    with pytest.raises(ConfigError, match="permutations: 5 is out of range"):
+    with pytest.raises(ConfigError, match="permutations: must be a whole number of at least 19, not 5"):
         TwoSampleParameters(permutations=5)
+    with pytest.raises(ConfigError, match="seed: must be a whole number from 0 to 4294967295"):
+        TwoSampleParameters(seed=2**32)
     with pytest.raises(InputError, match="strata: 21 strata for 40 images"):
         two_sample_test(np.zeros((20, 2)), np.zeros((20, 2)), strata=(np.zeros(20), np.zeros(1)))

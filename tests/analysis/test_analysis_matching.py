@@ -297,5 +297,21 @@ def test_arguments_are_checked():
         matching_bias(study.original, study.pool, study.correct, pool=other)
     with pytest.raises(InputError, match="new: no original image has a selection frequency that a new image has"):
         matching_bias(AnnotationCounts(np.full(9, 3), np.zeros(9, int)), AnnotationCounts(np.full(9, 3), np.full(9, 3)), np.ones(9))
-    with pytest.raises(ConfigError, match="knots: 1 is out of range"):
+    with pytest.raises(ConfigError, match="knots: must be a whole number from 2 to 8, not 1"):
         MatchingParameters(knots=1)
+    with pytest.raises(UsageError, match="annotators: is 0, less than 1"):
+        held_out_gap(study.original, study.pool, annotators=0)
+    for bad, message in (({"seed": -1}, "seed: is -1"), ({"n_new": 0}, "n_new: is 0")):
+        with pytest.raises(UsageError, match=message):
+            simulate_study(SCENARIO, **{"n_original": 50, "n_pool": 50, **bad})
+    with pytest.raises(UsageError, match="seed: is -1"):
+        check_estimators(SCENARIO, n_original=50, n_pool=50, seed=-1)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64])
+def test_the_type_of_the_counts_changes_no_figure(kind):
+    study = simulate_study(SCENARIO, n_original=400, n_pool=400, annotators=200, seed=1)
+    same = AnnotationCounts(study.original.assignments.astype(kind), study.original.selected.astype(kind))
+    assert (same.assignments.dtype, same.selected.dtype) == (np.int64, np.int64)
+    assert fit_beta_mixture(same) == fit_beta_mixture(study.original)
+    assert held_out_gap(same, same, annotators=5) == 0.0

@@ -103,12 +103,23 @@ def test_classes_as_a_sample_widen_the_interval():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"drop": 0.8}, "drop: 0.8 is out of range. A drop cannot exceed the accuracy"),
-        ({"classes": 0}, "classes: 0 is out of range"),
-        ({"candidates_per_class": 5}, "candidates_per_class: 5 is out of range. Label at least per_class"),
-        ({"class_sd": 0.6}, "class_sd: 0.6 is out of range. At this accuracy it is between 0 and 0.433"),
+        ({"drop": 0.8}, "drop: 0.8 is not below the accuracy 0.75. Plan for a smaller drop"),
+        ({"classes": 0}, "classes: must be a whole number of at least 1, not 0"),
+        ({"candidates_per_class": 5}, "candidates_per_class: must be a whole number of at least 10, not 5. Label at least per_class"),
+        ({"class_sd": 0.6}, "class_sd: the value must be a number from 0 to 0.433013, not 0.6. At this accuracy no spread is larger"),
+        ({"replications": 1}, "replications: one simulated study has no spread. Give at least 2, or 0 for none"),
+        ({"annotators": 1}, "annotators: with one answer per image"),
     ],
 )
 def test_impossible_designs_are_named(settings, message):
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
         PlanParameters(**settings)
+
+
+def test_a_design_with_one_answer_per_image_can_be_planned_without_simulation():
+    assert plan_study(PlanParameters(annotators=1, replications=0)).simulated == ()
+
+
+def test_an_original_set_without_images_is_refused():
+    with pytest.raises(UsageError, match="n_original: is 0, less than 1"):
+        images_for_power(accuracy=0.75, drop=0.02, n_original=0)

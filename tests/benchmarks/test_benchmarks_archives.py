@@ -132,7 +132,7 @@ def test_limits_on_members(tmp_path):
     archive.write_bytes(tar_bytes([("big", b"x" * 101)]))
     with pytest.raises(InputError, match="'big' has 101 bytes, more than 100"):
         unpack(archive, tmp_path / "out", limits=ArchiveLimits(max_member_bytes=100))
-    with pytest.raises(ConfigError, match="max_members: must be at least 1"):
+    with pytest.raises(ConfigError, match="max_members: must be a whole number of at least 1"):
         ArchiveLimits(max_members=0)
 
 

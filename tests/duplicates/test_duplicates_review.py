@@ -139,3 +139,5 @@ def test_review_parameters_take_any_metric_and_refuse_nonsense():
         ReviewParameters(targets={"": 1.0})
     with pytest.raises(ConfigError, match="num_neighbors: must be a whole number of at least 1, not True"):
         ReviewParameters(num_neighbors=True)
+    with pytest.raises(ConfigError, match="excluded_count_as_reviewed: must be true or false, not 'no'"):
+        ReviewParameters(excluded_count_as_reviewed="no")

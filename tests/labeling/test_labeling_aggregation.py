@@ -176,7 +176,7 @@ def test_collecting_follows_the_counting_rules():
 def test_wrong_arguments_are_named():
     with pytest.raises(ConfigError, match="max_iterations: must be a whole number of at least 1, not 0"):
         AggregationParameters(max_iterations=0)
-    with pytest.raises(ConfigError, match="pseudo_count: must be above 0"):
+    with pytest.raises(ConfigError, match="pseudo_count: the value must be a number above 0"):
         AggregationParameters(pseudo_count=0)
     with pytest.raises(InputError, match="answers: worker holds an index outside its names"):
         Answers((("a", "n01"),), (), np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, bool))

@@ -98,7 +98,7 @@ def test_wrong_arguments_are_named():
         expected_half_width(0)
     with pytest.raises(ConfigError, match=r"reward_cents: must be a whole number of at least 0, not 0\.1"):
         CostParameters(reward_cents=0.1)
-    with pytest.raises(ConfigError, match="seconds_per_image: must be a positive number"):
+    with pytest.raises(ConfigError, match="seconds_per_image: the value must be a number above 0, not 0"):
         CostParameters(seconds_per_image=0)
-    with pytest.raises(ConfigError, match="expected_frequency: must be between 0 and 1"):
+    with pytest.raises(ConfigError, match="expected_frequency: the value must be a number from 0 to 1, not 70"):
         CostParameters(expected_frequency=70)

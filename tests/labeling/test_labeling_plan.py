@@ -195,6 +195,11 @@ def test_parameters_out_of_range_are_refused(name, value):
         HitParameters(**{name: value})
 
 
+def test_counting_outstanding_answers_is_yes_or_no():
+    with pytest.raises(ConfigError, match="count_outstanding: must be true or false, not 'no'"):
+        HitParameters(count_outstanding="no")
+
+
 def test_skip_search_keys_must_be_a_list():
     with pytest.raises(ConfigError, match="skip_search_keys: must be a list of strings"):
         HitParameters(skip_search_keys="tench")

@@ -122,9 +122,9 @@ def test_durations_only_from_times_that_can_be_compared(accepted, submitted, sec
 
 
 def test_wrong_parameters_are_named():
-    with pytest.raises(ConfigError, match=r"min_positive_accuracy: must be between 0 and 1, not 50\. Give a share"):
+    with pytest.raises(ConfigError, match=r"min_positive_accuracy: the value must be a number from 0 to 1, not 50\. Give a share"):
         QualityParameters(min_positive_accuracy=50)
-    with pytest.raises(ConfigError, match="min_seconds_per_image: must be at least 0"):
+    with pytest.raises(ConfigError, match="min_seconds_per_image: the value must be a number from 0 to 86400, not -1"):
         QualityParameters(min_seconds_per_image=-1)
     with pytest.raises(ConfigError, match="min_controls: must be a whole number of at least 1"):
         QualityParameters(min_controls=0)

@@ -72,7 +72,7 @@ def test_inverting_swaps_black_and_white():
 def test_wrong_settings_are_named():
     with pytest.raises(ConfigError, match="side: must be a whole number of at least 1, not 0"):
         GreyVector(side=0)
-    with pytest.raises(ConfigError, match="scale: must be a positive number"):
+    with pytest.raises(ConfigError, match="scale: the value must be a number above 0, not nan"):
         GreyVector(scale=float("nan"))
 
 

@@ -416,7 +416,7 @@ def test_parameters_are_validated(field, value, message):
         ("rule", "dhondt", "must be one of largest_remainder, ceiling, not 'dhondt'"),
         ("shortfall", "", "must be one of fail, upward, redistribute, not ''"),
         ("top_strata", 0, "must be a whole number of at least 1, not 0"),
-        ("divisor", 0, "must be greater than 0"),
+        ("divisor", 0, "the value must be a number above 0, not 0"),
         ("threshold", 2, "the value must be a number from 0 to 1, not 2"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retest.errors import ConfigError, InputError, UsageError
+from retest.errors import InputError, UsageError
 
 
 def check_open_fraction(name: str, value: float) -> None:
@@ -33,12 +33,6 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """Refuse a number below ``least``."""
     if not value >= least:
         raise UsageError(f"is {value}, less than {least}", item=name, remedy=f"Give {name} of at least {least}.")
-
-
-def check_field(ok: bool, name: str, value: object, remedy: str) -> None:
-    """Raise the error of a wrong setting in a parameter dataclass."""
-    if not ok:
-        raise ConfigError(f"{value!r} is out of range", item=name, remedy=remedy)
 
 
 def as_binary(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.bool_]:

@@ -107,6 +107,7 @@ def fit_accuracies(
     """
     check_open_fraction("confidence", confidence)
     check_at_least("bootstrap", bootstrap, 100)
+    check_at_least("seed", seed, 0)
     kept, excluded = _exclude(points, exclude)
     _check_points(kept)
     x, x_notes = _scaled(kept, scale, side="original")

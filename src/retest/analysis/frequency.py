@@ -21,7 +21,7 @@ FREQUENCY_EDGES: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationCounts:
-    """How many annotators saw and selected each of n images: int64 (n,) each, ``0 <= selected <= assignments``.
+    """How many annotators saw and selected each of n images: ``0 <= selected <= assignments``, int64 (n,) each (any integers will do).
 
     An image without assignments has frequency NaN; functions leave such images out and say how many.
     """
@@ -38,6 +38,9 @@ class AnnotationCounts:
         if ((k < 0) | (k > n)).any():
             at = int(np.flatnonzero((k < 0) | (k > n))[0])
             raise InputError(f"{k[at]} selections of {n[at]} assignments", item=f"image {at}", remedy="Count valid assignments only.")
+        # Sums and products of narrow or unsigned counts would wrap round or become floats.
+        object.__setattr__(self, "assignments", n.astype(np.int64, copy=False))
+        object.__setattr__(self, "selected", k.astype(np.int64, copy=False))
 
     def __len__(self) -> int:
         return len(self.assignments)

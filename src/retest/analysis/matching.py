@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retest.analysis._checks import as_binary, check_field
+from retest.analysis._checks import as_binary
 from retest.analysis.curves import AccuracyCurve, curve_of, fit_curves, mean_accuracy, posterior_frequencies
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.intervals import Estimate
 from retest.analysis.mixture import BetaMixture, count_cells, fit_beta_mixture, fit_cells, pack
 from retest.analysis.subsampling import thin_counts
 from retest.errors import InputError, UsageError
+from retest.settings import check_count, check_number
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,12 +42,14 @@ class MatchingParameters:
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap"})
 
     def __post_init__(self) -> None:
-        check_field(1 <= self.components <= 5, "components", self.components, "Give 1 to 5.")
-        check_field(2 <= self.knots <= 8, "knots", self.knots, "Give 2 to 8.")
-        check_field(self.annotators is None or self.annotators >= 2, "annotators", self.annotators, "Give at least 2, or leave it out.")
-        check_field(self.leave_out >= 1, "leave_out", self.leave_out, "Give at least 1.")
-        check_field(self.bootstrap >= 50, "bootstrap", self.bootstrap, "Give at least 50.")
-        check_field(0 < self.confidence < 1, "confidence", self.confidence, "Give a fraction such as 0.95.")
+        check_count("components", self.components, low=1, high=5)
+        check_count("knots", self.knots, low=2, high=8)
+        if self.annotators is not None:
+            check_count("annotators", self.annotators, low=2, remedy="Give more, or leave it out")
+        check_count("leave_out", self.leave_out, low=1)
+        check_count("bootstrap", self.bootstrap, low=50)
+        check_number("confidence", self.confidence, high=1.0, ends=False, remedy="Give a fraction such as 0.95")
+        check_count("seed", self.seed)
 
 
 @dataclass(frozen=True, slots=True)

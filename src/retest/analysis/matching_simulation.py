@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from retest.analysis._checks import check_at_least, check_field
+from retest.analysis._checks import check_at_least
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.intervals import Estimate
 from retest.analysis.matching import MatchingParameters, matching_bias
 from retest.analysis.mixture import BetaMixture
 from retest.errors import UsageError
+from retest.settings import check_number
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +39,7 @@ class MatchingScenario:
 
     def __post_init__(self) -> None:
         for name in ("accuracy_at_0", "accuracy_at_1"):
-            value = getattr(self, name)
-            check_field(0 < value < 1, name, value, "Give a fraction strictly between 0 and 1.")
+            check_number(name, getattr(self, name), high=1.0, ends=False, remedy="Give a fraction, not in percent")
 
     def accuracy(self, s: ArrayLike) -> Floats:
         """Accuracy g(s) at true frequencies s, same shape."""
@@ -53,7 +53,11 @@ class MatchingScenario:
         return float(masses @ self.accuracy(s))
 
     def naive_accuracy(self, annotators: int) -> float:
-        """What naive matching tends to with many images: ``sum_k P_original(k) E_pool[g(s) | k of n]``."""
+        """What naive matching tends to with many images: ``sum_k P_original(k) E_pool[g(s) | k of n]``.
+
+        Raises:
+            UsageError: ``annotators`` is less than 1.
+        """
         check_at_least("annotators", annotators, 1)
         s, masses = _quadrature(self.pool)
         k = np.arange(annotators + 1)[:, None]
@@ -114,6 +118,9 @@ def simulate_study(
     """
     for name, value in (("n_original", n_original), ("n_pool", n_pool), ("annotators", annotators)):
         check_at_least(name, value, 1)
+    if n_new is not None:
+        check_at_least("n_new", n_new, 1)
+    check_at_least("seed", seed, 0)
     rng = np.random.default_rng(seed)
     original = _answers(scenario.original.sample(n_original, rng), annotators, rng)
     true_pool = scenario.pool.sample(n_pool, rng)
@@ -137,8 +144,12 @@ def check_estimators(
     """Bias, spread and coverage of the naive, jackknife and corrected accuracies over simulated studies.
 
     Args as :func:`simulate_study` and :func:`retest.analysis.matching_bias`; study r has the seed ``(seed, r)``.
+
+    Raises:
+        UsageError: a number is too small, or a simulated pool lacks candidates for the match.
     """
     check_at_least("replications", replications, 2)
+    check_at_least("seed", seed, 0)
     truth = scenario.matched_accuracy()
     found: dict[str, list[Estimate]] = {"naive": [], "jackknife": [], "corrected": []}
     for r in range(replications):

@@ -58,7 +58,7 @@ class BetaMixture:
         """Probability that 0, 1, ... n of n annotators select an image, float64 (n + 1,)."""
         k = np.arange(annotators + 1)
         choose = gammaln(annotators + 1) - gammaln(k + 1) - gammaln(annotators - k + 1)
-        log_p: Floats = choose + _logsumexp(_log_terms(_pack([self]), np.full(len(k), annotators), k)[0])
+        log_p: Floats = choose + _logsumexp(_log_terms(pack(self), np.full(len(k), annotators), k)[0])
         return np.exp(log_p)
 
     def sample(self, size: int, rng: np.random.Generator) -> Floats:
@@ -95,7 +95,7 @@ def fit_beta_mixture(counts: AnnotationCounts, *, components: int = 2) -> BetaMi
 def count_cells(counts: AnnotationCounts) -> tuple[Integers, Integers, Floats]:
     """Distinct (assignments, selected) of the labelled images, and how many images have them; each (c,)."""
     labelled = counts.labelled
-    n, k = counts.assignments[labelled].astype(np.int64), counts.selected[labelled]
+    n, k = counts.assignments[labelled], counts.selected[labelled]
     radix = int(n.max(initial=0)) + 1
     code, weight = np.unique(n * radix + k, return_counts=True)
     return code // radix, code % radix, weight.astype(np.float64)
@@ -139,12 +139,8 @@ def cell_masses(theta: Floats, edges: Floats) -> Floats:
 
 
 def pack(mixture: BetaMixture) -> Floats:
-    """Parameters of one mixture as (1, 3, j)."""
-    return _pack([mixture])
-
-
-def _pack(mixtures: list[BetaMixture]) -> Floats:
-    packed: Floats = np.log(np.array([(np.maximum(m.weights, 1e-300), m.alpha, m.beta) for m in mixtures]))
+    """Parameters of one mixture as (1, 3, j): logits of the weights, log alpha, log beta."""
+    packed: Floats = np.log(np.array([(np.maximum(mixture.weights, 1e-300), mixture.alpha, mixture.beta)]))
     return packed
 
 

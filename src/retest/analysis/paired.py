@@ -102,6 +102,7 @@ def compare_models(
         raise InputError("there are no images", item="correct_a", remedy="Give at least one image.")
     check_open_fraction("confidence", confidence)
     check_at_least("bootstrap", bootstrap, 100)
+    check_at_least("seed", seed, 0)
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((~a & b).sum())
     low, high = _bootstrap_ends(n, np.array([only_a]), np.array([only_b]), confidence, bootstrap, seed)
     p = float(mcnemar(only_a, only_b))
@@ -132,6 +133,7 @@ def compare_all_pairs(
     """
     check_open_fraction("confidence", confidence)
     check_at_least("bootstrap", bootstrap, 100)
+    check_at_least("seed", seed, 0)
     names = list(table.models if models is None else models)
     correct = np.stack([table.row(name) for name in names])
     hits = correct.sum(axis=1)

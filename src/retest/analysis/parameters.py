@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from retest.analysis._checks import check_field
 from retest.analysis.intervals import INTERVAL_METHODS
+from retest.settings import check_choice, check_count, check_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class AnalysisParameters:
     seed: int = field(default=0, metadata={"help": "seed of all draws"})
 
     def __post_init__(self) -> None:
-        check_field(0 < self.confidence < 1, "confidence", self.confidence, "Give a fraction such as 0.95.")
-        check_field(self.interval in INTERVAL_METHODS, "interval", self.interval, f"Choose one of: {', '.join(INTERVAL_METHODS)}.")
-        check_field(self.bootstrap >= 100, "bootstrap", self.bootstrap, "Give at least 100.")
-        check_field(self.pair_bootstrap >= 100, "pair_bootstrap", self.pair_bootstrap, "Give at least 100.")
-        check_field(self.seed >= 0, "seed", self.seed, "Give 0 or more.")
+        check_number("confidence", self.confidence, high=1.0, ends=False, remedy="Give a fraction such as 0.95")
+        check_choice("interval", self.interval, INTERVAL_METHODS)
+        check_count("bootstrap", self.bootstrap, low=100)
+        check_count("pair_bootstrap", self.pair_bootstrap, low=100)
+        check_count("seed", self.seed)

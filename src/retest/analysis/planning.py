@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, gammaln, ndtr, ndtri, xlogy
 
-from retest.analysis._checks import check_at_least, check_field, check_fraction, check_open_fraction
+from retest.analysis._checks import check_at_least, check_fraction, check_open_fraction
 from retest.analysis.matching import MatchingParameters
 from retest.analysis.matching_simulation import EstimatorCheck, MatchingScenario, check_estimators
-from retest.errors import UsageError
+from retest.errors import ConfigError, UsageError
+from retest.settings import check_count, check_number
 
 Floats = NDArray[np.float64]
 
@@ -42,22 +43,30 @@ class PlanParameters:
     candidates_per_hit: int = field(default=42, metadata={"help": "candidates per labelling task"})
     reward_cents: int = field(default=10, metadata={"help": "reward per assignment in whole cents"})
     fee_percent: float = field(default=40.0, metadata={"help": "the platform's fee (Mechanical Turk: 20, and 40 from 10 assignments)"})
-    replications: int = field(default=20, metadata={"help": "simulated studies for the expected matching bias (0: none)"})
+    replications: int = field(default=20, metadata={"help": "simulated studies for the expected matching bias: 2 or more, or 0 (none)"})
     seed: int = field(default=0, metadata={"help": "seed of the simulation"})
 
     def __post_init__(self) -> None:
-        for name in ("classes", "per_class", "candidates_per_class", "annotators", "n_original", "n_annotated", "candidates_per_hit"):
-            check_field(getattr(self, name) >= 1, name, getattr(self, name), "Give at least 1.")
+        for name in ("classes", "per_class", "annotators", "n_original", "n_annotated", "candidates_per_hit"):
+            check_count(name, getattr(self, name), low=1)
+        check_count("candidates_per_class", self.candidates_per_class, low=self.per_class, remedy="Label at least per_class")
         for name in ("accuracy", "drop", "discordant", "confidence", "power"):
-            check_field(0 < getattr(self, name) < 1, name, getattr(self, name), "Give a fraction strictly between 0 and 1.")
-        check_field(self.drop < self.accuracy, "drop", self.drop, "A drop cannot exceed the accuracy.")
+            check_number(name, getattr(self, name), high=1.0, ends=False, remedy="Give a fraction, not in percent")
+        if self.drop >= self.accuracy:
+            raise ConfigError(f"{self.drop} is not below the accuracy {self.accuracy}", item="drop", remedy="Plan for a smaller drop")
         most = math.sqrt(self.accuracy * (1 - self.accuracy))
-        check_field(0 <= self.class_sd <= most, "class_sd", self.class_sd, f"At this accuracy it is between 0 and {most:.3f}.")
-        check_field(
-            self.candidates_per_class >= self.per_class, "candidates_per_class", self.candidates_per_class, "Label at least per_class."
-        )
-        for name in ("reward_cents", "fee_percent", "replications"):
-            check_field(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or more.")
+        check_number("class_sd", self.class_sd, high=most, remedy="At this accuracy no spread is larger")
+        check_number("fee_percent", self.fee_percent)
+        for name in ("reward_cents", "replications", "seed"):
+            check_count(name, getattr(self, name))
+        self._check_simulation()
+
+    def _check_simulation(self) -> None:
+        if self.replications == 1:
+            raise ConfigError("one simulated study has no spread", item="replications", remedy="Give at least 2, or 0 for none")
+        if self.replications and self.annotators < 2:
+            problem = "with one answer per image there is nothing to correct the noise of frequencies by"
+            raise ConfigError(problem, item="annotators", remedy="Give at least 2, or replications = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,9 @@ def plan_study(parameters: PlanParameters | None = None, *, scenario: MatchingSc
     Args:
         parameters: the design.
         scenario: assumed distributions of true frequencies; see :class:`retest.analysis.MatchingScenario`.
+
+    Raises:
+        UsageError: studies are to be simulated and, in this scenario, a pool lacks candidates for the match.
     """
     p, scenario = parameters or PlanParameters(), scenario or MatchingScenario()
     n_new, alpha = p.classes * p.per_class, 1.0 - p.confidence
@@ -133,6 +145,9 @@ def interval_half_width(n: int, *, accuracy: float, confidence: float = 0.95) ->
         n: number of images.
         accuracy: expected accuracy.
         confidence: coverage.
+
+    Raises:
+        UsageError: ``n`` is less than 1, or ``accuracy`` or ``confidence`` is no fraction.
     """
     check_at_least("n", n, 1)
     check_fraction("accuracy", accuracy)
@@ -147,7 +162,7 @@ def images_for_half_width(half_width: float, *, accuracy: float, confidence: flo
     """Number of images from which on the interval is at most as wide; see :func:`interval_half_width`.
 
     Raises:
-        UsageError: ``half_width`` is no fraction or would need more than 100 million images.
+        UsageError: an argument is no fraction, or more than 100 million images would be needed.
     """
     check_open_fraction("half_width", half_width)
     return _first(lambda n: interval_half_width(n, accuracy=accuracy, confidence=confidence) <= half_width)
@@ -165,6 +180,9 @@ def drop_power(n_original: int, n_new: int, *, accuracy: float, drop: float, alp
         accuracy: on the original set.
         drop: original - new accuracy, a fraction.
         alpha: level of the test.
+
+    Raises:
+        UsageError: there are no images in a set, or an accuracy or ``alpha`` is no fraction.
     """
     check_at_least("n_original", n_original, 1)
     check_at_least("n_new", n_new, 1)
@@ -190,10 +208,13 @@ def images_for_power(*, accuracy: float, drop: float, power: float = 0.8, n_orig
         alpha: level of the test.
 
     Raises:
-        UsageError: no number up to 100 million is enough (for instance because the original set is too small).
+        UsageError: an argument is out of range, or no number up to 100 million is enough (for instance because the original set
+            is too small).
     """
     check_open_fraction("power", power)
-    return _first(lambda n: drop_power(n_original or n, n, accuracy=accuracy, drop=drop, alpha=alpha) >= power)
+    if n_original is not None:
+        check_at_least("n_original", n_original, 1)
+    return _first(lambda n: drop_power(n if n_original is None else n_original, n, accuracy=accuracy, drop=drop, alpha=alpha) >= power)
 
 
 def paired_power(n: int, *, discordant: float, difference: float, alpha: float = 0.05) -> float:
@@ -210,7 +231,7 @@ def paired_power(n: int, *, discordant: float, difference: float, alpha: float =
         alpha: level of the test.
 
     Raises:
-        UsageError: a share is impossible.
+        UsageError: ``n`` is less than 1, a share is impossible or ``alpha`` no fraction.
     """
     check_at_least("n", n, 1)
     check_open_fraction("alpha", alpha)
@@ -248,6 +269,9 @@ def labelling_cost(
         candidates_per_hit: candidates on one page (controls come on top).
         reward_cents: per assignment.
         fee_percent: the platform's share on top of the rewards.
+
+    Raises:
+        UsageError: a number is too small.
     """
     values = {"classes": classes, "candidates_per_class": candidates_per_class, "annotators": annotators}
     for name, value in (*values.items(), ("candidates_per_hit", candidates_per_hit)):
@@ -262,7 +286,7 @@ def labelling_cost(
 
 def _simulated(p: PlanParameters, scenario: MatchingScenario) -> tuple[EstimatorCheck, ...]:
     """Estimators on simulated studies of the planned size, or of the least size where every match can be made."""
-    if p.replications < 2 or p.annotators < 2:
+    if p.replications == 0:
         return ()
     n_pool = max(p.classes * p.candidates_per_class, _LEAST_POOL)
     checks = check_estimators(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from retest.analysis._checks import check_at_least
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.mixture import count_cells
 from retest.errors import InputError
@@ -42,7 +43,9 @@ def held_out_gap(original: AnnotationCounts, new: AnnotationCounts, *, annotator
 
     Raises:
         InputError: no image has enough assignments.
+        UsageError: ``annotators`` is less than 1.
     """
+    check_at_least("annotators", annotators, 1)
     means, totals = [], []
     for counts in (original, new):
         n, k, weight = count_cells(counts.take(counts.assignments > annotators))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retest.analysis._checks import check_field
 from retest.errors import InputError
+from retest.settings import check_count, check_number
 
 Floats = NDArray[np.float64]
 
@@ -24,10 +24,11 @@ class TwoSampleParameters:
     seed: int = field(default=0, metadata={"help": "seed of folds and permutations"})
 
     def __post_init__(self) -> None:
-        check_field(self.folds >= 2, "folds", self.folds, "Give at least 2.")
-        check_field(self.permutations >= 19, "permutations", self.permutations, "Give at least 19 (p-values down to 0.05).")
-        check_field(self.components >= 1, "components", self.components, "Give at least 1.")
-        check_field(self.ridge > 0, "ridge", self.ridge, "Give a positive number.")
+        check_count("folds", self.folds, low=2)
+        check_count("permutations", self.permutations, low=19, remedy="19 give p-values down to 0.05")
+        check_count("components", self.components, low=1)
+        check_number("ridge", self.ridge, ends=False)
+        check_count("seed", self.seed, high=2**32 - 1, remedy="Any such seed will do")  # scikit-learn takes no larger one
 
 
 @dataclass(frozen=True, slots=True)

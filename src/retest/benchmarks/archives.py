@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from retest.errors import ConfigError, InputError
+from retest.errors import InputError
+from retest.settings import check_count
 
 __all__ = ["ArchiveLimits", "MemberStream", "TarMember", "iter_members", "safe_member_path", "unpack"]
 
@@ -44,8 +45,7 @@ class ArchiveLimits:
 
     def __post_init__(self) -> None:
         for name in ("max_members", "max_total_bytes", "max_member_bytes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"must be at least 1, is {getattr(self, name)}", item=name, remedy="Leave the default or raise it")
+            check_count(name, getattr(self, name), low=1, remedy="Leave the default or raise it")
 
 
 @dataclass(frozen=True, slots=True)

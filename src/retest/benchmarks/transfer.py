@@ -18,7 +18,8 @@ from typing import Final
 
 import httpx
 
-from retest.errors import ConfigError, InputError, SourceError
+from retest.errors import InputError, SourceError
+from retest.settings import check_count, check_number
 
 __all__ = ["DownloadParameters", "RemoteFile", "download", "file_digest"]
 
@@ -55,13 +56,10 @@ class DownloadParameters:
     max_bytes: int = field(default=64 << 30, metadata={"help": "most bytes of a file whose size is not known beforehand"})
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError(f"must be at least 1, is {self.attempts}", item="attempts", remedy="Set 1 or more")
-        for name in ("timeout_s", "max_bytes"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"must be positive, is {getattr(self, name)}", item=name, remedy="Leave the default")
-        if self.backoff_s < 0:
-            raise ConfigError(f"must not be negative, is {self.backoff_s}", item="backoff_s", remedy="Set 0 or more")
+        check_count("attempts", self.attempts, low=1, remedy="Set 1 or more")
+        check_count("max_bytes", self.max_bytes, low=1, remedy="Leave the default")
+        check_number("timeout_s", self.timeout_s, ends=False, remedy="Leave the default")
+        check_number("backoff_s", self.backoff_s, remedy="Set 0 or more")
 
 
 DEFAULT_PARAMETERS: Final = DownloadParameters()

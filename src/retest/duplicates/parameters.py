@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
+from retest.settings import check_count, check_flag, check_number
 
 PUBLISHED_TARGETS: dict[str, float] = {"l2": 1.2e8, "dssim": 0.2205, "fc7": 1.32e4}
 """Review targets of the ImageNetV2 study: squared pixel distance, dssim, squared fc7 distance."""
@@ -36,14 +36,10 @@ class ReviewParameters:
         for metric, target in self.targets.items():
             if not metric:
                 raise ConfigError("a metric needs a name", item="targets", remedy="Use names such as l2, dssim or fc7")
-            _check_number("targets", target, low=0.0, what=f"the target of {metric}")
+            check_number("targets", target, what=f"the target of {metric}")
         object.__setattr__(self, "targets", {metric: float(target) for metric, target in self.targets.items()})
-        if isinstance(self.num_neighbors, bool) or not isinstance(self.num_neighbors, int) or self.num_neighbors < 1:
-            raise ConfigError(
-                f"must be a whole number of at least 1, not {self.num_neighbors!r}",
-                item="num_neighbors",
-                remedy="The published study used 30",
-            )
+        check_count("num_neighbors", self.num_neighbors, low=1, remedy="The published study used 30")
+        check_flag("excluded_count_as_reviewed", self.excluded_count_as_reviewed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +58,10 @@ class ResolutionParameters:
 
     def __post_init__(self) -> None:
         for name in ("class_threshold", "fallback_class_threshold", "good_threshold"):
-            _check_number(name, getattr(self, name), low=0.0, high=1.0)
+            check_number(name, getattr(self, name), high=1.0)
         if self.fallback_class_threshold > self.class_threshold:
             raise ConfigError(
                 f"{self.fallback_class_threshold} lies above class_threshold {self.class_threshold}, so it would never be used",
                 item="fallback_class_threshold",
                 remedy="Set it to class_threshold or less",
             )
-
-
-def _check_number(name: str, value: object, *, low: float, high: float = math.inf, what: str = "the value") -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # type: ignore[operator]
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
-        raise ConfigError(f"{what} must be a number {bounds}, not {value!r}", item=name, remedy="Correct the setting")

@@ -19,8 +19,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.errors import ConfigError
 from retest.labeling.answers import Answers
+from retest.settings import check_count, check_number
 
 _F64 = NDArray[np.float64]
 _ANSWERS_AT_ONCE = 2**20
@@ -37,14 +37,9 @@ class AggregationParameters:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_iterations, bool) or not isinstance(self.max_iterations, int) or self.max_iterations < 1:
-            raise ConfigError(
-                f"must be a whole number of at least 1, not {self.max_iterations!r}", item="max_iterations", remedy="200 is enough."
-            )
-        if not 0 <= self.tolerance < 1:
-            raise ConfigError(f"must be between 0 and 1, not {self.tolerance!r}", item="tolerance", remedy="1e-6 is the default.")
-        if not 0 < self.pseudo_count < float("inf"):
-            raise ConfigError(f"must be above 0, not {self.pseudo_count!r}", item="pseudo_count", remedy="0.01 is the default.")
+        check_count("max_iterations", self.max_iterations, low=1, remedy="200 is enough.")
+        check_number("tolerance", self.tolerance, high=1.0, remedy="1e-6 is the default.")
+        check_number("pseudo_count", self.pseudo_count, ends=False, remedy="0.01 is the default.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from retest.errors import ConfigError, UsageError
+from retest.errors import UsageError
 from retest.labeling.plan import HitParameters
 from retest.records import Hit
+from retest.settings import check_count, check_number
 
 _MAX_ASSIGNMENTS = 1_000_000
 
@@ -33,21 +34,9 @@ class CostParameters:
 
     def __post_init__(self) -> None:
         for name in ("reward_cents", "fee_percent", "many_assignments_fee_percent", "min_fee_cents"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(
-                    f"must be a whole number of at least 0, not {value!r}", item=name, remedy="Money is counted in whole cents."
-                )
-        if isinstance(self.many_assignments, bool) or not isinstance(self.many_assignments, int) or self.many_assignments < 1:
-            raise ConfigError(
-                f"must be a whole number of at least 1, not {self.many_assignments!r}",
-                item="many_assignments",
-                remedy="Mechanical Turk's was 10.",
-            )
-        if not (math.isfinite(self.seconds_per_image) and self.seconds_per_image > 0):
-            raise ConfigError(
-                f"must be a positive number, not {self.seconds_per_image!r}", item="seconds_per_image", remedy="State seconds per image."
-            )
+            check_count(name, getattr(self, name), remedy="Money is counted in whole cents, fees in whole percent.")
+        check_count("many_assignments", self.many_assignments, low=1, remedy="Mechanical Turk's was 10.")
+        check_number("seconds_per_image", self.seconds_per_image, ends=False, remedy="State seconds per image.")
         _check_interval_arguments(self.expected_frequency, self.confidence)
 
 
@@ -186,9 +175,5 @@ def assignments_for_width(half_width: float, *, expected_frequency: float = 0.5,
 
 
 def _check_interval_arguments(expected_frequency: float, confidence: float) -> None:
-    if not 0 <= expected_frequency <= 1:
-        raise ConfigError(
-            f"must be between 0 and 1, not {expected_frequency!r}", item="expected_frequency", remedy="0.5 is the most cautious."
-        )
-    if not 0 < confidence < 1:
-        raise ConfigError(f"must be between 0 and 1, not {confidence!r}", item="confidence", remedy="0.95 is usual.")
+    check_number("expected_frequency", expected_frequency, high=1.0, remedy="0.5 is the most cautious.")
+    check_number("confidence", confidence, high=1.0, ends=False, remedy="0.95 is usual.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from retest.errors import ConfigError, InputError, UsageError
 from retest.records import Candidate, Hit
+from retest.settings import check_count, check_flag
 
 _NAMESPACE = uuid.UUID("5f9c1d0e-6a0f-5c0b-9a52-3f0a6f6e6a11")
 
@@ -35,14 +36,12 @@ class HitParameters:
     seed: int = field(default=0, metadata={"help": "seed of the order of candidates, the controls and the order on the page"})
 
     def __post_init__(self) -> None:
-        _require_at_least(self, "images_to_label", 1)
-        _require_at_least(self, "positive_controls", 0)
-        _require_at_least(self, "negative_controls", 0)
-        _require_at_least(self, "assignments_per_hit", 1)
-        _require_at_least(self, "min_assignments", 1)
-        _require_at_least(self, "seed", 0)
+        least = {"images_to_label": 1, "positive_controls": 0, "negative_controls": 0, "assignments_per_hit": 1, "min_assignments": 1}
         if self.max_classes is not None:
-            _require_at_least(self, "max_classes", 1)
+            least["max_classes"] = 1
+        for name, low in {**least, "seed": 0}.items():
+            check_count(name, getattr(self, name), low=low, remedy=f"Set {name} to {low} or more.")
+        check_flag("count_outstanding", self.count_outstanding)
         if isinstance(self.skip_search_keys, str) or not all(isinstance(key, str) for key in self.skip_search_keys):
             raise ConfigError("must be a list of strings", item="skip_search_keys", remedy='Write it as ["term", "other term"].')
 
@@ -50,14 +49,6 @@ class HitParameters:
     def images_per_hit(self) -> int:
         """Images on one page, controls included (48 by default)."""
         return self.images_to_label + self.positive_controls + self.negative_controls
-
-
-def _require_at_least(parameters: HitParameters, name: str, smallest: int) -> None:
-    value = getattr(parameters, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-        raise ConfigError(
-            f"must be a whole number of at least {smallest}, not {value!r}", item=name, remedy=f"Set {name} to {smallest} or more."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,16 @@ Nothing here changes a frequency: a flag is a reason to look.
 
 from __future__ import annotations
 
-import math
 import statistics
 from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from retest.errors import ConfigError
 from retest.records import VALID_STATUSES, Assignment, Hit
+from retest.settings import check_count, check_number
+
+_LONGEST_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,10 @@ class QualityParameters:
 
     def __post_init__(self) -> None:
         for name in ("min_positive_accuracy", "min_negative_accuracy", "max_flagged_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"must be between 0 and 1, not {getattr(self, name)!r}", item=name, remedy="Give a share, not a percentage."
-                )
-        if not (math.isfinite(self.min_seconds_per_image) and self.min_seconds_per_image >= 0):
-            raise ConfigError(
-                f"must be at least 0, not {self.min_seconds_per_image!r}", item="min_seconds_per_image", remedy="0 turns the rule off."
-            )
-        for name in ("min_controls", "min_flagged_answers"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"must be a whole number of at least 1, not {value!r}", item=name, remedy="3 and 2 are the defaults.")
+            check_number(name, getattr(self, name), high=1.0, remedy="Give a share, not a percentage.")
+        check_number("min_seconds_per_image", self.min_seconds_per_image, high=_LONGEST_S, remedy="0 turns the rule off.")
+        check_count("min_controls", self.min_controls, low=1, remedy="The default is 3.")
+        check_count("min_flagged_answers", self.min_flagged_answers, low=1, remedy="The default is 2.")
 
 
 @dataclass(frozen=True, slots=True)

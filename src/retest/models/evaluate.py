@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from retest.errors import ConfigError, InputError, UsageError
+from retest.errors import InputError, UsageError
 from retest.models._prepared import Batch, EvaluationImage, ExcludedImage, Job, prepared
 from retest.models._runs import ModelError, Run
 from retest.models._sets import Distinct, EvaluationSet, predictions_of, set_run_key, take_finished
 from retest.models.base import Classifier, UInt8Array
 from retest.models.remote import Answer, Order, Ready, work
 from retest.records import Predictions
+from retest.settings import check_count
 
 __all__ = [
     "EvaluateParameters",
@@ -46,9 +47,7 @@ class EvaluateParameters:
 
     def __post_init__(self) -> None:
         for name, smallest in (("batch_size", 1), ("top_k", 0), ("batches_ahead", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ConfigError(f"must be a whole number of at least {smallest}, not {value!r}", item=name, remedy=f"Set {name} higher.")
+            check_count(name, getattr(self, name), low=smallest, remedy=f"Set {name} to {smallest} or more.")
 
 
 @dataclass(frozen=True, slots=True)

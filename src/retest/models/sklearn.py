@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.errors import ConfigError, InputError, UsageError
+from retest.errors import InputError, UsageError
 from retest.models._batched import check_images
 from retest.models.base import Float32Array, UInt8Array
+from retest.settings import check_count, check_flag, check_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,9 @@ class GreyVector:
     invert: bool = field(default=False, metadata={"help": "dark ink on light paper: black gets the largest value"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.side, bool) or not isinstance(self.side, int) or self.side < 1:
-            raise ConfigError(f"must be a whole number of at least 1, not {self.side!r}", item="side", remedy="8 fits load_digits.")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ConfigError(f"must be a positive number, not {self.scale!r}", item="scale", remedy="16 fits load_digits.")
+        check_count("side", self.side, low=1, remedy="8 fits load_digits.")
+        check_number("scale", self.scale, ends=False, remedy="16 fits load_digits.")
+        check_flag("invert", self.invert)
 
     @property
     def description(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
+from retest.settings import check_count, check_flag, check_number
 
 MAX_WINDOW = 181
 """Largest SSIM window: sums of 255² over its pixels stay below 2³¹."""
@@ -54,17 +55,16 @@ class NeighborParameters:
         if clash:
             raise ConfigError(f"{clash[0]!r} is the name of a pixel metric", item="featurisers", remedy="Choose another name.")
         for name, least in (("k", 1), ("ssim_window", 3), ("similar_classes", 0), ("query_block", 1), ("reference_block", 1)):
-            _check_at_least(name, getattr(self, name), least)
+            check_count(name, getattr(self, name), low=least, remedy=f"Use at least {least}.")
+        check_flag("mirrored", self.mirrored)
         if self.ssim_window % 2 == 0 or self.ssim_window > MAX_WINDOW:
             raise ConfigError(
                 f"the window {self.ssim_window} is not an odd number up to {MAX_WINDOW}", item="ssim_window", remedy="Published: 35."
             )
-        if self.dssim_threshold is not None and not 0.0 <= self.dssim_threshold <= 1.0:
-            raise ConfigError(
-                f"{self.dssim_threshold} is not a dssim", item="dssim_threshold", remedy="Use a number from 0 to 1, or leave it out."
-            )
+        if self.dssim_threshold is not None:
+            check_number("dssim_threshold", self.dssim_threshold, high=1.0, remedy="Correct it, or leave it out.")
         if self.dssim_prerank is not None:
-            _check_at_least("dssim_prerank", self.dssim_prerank, self.k)
+            check_count("dssim_prerank", self.dssim_prerank, low=self.k, remedy="Use at least k.")
         if self.dssim_threshold is not None and self.dssim_prerank is not None:
             raise ConfigError("it excludes dssim_threshold", item="dssim_prerank", remedy="Set only one of the two.")
 
@@ -73,8 +73,3 @@ class NeighborParameters:
             raise ConfigError(f"{self.metrics!r} names no metric", item="metrics", remedy="Name at least one, such as l2.")
         if len(set(self.metrics)) < len(self.metrics):
             raise ConfigError(f"{self.metrics!r} names a metric twice", item="metrics", remedy="Name each metric once.")
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{value} is too small", item=name, remedy=f"Use at least {least}.")

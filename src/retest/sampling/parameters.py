@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
+from retest.settings import check_choice, check_count, check_flag, check_number
 
 PUBLISHED_REVIEW_TARGETS: dict[str, float] = {"l2": 1.2e8, "dssim": 0.2205, "fc7": 1.32e4}
 """How far neighbours must have been reviewed: squared pixel distance, dssim, squared fc7 distance."""
@@ -56,10 +57,10 @@ class SamplingParameters:
         check_number("threshold", self.threshold, high=1.0)
         for name in ("min_num_annotations", "min_num_annotations_val", "min_num_val_images_per_wnid"):
             check_count(name, getattr(self, name), low=0)
-        object.__setattr__(self, "class_thresholds", check_table("class_thresholds", self.class_thresholds, high=1.0))
-        targets = check_table("near_duplicate_review_targets", self.near_duplicate_review_targets)
+        object.__setattr__(self, "class_thresholds", _check_table("class_thresholds", self.class_thresholds, high=1.0))
+        targets = _check_table("near_duplicate_review_targets", self.near_duplicate_review_targets)
         object.__setattr__(self, "near_duplicate_review_targets", targets)
-        object.__setattr__(self, "histogram_edges", check_edges("histogram_edges", self.histogram_edges))
+        object.__setattr__(self, "histogram_edges", _check_edges("histogram_edges", self.histogram_edges))
         check_flag("allow_upward_sampling", self.allow_upward_sampling)
 
 
@@ -119,29 +120,13 @@ class StratifiedParameters:
             check_choice(name, getattr(self, name), choices)
         if self.top_strata is not None:
             check_count("top_strata", self.top_strata, low=1)
-        check_number("divisor", self.divisor)
-        if self.divisor == 0:
-            raise ConfigError("must be greater than 0", item="divisor", remedy="CIFAR-10.1 used 30")
+        check_number("divisor", self.divisor, ends=False, remedy="CIFAR-10.1 used 30")
         check_number("min_quota", self.min_quota)
         if self.threshold is not None:
             check_number("threshold", self.threshold, high=1.0)
 
 
-def check_count(name: str, value: object, *, low: int) -> None:
-    """Refuse anything but a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"must be a whole number of at least {low}, not {value!r}", item=name, remedy="Correct the setting")
-
-
-def check_number(name: str, value: object, *, high: float = math.inf, what: str = "the value") -> None:
-    """Refuse anything but a number from 0 to ``high``."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0.0 <= value <= high:  # type: ignore[operator]
-        bounds = f"from 0 to {high:g}" if math.isfinite(high) else "of at least 0"
-        raise ConfigError(f"{what} must be a number {bounds}, not {value!r}", item=name, remedy="Correct the setting")
-
-
-def check_table(name: str, table: Mapping[str, float], *, high: float = math.inf) -> dict[str, float]:
+def _check_table(name: str, table: Mapping[str, float], *, high: float = math.inf) -> dict[str, float]:
     """A copy of a table name -> number with float values; each from 0 to ``high``."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"must be a table of name = number, not {table!r}", item=name, remedy="Correct the setting")
@@ -150,7 +135,7 @@ def check_table(name: str, table: Mapping[str, float], *, high: float = math.inf
     return {key: float(value) for key, value in table.items()}
 
 
-def check_edges(name: str, edges: Sequence[float]) -> tuple[float, ...]:
+def _check_edges(name: str, edges: Sequence[float]) -> tuple[float, ...]:
     """The edges as a tuple; refuse any that are not strictly ascending numbers between 0 and 1."""
     if not isinstance(edges, list | tuple):
         raise ConfigError(f"must be a list of numbers, not {edges!r}", item=name, remedy="For example 0.2, 0.4, 0.6, 0.8")
@@ -160,18 +145,6 @@ def check_edges(name: str, edges: Sequence[float]) -> tuple[float, ...]:
     if not ascending:
         raise ConfigError(f"must be strictly ascending between 0 and 1, not {edges!r}", item=name, remedy="For example 0.2, 0.4, 0.6, 0.8")
     return tuple(edges)
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse anything but one of ``choices``."""
-    if value not in choices:
-        raise ConfigError(f"must be one of {', '.join(choices)}, not {value!r}", item=name, remedy="Correct the setting")
-
-
-def check_flag(name: str, value: object) -> None:
-    """Refuse anything but True or False."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"must be true or false, not {value!r}", item=name, remedy="Correct the setting")
 
 
 CIFAR101_V4 = StratifiedParameters(rule="ceiling", top_strata=25, divisor=30.0, min_quota=0.5, shared_strata="one_class")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from pydantic import Field
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from retest.stages.review import Role
 from retest.stages.review_hits import AnswerRow, WorkerRow
 from retest.web.review.models import Answer
 from retest.web.review.pages_hits import AnswerItem, bring_up_to_date
-from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit
+from retest.web.review.visit import Endpoint, Page, Query, Visit
 
 __all__ = ["ENDPOINTS", "PAGES"]
 
@@ -120,13 +119,8 @@ _COLUMNS = (
 
 
 def _list_page(visit: Visit, query: AnnotatorsQuery) -> Response:
-    def address(**changes: Any) -> str:
-        values = query.model_dump(exclude_defaults=True) | {"after": None} | changes
-        texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
-        return f"{PREFIX}/annotators?{urlencode({name: value for name, value in texts.items() if value not in (None, '')})}"
-
     def sorting(name: str) -> str:
-        return address(sort=name, descending="true" if query.sort == name and not query.descending else None)
+        return query.address("/annotators", sort=name, descending=query.sort == name and not query.descending, after=None)
 
     found = _found(visit, query)
     return visit.render(
@@ -135,29 +129,29 @@ def _list_page(visit: Visit, query: AnnotatorsQuery) -> Response:
         found=found,
         columns=[(name, title, sorting(name)) for name, title in _COLUMNS],
         by_name=sorting("worker"),
-        following=None if found.next is None else address(after=found.next),
-        first=address() if query.after else None,
+        following=None if found.next is None else query.address("/annotators", after=found.next),
+        first=query.address("/annotators", after=None) if query.after else None,
     )
 
 
 def _annotator_page(visit: Visit, query: AnnotatorQuery) -> Response:
-    def address(**changes: str) -> str:
-        return f"{PREFIX}/annotator?{urlencode({'worker': query.worker, **changes})}"
-
     found = _view(visit, query)
     return visit.render(
         "annotator.html",
         query=query,
         view=found,
         bars=_bars(found.latest),
-        following=None if found.next is None else address(after=found.next),
-        first=address() if query.after else None,
+        following=None if found.next is None else query.address("/annotator", after=found.next),
+        first=query.address("/annotator", after=None) if query.after else None,
     )
 
 
-def _bars(answers: tuple[AnswerRow, ...], *, width: float = 720.0, height: float = 80.0) -> list[dict[str, Any]]:
+_CHART_WIDTH, _CHART_HEIGHT, _WIDEST_BAR = 720.0, 80.0, 16.0
+
+
+def _bars(answers: tuple[AnswerRow, ...]) -> list[dict[str, Any]]:
     """A bar per answer, as high as its agreement with the others; ``flagged`` ones are marked."""
-    step = min(16.0, width / max(1, len(answers)))
+    step = min(_WIDEST_BAR, _CHART_WIDTH / max(1, len(answers)))
     bars = []
     for number, answer in enumerate(answers):
         agreement = answer.quality.agreement if answer.quality else None
@@ -165,8 +159,8 @@ def _bars(answers: tuple[AnswerRow, ...], *, width: float = 720.0, height: float
             {
                 "x": round(number * step, 2),
                 "width": round(max(1.0, step - 1), 2),
-                "height": round(height * (agreement or 0), 2),
-                "y": round(height * (1 - (agreement or 0)), 2),
+                "height": round(_CHART_HEIGHT * (agreement or 0), 2),
+                "y": round(_CHART_HEIGHT * (1 - (agreement or 0)), 2),
                 "agreement": agreement,
                 "flagged": bool(answer.quality and answer.quality.flags),
                 "time": (answer.submit_time or "")[:16].replace("T", " "),

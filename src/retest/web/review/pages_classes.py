@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from markupsafe import Markup
 from pydantic import Field
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from retest.stages import review_classes
 from retest.stages.review_classes import ClassCounts, ClassRow
 from retest.web.review.models import Answer
-from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit, fragment
+from retest.web.review.visit import Endpoint, Page, Query, Visit, fragment
 
 __all__ = ["ENDPOINTS", "PAGES", "histogram"]
 
@@ -100,13 +99,10 @@ def _found(visit: Visit, query: ClassesQuery) -> review_classes.ClassPage:
 
 
 def _page(visit: Visit, query: ClassesQuery) -> Response:
-    def address(**changes: Any) -> str:
-        values = query.model_dump(exclude_defaults=True) | changes
-        return f"{PREFIX}/classes?{urlencode({name: value for name, value in values.items() if value is not None})}"
+    def sorting(name: str, *, descending: bool) -> str:
+        return query.address("/classes", sort=name, descending=descending, after=None)
 
-    columns = [
-        (name, title, address(sort=name, descending=not (query.sort == name and query.descending), after=None)) for name, title in _COLUMNS
-    ]
+    columns = [(name, title, sorting(name, descending=not (query.sort == name and query.descending))) for name, title in _COLUMNS]
     found = _found(visit, query)
     lines = visit.desk.memo.get("lines of classes", None, _Lines)
     names = review_classes.bins(visit.study)
@@ -116,9 +112,9 @@ def _page(visit: Visit, query: ClassesQuery) -> Response:
         found=found,
         columns=columns,
         bins=names,
-        by_wnid=address(sort="wnid", descending=query.sort == "wnid" and not query.descending, after=None),
-        following=None if found.next is None else address(after=found.next),
-        first=None if query.after is None else address(after=None),
+        by_wnid=sorting("wnid", descending=query.sort == "wnid" and not query.descending),
+        following=None if found.next is None else query.address("/classes", after=found.next),
+        first=None if query.after is None else query.address("/classes", after=None),
         line=lambda row: lines.of(row, names),
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from retest.stages import review_hits as stage
 from retest.stages.review import Role
 from retest.stages.review_hits import AnswerRow, HitFilter, HitRow, HitView
 from retest.web.review.models import Answer, ImageItem
-from retest.web.review.visit import PREFIX, Endpoint, Page, Query, Visit
+from retest.web.review.visit import Endpoint, Page, Query, Visit
 
 __all__ = ["ENDPOINTS", "PAGES", "AnswerItem", "bring_up_to_date"]
 
@@ -50,11 +50,6 @@ class HitsFilter(Query):
         """The filter of the stage."""
         values = {name: value for name in HitsFilter.model_fields if name not in ("sort", "descending") for value in [getattr(self, name)]}
         return HitFilter(**values | {"wnid": self.wnid or None, "worker": self.worker or None})
-
-    def asked(self) -> dict[str, Any]:
-        """What is asked for beyond the defaults, for addresses."""
-        found = self.model_dump(include=set(HitsFilter.model_fields), exclude_defaults=True)
-        return {name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items()}
 
 
 class HitsQuery(HitsFilter):
@@ -145,7 +140,7 @@ class ShownItem(Answer):
 class HitAnswer(Answer):
     """A HIT as it was labelled; ``wanted`` answers were asked for, ``valid`` came and count.
 
-    ``before`` and ``after`` are its neighbours in the list; ``current`` is false while the figures that order the list are being worked out.
+    ``before`` and ``after`` are its neighbours in the list; ``current`` is false while the list's figures are being worked out.
     """
 
     uuid: str
@@ -207,12 +202,8 @@ _COLUMNS = (("answers", "Answers"), ("controls", "Controls right"), ("agreement"
 
 
 def _list_page(visit: Visit, query: HitsQuery) -> Response:
-    def address(page: str = "hits", **changes: Any) -> str:
-        values = query.asked() | changes
-        return f"{PREFIX}/{page}?{urlencode({name: value for name, value in values.items() if value not in (None, '')})}"
-
     def sorting(name: str) -> str:
-        return address(sort=name, descending="true" if query.sort == name and not query.descending else None)
+        return query.address("/hits", sort=name, descending=query.sort == name and not query.descending, after=None)
 
     found = _found(visit, query)
     return visit.render(
@@ -221,18 +212,15 @@ def _list_page(visit: Visit, query: HitsQuery) -> Response:
         found=found,
         columns=[(name, title, sorting(name)) for name, title in _COLUMNS],
         by_added=sorting("added"),
-        address=address,
+        hit_address=partial(query.address, "/hit", of=HitQuery),
+        asked=query.filter() != HitFilter(),
         reasons=REASONS,
-        following=None if found.next is None else address(after=found.next),
-        first=address() if query.after else None,
+        following=None if found.next is None else query.address("/hits", after=found.next),
+        first=query.address("/hits", after=None) if query.after else None,
     )
 
 
 def _hit_page(visit: Visit, query: HitQuery) -> Response:
-    def address(uuid: str | None = None, **changes: Any) -> str:
-        values = {"uuid": uuid or view.inspection.hit.uuid, **query.asked(), "order": query.order} | changes
-        return f"{PREFIX}/hit?{urlencode({name: value for name, value in values.items() if value != 'shown'})}"
-
     view = _view(visit, query)
     images = list(enumerate(view.images, start=1))
     if query.order == "selected":
@@ -244,8 +232,8 @@ def _hit_page(visit: Visit, query: HitQuery) -> Response:
         view=view,
         images=images,
         numbers=numbers,
-        address=address,
-        list_address=f"{PREFIX}/hits?{urlencode(query.asked())}",
+        address=partial(query.address, "/hit"),
+        list_address=query.address("/hits", of=HitsQuery),
         reasons=REASONS,
     )
 

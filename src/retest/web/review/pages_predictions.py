@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Literal
-from urllib.parse import urlencode
 
 from pydantic import Field
 from starlette.responses import Response
@@ -23,7 +23,7 @@ from retest.web.review.models_predictions import (
     SetItem,
     SetsAnswer,
 )
-from retest.web.review.visit import PREFIX, Endpoint, Page, Query, RefusedError, Visit
+from retest.web.review.visit import Endpoint, Page, Query, RefusedError, Visit
 
 __all__ = ["ENDPOINTS", "PAGES"]
 
@@ -136,18 +136,9 @@ def _ready(visit: Visit, query: SetQuery) -> Board:
     return board
 
 
-def _address(path: str, query: FilterQuery, name: SetName | None, **changes: str | None) -> str:
-    """A permanent address: the filter without what is as usual, with some values changed (None leaves one out)."""
-    values = {key: value for key, value in query.model_dump(exclude_defaults=True).items() if key not in ("after", "image") and value != ""}
-    if name is not None:
-        values.pop("folder", None)
-        values |= {"dataset": name.dataset, **({"folder": name.folder} if name.folder else {})}
-    for key, value in changes.items():
-        values.pop(key, None)
-        if value:
-            values[key] = value
-    text = urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()})
-    return f"{PREFIX}{path}{'?' + text if text else ''}"
+def _of(name: SetName | None) -> dict[str, str]:
+    """What addresses name a test set by, also where none was asked for."""
+    return {} if name is None else {"dataset": name.dataset, "folder": name.folder}
 
 
 def _list_page(visit: Visit, query: ListQuery) -> Response:
@@ -166,7 +157,8 @@ def _list_page(visit: Visit, query: ListQuery) -> Response:
         current=board is None or board.current,
         notes=(*visit.desk.predictions.unreadable, *(() if board is None else board.index.notes)),
         progress=None if board is None else board.judged.progress(),
-        link=lambda path="/predictions", to=name, **changes: _address(path, query, to, **changes),
+        link=lambda to=name, **changes: query.address("/predictions", **{"after": None, **_of(to), **changes}),
+        image_link=partial(query.address, "/predictions/image", of=PlaceQuery, **_of(name)),
     )
 
 
@@ -178,7 +170,7 @@ def _image_page(visit: Visit, query: PlaceQuery) -> Response:
         name=name,
         query=query,
         progress=None if board is None else board.judged.progress(),
-        back=_address("/predictions", query, name),
+        back=query.address("/predictions", of=ListQuery, **_of(name)),
     )
 
 

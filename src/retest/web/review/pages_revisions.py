@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -165,11 +166,20 @@ def _revisions_page(visit: Visit, query: Query) -> Response:
 def _revision_page(visit: Visit, query: RevisionQuery) -> Response:
     found = stage.facts(visit.study, visit.desk.memo, query.name)
     others = [one.name for one in stage.list_revisions(visit.study) if one.name != query.name]
-    return visit.render("revision.html", facts=found, page=_classes(visit, query), query=query, others=others)
+    address, class_address = partial(query.address, "/revision"), partial(query.address, "/revision/class", of=ClassQuery)
+    page = _classes(visit, query)
+    return visit.render("revision.html", facts=found, page=page, query=query, others=others, address=address, class_address=class_address)
 
 
 def _class_page(visit: Visit, query: ClassQuery) -> Response:
-    return visit.render("revision_class.html", view=_view(visit, query), query=query, item=stage.class_item(query.name, query.wnid))
+    return visit.render(
+        "revision_class.html",
+        view=_view(visit, query),
+        query=query,
+        item=stage.class_item(query.name, query.wnid),
+        address=partial(query.address, "/revision/class"),
+        revision_address=query.address("/revision", of=RevisionQuery),
+    )
 
 
 def _diff_page(visit: Visit, query: DiffQuery) -> Response:

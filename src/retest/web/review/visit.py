@@ -13,7 +13,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -60,6 +60,20 @@ class Query(BaseModel):
     """Base of the parameters in an address: unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1000)
+
+    def address(self, path: str, /, *, of: type[Query] | None = None, **changes: Any) -> str:
+        """Address of a page that is asked the same, or with some other values; what is as usual, None or empty is not in it.
+
+        Args:
+            path: of the page, after ``/review``.
+            of: what that page can be asked, where it is another page than this query's; nothing else is handed on.
+            changes: the other values.
+        """
+        fields = (of or type(self)).model_fields
+        values = {name: value for name, value in self if name in fields} | changes
+        asked = {name: value for name, value in values.items() if value not in (None, "", fields[name].default)}
+        texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in asked.items()}
+        return f"{PREFIX}{path}" + (f"?{urlencode(texts, doseq=True)}" if texts else "")
 
 
 class RefusedError(Exception):

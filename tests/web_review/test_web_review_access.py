@@ -9,7 +9,7 @@ import httpx
 import pytest
 from review_server import KEY, STAMP, ReviewServer
 
-from retest.errors import UsageError
+from retest.errors import StoreError, UsageError
 from retest.stages import review_people
 from retest.web.review import session_key
 from retest.web.review.session import Limiter
@@ -111,6 +111,23 @@ def test_roles_are_kept(server):
         number = rex.post("/review/api/decisions", json=body(server)).json()["decided"][0]["no"]
         assert ann.post("/review/api/take-back", json={"numbers": [number]}).status_code == 403
         assert ann.get("/review/api/decisions").status_code == 200
+
+
+def test_a_wrong_name_is_the_admins_to_correct_and_a_full_disk_is_not(server, monkeypatch):
+    def fail(*_, **__):
+        raise StoreError("the database is full", remedy="Free some space")
+
+    with server.browser_client("Ada") as ada:
+
+        def give(name):
+            csrf = ada.headers["X-CSRF-Token"]
+            return ada.post("/review/people", data={"csrf": csrf, "name": name, "role": "reviewer"})
+
+        wrong = give("<nobody>")
+        assert (wrong.status_code, "is no name" in wrong.text, "Give a token" in wrong.text) == (422, True, True)
+        monkeypatch.setattr(review_people, "give_token", fail)
+        full = give("Eve")
+        assert (full.status_code, "the database is full" in full.text) == (503, True)
 
 
 def test_read_only_lets_everybody_look_and_nobody_decide(folder):

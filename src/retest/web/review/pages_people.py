@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 
-from retest.errors import RetestError
+from retest.errors import UsageError
 from retest.stages import review_people
 from retest.stages.review import Role
 from retest.web.review.visit import PREFIX, Page, Query, Visit
@@ -34,7 +34,7 @@ def _add(visit: Visit, form: PersonForm) -> Response:
     given, problem = None, ""
     try:
         given = review_people.give_token(visit.study, form.name, form.role, stamp=visit.stamp)
-    except RetestError as error:
+    except UsageError as error:
         problem = str(error)
     people = review_people.people(visit.study)
     return visit.render("people.html", people=people, given=given, problem=problem, status=422 if problem else 200)

@@ -65,6 +65,15 @@ def test_the_queue_is_that_of_the_stage_in_the_order_of_the_nearest_neighbour(se
     assert dict(progress.steps) == {t: len(by_the_stage(server.study, threshold=t)) for t, _ in progress.steps}
 
 
+def test_the_last_page_of_the_queue_says_that_it_is_the_last(server):
+    give_neighbors(server)
+    everything = whole_queue(server.study)
+    assert review_pairs.next_candidates(server.study, Memo(), "l2", limit=len(everything)).next is None
+    rest = review_pairs.next_candidates(server.study, Memo(), "l2", limit=len(everything) - 1)
+    last = review_pairs.next_candidates(server.study, Memo(), "l2", after=rest.next, limit=1)
+    assert ([item.candidate.id for item in last.items], last.next) == ([everything[-1].candidate.id], None)
+
+
 def test_what_is_decided_is_skipped_and_is_what_the_command_line_sees(server):
     ids = give_neighbors(server)
     first = whole_queue(server.study)[0]

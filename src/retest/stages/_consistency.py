@@ -25,7 +25,7 @@ _READERS = 8  # an object store takes tens of milliseconds for each question
 _IMAGES_PER_WRITE = 500
 _IMAGES_PER_PAGE = 1000
 _DAMAGED = ""  # is no key, so the image is read again
-# What is stored was within the limits when it was stored.
+# What is stored was within the limits when it was stored; those of the settings may be narrower now.
 _NO_LIMITS = ImageParameters(max_pixels=178_956_970, max_bytes=2**31 - 1)
 
 

@@ -134,32 +134,34 @@ def next_candidates(
     Raises:
         UsageError: an unknown metric, a threshold out of range, a limit that is not 1 to 100, or ``after`` is no place in the queue.
     """
-    limit_of = _threshold(study, metric, threshold)
+    chosen = _chosen_threshold(study, metric, threshold)
     check_limit(limit, MOST)
-    place = _place(after)
+    place = None if after is None else _read_place(after)
     items: list[CandidatePairs] = []
     with study.database.read() as tables:
         for _ in range(_MOST_PASSES):
-            rows = tables.pair_queue.page(metric, threshold=limit_of, after=place, wnid=wnid, limit=limit - len(items))
-            items += _views(study, tables, memo, metric, [row.candidate_id for row in rows], limit_of)
+            wanted = limit - len(items)
+            rows = tables.pair_queue.page(metric, threshold=chosen, after=place, wnid=wnid, limit=wanted + 1)
+            more, rows = len(rows) > wanted, rows[:wanted]
+            items += _views(study, tables, memo, metric, [row.candidate_id for row in rows], chosen)
             if rows:
-                place = (rows[-1].nearest, rows[-1].candidate_id)
+                place = rows[-1].nearest, rows[-1].candidate_id
             # A row whose neighbours were excluded meanwhile has nothing to show; the next ones take its place.
-            if not rows or len(items) >= limit:
+            if not more or len(items) >= limit:
                 break
-    more = bool(rows) and place is not None
-    return PairQueue(tuple(items), f"{place[0]!r}~{place[1]}" if more and place else None)
+    return PairQueue(tuple(items), _written_place(*place) if more and place else None)
 
 
 def candidate_pairs(study: Study, memo: Memo, candidate_id: str, metric: str, *, threshold: float | None = None) -> CandidatePairs:
     """One candidate with its neighbours up to the threshold, those included that are decided.
 
     Raises:
+        UsageError: an unknown metric, or a threshold out of range.
         NotFoundError: it has no neighbours in this metric.
     """
-    limit = _threshold(study, metric, threshold)
+    chosen = _chosen_threshold(study, metric, threshold)
     with study.database.read() as tables:
-        found = _views(study, tables, memo, metric, [candidate_id], limit, everything=True)
+        found = _views(study, tables, memo, metric, [candidate_id], chosen, everything=True)
     if not found:
         raise NotFoundError(f"has no neighbours in {metric}", item=candidate_id, remedy="Neighbours come from: retest neighbors")
     return found[0]
@@ -177,7 +179,7 @@ def queue_progress(study: Study, memo: Memo, metric: str, *, threshold: float | 
     Raises:
         UsageError: an unknown metric, or a threshold out of range.
     """
-    chosen = _threshold(study, metric, threshold)
+    chosen = _chosen_threshold(study, metric, threshold)
     target = study.config.review.targets[metric]
     steps = sorted({*(factor * target for factor in _STEPS), chosen})
     with study.database.read() as tables:
@@ -209,7 +211,8 @@ def _left(study: Study, metric: str, steps: Sequence[float]) -> tuple[Hashable, 
         return key, (tables.pair_queue.counts(metric, steps), tables.pair_queue.waiting(metric))
 
 
-def _threshold(study: Study, metric: str, threshold: float | None) -> float:
+def _chosen_threshold(study: Study, metric: str, threshold: float | None) -> float:
+    """The threshold, or the review target where none is given."""
     targets = study.config.review.targets
     if metric not in targets:
         raise UsageError(f"{metric!r} has no review target", item="metric", remedy=f"Metrics: {', '.join(targets) or 'none'}")
@@ -224,9 +227,12 @@ def _threshold(study: Study, metric: str, threshold: float | None) -> float:
     return threshold
 
 
-def _place(after: str | None) -> tuple[float, str] | None:
-    if after is None:
-        return None
+def _written_place(nearest: float, candidate: str) -> str:
+    """A place in the queue as the text that goes on behind it; the distance comes back exactly."""
+    return f"{nearest!r}~{candidate}"
+
+
+def _read_place(after: str) -> tuple[float, str]:
     distance, tilde, candidate = after.partition("~")
     try:
         place = float(distance), candidate

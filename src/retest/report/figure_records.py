@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retest.analysis import LinearFit, Metric, Scale
@@ -114,3 +115,11 @@ class Scatter:
             require(
                 given == wanted, item, f"the fit is of {given}, not of {wanted}", "Give the fit of these two sets on the scale of the axes."
             )
+
+
+def sharing_axes(scatters: Iterable[Scatter]) -> list[tuple[Scatter, ...]]:
+    """Scatters that can share axes: of one original, metric and scale; in order of appearance."""
+    groups: dict[tuple[str, str, str], list[Scatter]] = {}
+    for scatter in scatters:
+        groups.setdefault((scatter.original, scatter.metric, scatter.scale), []).append(scatter)
+    return [tuple(group) for group in groups.values()]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from retest.report.accuracy_chart import accuracy_chart
 from retest.report.chart import Chart
-from retest.report.figure_records import Scatter
+from retest.report.figure_records import sharing_axes
 from retest.report.frequency_chart import histogram_chart, target_chart
 from retest.report.image_records import DuplicateExample, SampleImage
 from retest.report.page_tables import (
@@ -156,11 +156,6 @@ class _Builder:
             self.table = accuracy_table(report.accuracy, original=report.original, datasets=self.order, confidence=report.confidence)
         self.styles = set_styles(report)
 
-    def scatters(self) -> list[Scatter]:
-        """In the order of the sets, as far as the report gives one."""
-        place = {name: i for i, name in enumerate(self.order)}
-        return sorted(self.report.scatters or (), key=lambda scatter: place.get(scatter.new, len(place)))
-
     def accuracy_lead(self) -> str:
         if self.table is None or self.table.original is None or not self.table.new_sets:
             return ""
@@ -171,14 +166,12 @@ class _Builder:
 
     def accuracy(self) -> list[Content]:
         contents: list[Content] = []
-        scatters = self.scatters()
-        groups = _groups(scatters)
-        for i, group in enumerate(groups):
+        for i, group in enumerate(sharing_axes(self.report.ordered_scatters)):
             slug = "scatter" if i == 0 else f"scatter-{group[0].metric}-{group[0].scale}"
             contents.append(scatter_chart(group, styles=self.styles, slug=slug, confidence=self.report.confidence))
         if self.table is not None:
             contents += self._accuracy_tables(self.table)
-        fits = [scatter.fit for scatter in scatters if scatter.fit is not None]
+        fits = [scatter.fit for scatter in self.report.ordered_scatters if scatter.fit is not None]
         if fits:
             contents.append(fit_page_table(fits, styles=self.styles))
         return contents
@@ -254,11 +247,3 @@ class _Builder:
     def extras(self, section: Section) -> list[Content]:
         chosen = [extra for extra in self.report.extra_tables if extra.section is section]
         return [extra_page_table(extra, f"{section.value}-{i + 1}") for i, extra in enumerate(chosen)]
-
-
-def _groups(scatters: Iterable[Scatter]) -> list[tuple[Scatter, ...]]:
-    """Scatters that can share axes: of one original, metric and scale; in order of appearance."""
-    groups: dict[tuple[str, str, str], list[Scatter]] = {}
-    for scatter in scatters:
-        groups.setdefault((scatter.original, scatter.metric, scatter.scale), []).append(scatter)
-    return [tuple(group) for group in groups.values()]

@@ -193,3 +193,9 @@ class StudyReport:
             require(len(set(pairs)) == len(pairs), "accuracy", "a pair of data set and model comes twice", "Give each once.")
         bins = {histogram.edges for histogram in self.frequencies or ()}
         require(len(bins) <= 1, "frequencies", "histograms have different bins", "Count all sets in the same bins.")
+
+    @property
+    def ordered_scatters(self) -> tuple[Scatter, ...]:
+        """The scatters in the order of their new sets."""
+        place = {facts.name: i for i, facts in enumerate(self.datasets)}
+        return tuple(sorted(self.scatters or (), key=lambda scatter: place.get(scatter.new, len(place))))

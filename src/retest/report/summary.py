@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retest.analysis import LinearFit
+from retest.report.figure_records import sharing_axes
 from retest.report.pivot import AccuracyCell, AccuracyTable, accuracy_table
 from retest.report.records import StudyReport
 from retest.report.styles import SetStyles, set_styles
@@ -114,14 +115,10 @@ def _rank_sentences(changes: tuple[SetChange, ...], styles: SetStyles) -> list[s
 
 def _fit_sentences(report: StudyReport, styles: SetStyles) -> list[str]:
     """What a better model on the original is worth on each new set: one sentence per metric (and scale, where none is in percent)."""
-    place = {facts.name: i for i, facts in enumerate(report.datasets)}
-    fits = [scatter.fit for scatter in report.scatters or () if scatter.fit is not None]
-    fits.sort(key=lambda fit: place.get(fit.new, len(place)))
-    plain = [fit for fit in fits if fit.scale == "linear"]
-    groups: dict[tuple[str, str, str], list[LinearFit]] = {}
-    for fit in plain or fits:
-        groups.setdefault((fit.original, fit.metric, fit.scale), []).append(fit)
-    return [_fit_sentence(group, styles) for group in groups.values()]
+    fitted = [scatter for scatter in report.ordered_scatters if scatter.fit is not None]
+    plain = [scatter for scatter in fitted if scatter.scale == "linear"]
+    groups = sharing_axes(plain or fitted)
+    return [_fit_sentence([scatter.fit for scatter in group if scatter.fit is not None], styles) for group in groups]
 
 
 def _fit_sentence(fits: Sequence[LinearFit], styles: SetStyles) -> str:

@@ -12,13 +12,11 @@ from doc_workplaces import WORKPLACES, workplace
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).with_suffix("").as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 PAGES |= {path.stem: path for path in sorted(ROOT.glob("*.md"))}
-LONG = {"tutorial"}
 IN_ONE_PROCESS = {"data": "demo", "howto/report": "demo"}
 
 
 def _case(name: str):
-    marks = [pytest.mark.long] if name in LONG else []
-    marks += [pytest.mark.xdist_group(IN_ONE_PROCESS[name])] if name in IN_ONE_PROCESS else []
+    marks = [pytest.mark.xdist_group(IN_ONE_PROCESS[name])] if name in IN_ONE_PROCESS else []
     return pytest.param(name, id=name, marks=marks)
 
 

@@ -134,6 +134,7 @@ def test_windows_types_and_licences_are_checked_and_counted() -> None:
         item(4, mime="image/svg+xml"),
         item(5, extmetadata={"LicenseShortName": {"value": "CC0"}}),
         item(6, url=None, thumburl=None),
+        item(7, mime=["image/jpeg"]),
     ]
     client = source(Service(items), SearchParameters(licenses=("cc-by-sa",)))
     query = client.queries(INFO)[0]
@@ -149,7 +150,7 @@ def test_windows_types_and_licences_are_checked_and_counted() -> None:
         "outside_upload_window": 1,
         "outside_taken_window": 1,
         "no_taken_date": 1,
-        "not_a_photo_type": 1,
+        "not_a_photo_type": 2,
         "license_not_wanted": 1,
         "no_url": 1,
     }

@@ -64,13 +64,18 @@ class _HeaderGuard(tarfile.TarInfo):
     """Refuses what tarfile would accept: extended headers of absurd size (it reads them as a whole), and a cut header as the end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _HeaderGuard:
-        if 0 < len(buf) < tarfile.BLOCKSIZE:
-            raise EOFError("it ends inside a header")
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in _EXTENDED_HEADERS and header.size > _HEADER_BYTES:
-            raise InputError(f"has an extended header of {header.size} bytes", item="archive", remedy="Do not use this archive")
-        return header
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _HeaderGuard:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.TruncatedHeaderError as error:  # type: ignore[attr-defined]
+            raise EOFError("it ends inside a header") from error
+
+    # The one step that every header passes in every Python: newer releases no longer call `frombuf`.
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED_HEADERS and self.size > _HEADER_BYTES:
+            raise InputError(f"has an extended header of {self.size} bytes", item="archive", remedy="Do not use this archive")
+        found: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]
+        return found
 
 
 class _Counted:

@@ -122,7 +122,7 @@ class CommonsSource:
 
     def _violation(self, item: Mapping[str, Any], found: FoundPhoto) -> str | None:
         p = self._parameters
-        if item["imageinfo"][0].get("mime") not in _MIMES:
+        if str(item["imageinfo"][0].get("mime")) not in _MIMES:
             return "not_a_photo_type"
         if not _within(found.date_uploaded, p.min_date_uploaded, p.max_date_uploaded):
             return "outside_upload_window"

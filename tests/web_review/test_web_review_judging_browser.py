@@ -74,6 +74,28 @@ def test_a_pair_is_reviewed_with_the_keyboard_undone_and_done_again(rex, server)
     assert ids[1] in page.inner_text(".stage .one figcaption")
 
 
+def test_a_queue_that_fails_is_asked_for_again_and_one_that_is_refused_says_why(rex, server):
+    give_neighbors(server)
+    answers = [(503, "The database is busy")]
+
+    def answer(route):
+        if not answers:
+            return route.continue_()
+        status, problem = answers.pop()
+        return route.fulfill(status=status, json={"problem": problem, "item": None, "remedy": "Look again"})
+
+    rex.page.route("**/review/api/pairs/queue?*", answer)
+    page = rex.open("/pairs?metric=l2", ".toast")
+    assert page.inner_text(".toast") == "The database is busy. Look again. The queue is asked for again."
+    page.wait_for_selector(".strip li")
+    answers.append((422, "This is no place in the queue"))
+    page = rex.open("/pairs?metric=l2", "#end.problem")
+    assert page.inner_text("#end") == "This is no place in the queue. Look again"
+    assert answers == []
+    assert [one for one in rex.problems if "503" not in one and "422" not in one] == []
+    rex.problems.clear()
+
+
 @pytest.mark.long
 def test_two_reviewers_of_one_candidate_see_both_sides(browser, rex, server):
     ids = give_neighbors(server)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["GuardMiddleware", "environment", "message_page", "page", "stylesheet"]
+__all__ = ["GuardMiddleware", "environment", "message_page", "new_environment", "page", "stylesheet"]
 
 _HEADERS = {
     "referrer-policy": "no-referrer",
@@ -69,9 +69,14 @@ def _hostname(scope: Scope) -> str:
 
 @cache
 def environment() -> Environment:
-    """The room's templates; values are escaped."""
+    """The room's templates."""
+    return new_environment("retest.web")
+
+
+def new_environment(package: str) -> Environment:
+    """The ``templates`` of a package: values are escaped, and one that is missing is an error."""
     return Environment(
-        loader=PackageLoader("retest.web", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader(package, "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 

@@ -21,10 +21,22 @@ from starlette.types import Scope
 from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role
 from retest.study import Study
-from retest.web.review import api_decisions, pages_audit, pages_browser, pages_classes, pages_people, pages_progress
+from retest.web.review import (
+    api_decisions,
+    pages_annotators,
+    pages_audit,
+    pages_browser,
+    pages_classes,
+    pages_components,
+    pages_hits,
+    pages_pairs,
+    pages_people,
+    pages_predictions,
+    pages_progress,
+    pages_revisions,
+)
 from retest.web.review.answering import endpoint_route, page_route
 from retest.web.review.images import image_origin, review_image_routes
-from retest.web.review.judging import JUDGING
 from retest.web.review.openapi import describe
 from retest.web.review.options import KEY_VARIABLE, ReviewOptions, session_key
 from retest.web.review.session import Limiter, Sessions
@@ -47,15 +59,28 @@ __all__ = [
 _CONNECTIONS = 8
 
 # In the order of the navigation.
-_MODULES: tuple[ModuleType, ...] = (pages_progress, pages_classes, pages_browser, pages_audit, pages_people, api_decisions)
+_MODULES: tuple[ModuleType, ...] = (
+    pages_progress,
+    pages_classes,
+    pages_browser,
+    pages_pairs,
+    pages_components,
+    pages_revisions,
+    pages_predictions,
+    pages_hits,
+    pages_annotators,
+    pages_audit,
+    pages_people,
+    api_decisions,
+)
 
 
 def _pages() -> list[Page]:
-    return [page for module in (*_MODULES, *JUDGING) for page in getattr(module, "PAGES", ())]
+    return [page for module in _MODULES for page in getattr(module, "PAGES", ())]
 
 
 def _endpoints() -> list[Endpoint]:
-    return [endpoint for module in (*_MODULES, *JUDGING) for endpoint in getattr(module, "ENDPOINTS", ())]
+    return [endpoint for module in _MODULES for endpoint in getattr(module, "ENDPOINTS", ())]
 
 
 def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callable[[], float] = time.time) -> Desk:

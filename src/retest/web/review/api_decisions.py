@@ -100,7 +100,7 @@ def _who(visit: Visit, query: Query, body: BaseModel | None) -> WhoAnswer:
 
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/who", handler=_who, summary="Who is signed in", answer=WhoAnswer),
+    Endpoint(path="/who", handler=_who, summary="Who is signed in", answer=WhoAnswer),
     Endpoint(
         method="POST", path="/items", handler=_items, summary="How items stand, with their versions", answer=DecidedAnswer, body=ItemsBody
     ),
@@ -113,9 +113,7 @@ ENDPOINTS = (
         body=DecideBody,
         decides=True,
     ),
-    Endpoint(
-        method="GET", path="/decisions", handler=_history, summary="The history, the newest first", answer=HistoryAnswer, query=HistoryQuery
-    ),
+    Endpoint(path="/decisions", handler=_history, summary="The history, the newest first", answer=HistoryAnswer, query=HistoryQuery),
     Endpoint(
         method="POST",
         path="/take-back",

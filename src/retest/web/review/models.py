@@ -12,6 +12,7 @@ from retest.web.review.visit import image_url
 
 __all__ = [
     "Answer",
+    "Body",
     "ChangeBody",
     "ConflictAnswer",
     "ConflictItem",

@@ -189,7 +189,6 @@ PAGES = (
 )
 ENDPOINTS = (
     Endpoint(
-        method="GET",
         path="/annotators",
         handler=_list,
         query=AnnotatorsQuery,
@@ -198,7 +197,6 @@ ENDPOINTS = (
         summary="Annotators with the figures of their answers",
     ),
     Endpoint(
-        method="GET",
         path="/annotator",
         handler=_annotator,
         query=AnnotatorQuery,

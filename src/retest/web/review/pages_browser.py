@@ -233,7 +233,6 @@ def _details(visit: Visit, query: ImageQuery, body: None) -> DetailsAnswer:
 PAGES = (Page(path="/class", handler=_page, query=BrowserQuery),)
 ENDPOINTS = (
     Endpoint(
-        method="GET",
         path="/candidates",
         handler=_candidates,
         summary="Candidates of a class, filtered and sorted",
@@ -241,12 +240,11 @@ ENDPOINTS = (
         query=PageQuery,
     ),
     Endpoint(
-        method="GET",
         path="/originals",
         handler=_originals,
         summary="Original images of a class",
         answer=OriginalsAnswer,
         query=OriginalsQuery,
     ),
-    Endpoint(method="GET", path="/image", handler=_details, summary="Everything known of an image", answer=DetailsAnswer, query=ImageQuery),
+    Endpoint(path="/image", handler=_details, summary="Everything known of an image", answer=DetailsAnswer, query=ImageQuery),
 )

@@ -168,6 +168,4 @@ def _list(visit: Visit, query: ClassesQuery, body: None) -> ClassesAnswer:
 
 
 PAGES = (Page(path="/classes", handler=_page, query=ClassesQuery, nav="Classes"),)
-ENDPOINTS = (
-    Endpoint(method="GET", path="/classes", handler=_list, summary="Classes with their counts", answer=ClassesAnswer, query=ClassesQuery),
-)
+ENDPOINTS = (Endpoint(path="/classes", handler=_list, summary="Classes with their counts", answer=ClassesAnswer, query=ClassesQuery),)

@@ -113,11 +113,8 @@ PAGES = (
     Page(path="/component", handler=_component_page, query=ComponentQuery),
 )
 ENDPOINTS = (
+    Endpoint(path="/components", handler=_components, query=ComponentsQuery, answer=ComponentsAnswer, summary="Components by name"),
     Endpoint(
-        method="GET", path="/components", handler=_components, query=ComponentsQuery, answer=ComponentsAnswer, summary="Components by name"
-    ),
-    Endpoint(
-        method="GET",
         path="/components/component",
         handler=_component,
         query=ComponentQuery,

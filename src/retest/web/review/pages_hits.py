@@ -274,7 +274,6 @@ PAGES = (
 )
 ENDPOINTS = (
     Endpoint(
-        method="GET",
         path="/hits",
         handler=_list,
         query=HitsQuery,
@@ -283,7 +282,6 @@ ENDPOINTS = (
         summary="HITs with the figures of their answers, filtered and sorted",
     ),
     Endpoint(
-        method="GET",
         path="/hit",
         handler=_hit,
         query=HitQuery,

@@ -178,11 +178,8 @@ def _left(visit: Visit, query: ProgressQuery, body: None) -> ProgressAnswer:
 
 PAGES = (Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-duplicates"),)
 ENDPOINTS = (
+    Endpoint(path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"),
     Endpoint(
-        method="GET", path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"
-    ),
-    Endpoint(
-        method="GET",
         path="/pairs/candidate",
         handler=_candidate,
         query=CandidateQuery,
@@ -190,7 +187,6 @@ ENDPOINTS = (
         summary="One candidate beside its neighbours",
     ),
     Endpoint(
-        method="GET",
         path="/pairs/progress",
         handler=_left,
         query=ProgressQuery,

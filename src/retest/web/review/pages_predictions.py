@@ -233,9 +233,8 @@ PAGES = (
     Page(path="/predictions/image", handler=_image_page, query=PlaceQuery),
 )
 ENDPOINTS = (
-    Endpoint(method="GET", path="/predictions/sets", handler=_all_sets, answer=SetsAnswer, summary="Test sets with predictions"),
+    Endpoint(path="/predictions/sets", handler=_all_sets, answer=SetsAnswer, summary="Test sets with predictions"),
     Endpoint(
-        method="GET",
         path="/predictions",
         handler=_list,
         query=ListQuery,
@@ -243,7 +242,6 @@ ENDPOINTS = (
         summary="Images of a test set by how models agree",
     ),
     Endpoint(
-        method="GET",
         path="/predictions/queue",
         handler=_queue,
         query=QueueQuery,
@@ -251,7 +249,6 @@ ENDPOINTS = (
         summary="The next images of a filter with all that models say",
     ),
     Endpoint(
-        method="GET",
         path="/predictions/image",
         handler=_image,
         query=ImageQuery,
@@ -259,7 +256,6 @@ ENDPOINTS = (
         summary="One image with all that models say",
     ),
     Endpoint(
-        method="GET",
         path="/predictions/progress",
         handler=_progress,
         query=SetQuery,

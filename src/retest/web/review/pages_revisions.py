@@ -257,7 +257,6 @@ PAGES = (
 )
 ENDPOINTS = (
     Endpoint(
-        method="GET",
         path="/revision/classes",
         handler=_classes_api,
         query=RevisionQuery,
@@ -265,7 +264,6 @@ ENDPOINTS = (
         summary="Classes of a revision",
     ),
     Endpoint(
-        method="GET",
         path="/revision/class",
         handler=_class_api,
         query=ClassQuery,
@@ -273,7 +271,6 @@ ENDPOINTS = (
         summary="A class of a revision beside original images",
     ),
     Endpoint(
-        method="GET",
         path="/revision/facts",
         handler=_facts_api,
         query=NameQuery,
@@ -281,7 +278,6 @@ ENDPOINTS = (
         summary="A revision in figures, with its checks",
     ),
     Endpoint(
-        method="GET",
         path="/revision/diff",
         handler=_diff_api,
         query=DiffQuery,

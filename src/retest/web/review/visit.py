@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from retest.stages._review_memo import Memo
 from retest.stages._review_shelf import PredictionShelf
 from retest.stages.review import Role, kinds
 from retest.study import Study
+from retest.web.pages import new_environment
 from retest.web.review.background import Background, Repeated
 from retest.web.review.lanes import Lanes
 from retest.web.review.options import ReviewOptions
@@ -187,11 +188,11 @@ class Endpoint:
     ``decides`` says that it writes: refused in read-only mode and without a CSRF token, and documented with answer 409.
     """
 
-    method: str
     path: str
     handler: Handler
     summary: str
     answer: type[BaseModel]
+    method: str = "GET"
     query: type[Query] = Query
     body: type[BaseModel] | None = None
     role: Role = Role.ANNOTATOR
@@ -232,13 +233,7 @@ def message(desk: Desk, heading: str, *paragraphs: str, status: int, headers: di
 
 @cache
 def _environment() -> Environment:
-    found = Environment(
-        loader=PackageLoader("retest.web.review", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = new_environment("retest.web.review")
     found.globals |= {"static": static_url, "image_url": image_url, "prefix": PREFIX, "roles": [str(role) for role in Role]}
     found.filters |= {"number": lambda value: f"{value:,}", "percent": _percent, "url": lambda text: quote(str(text), safe="")}
     return found

@@ -1,5 +1,5 @@
 // The class browser: a virtual grid (only visible tiles exist), filters in the address, selection, marks.
-import { api, decide, describe, element, key, mayDecide, onState, pendingChanges, prefetch, redo, toast, undo } from "./review.js";
+import { api, decide, describe, element, key, mayDecide, onState, pendingChanges, prefetch, problemOf, redo, toast, undo, untilAnswered } from "./review.js";
 
 const form = document.getElementById("filters");
 const grid = document.getElementById("grid");
@@ -86,16 +86,12 @@ function more() {
 async function fetchPage(mine) {
   let answer;
   try {
-    answer = await api("/candidates", { query: { ...filters(), after: next, limit: LIMIT } });
+    const ask = () => api("/candidates", { query: { ...filters(), after: next, limit: LIMIT } });
+    answer = await untilAnswered(ask, "The images are", () => mine === run);
   } catch (error) {
     if (mine !== run) return false;
     grid.setAttribute("aria-busy", "false");
-    if (error.status === 422 || error.status === 404) {
-      document.getElementById("count").textContent = error.message;
-    } else {
-      toast(`The images cannot be loaded: ${error.message}`, { kind: "problem" });
-      setTimeout(() => mine === run && (images.length ? draw() : more()), 3000);
-    }
+    document.getElementById("count").textContent = problemOf(error);
     return false;
   }
   if (mine !== run) return false;
@@ -320,7 +316,7 @@ async function pair(together) {
   try {
     known = (await api("/items", { body: { kind: "near_duplicate_pair", items: [...pairs] } })).decided;
   } catch (error) {
-    return toast(`Not marked: ${error.message}`, { kind: "problem" });
+    return toast(`Not marked: ${problemOf(error)}`, { kind: "problem" });
   }
   const after = together ? true : null;
   const changes = known.filter((one) => one.state !== after).map((one) => ({ kind: one.kind, item: one.item, after, before: one.state, version: one.version }));
@@ -388,7 +384,7 @@ async function open(index) {
     const rows = [["id", all.id], ["class", all.wnid], ...all.frequencies.map((one) => [`selected for ${one.wnid}`, `${one.num_selected} of ${one.num_assignments}`]), ["near-duplicates", all.resolution], ["paired with", all.paired_with.join(", ")], ["revisions", all.revisions.join(", ")], ["excluded", all.exclusion && `${all.exclusion.reason} ${all.exclusion.detail} (${all.exclusion.user}, ${all.exclusion.time})`], ["problematic", all.problematic], ["image", all.problem ?? (all.stored ? null : "not stored")], ...Object.entries(all.source).map(([name, value]) => [name.replace("_", " "), value])];
     facts.replaceChildren(element("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
   } catch (error) {
-    facts.textContent = error.message;
+    facts.textContent = problemOf(error);
   }
 }
 

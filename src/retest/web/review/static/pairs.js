@@ -1,5 +1,5 @@
 // Near-duplicate review: a candidate beside its neighbours; flicker and difference; decided with the keyboard.
-import { api, decide, describe, element, key, mayDecide, onState, prefetch, toast } from "./review.js";
+import { api, decide, describe, element, key, mayDecide, onState, prefetch, problemOf, toast, untilAnswered } from "./review.js";
 
 const KIND = "near_duplicate_review";
 const place = document.getElementById("pairs");
@@ -18,6 +18,7 @@ let view = "side";
 let next;
 let ended = false;
 let loading = null;
+let refused = "";
 let timer = 0;
 
 // --- The queue
@@ -26,14 +27,14 @@ async function loadMore() {
   if (ended) return;
   loading ??= (async () => {
     try {
-      const page = await api("/pairs/queue", { query: { metric, threshold, wnid, after: next, limit: 10 } });
+      const page = await untilAnswered(() => api("/pairs/queue", { query: { metric, threshold, wnid, after: next, limit: 10 } }), "The queue is");
       const known = new Set(items.map((one) => one.item));
       for (const one of page.items) if (!known.has(one.item)) items.push(prepared(one));
       next = page.next;
       ended = next === null;
     } catch (error) {
-      toast(`${error.message}. The queue is asked for again.`, { kind: "problem" });
-      await new Promise((resolve) => setTimeout(resolve, 3000));
+      refused = problemOf(error);
+      ended = true;
     } finally {
       loading = null;
     }
@@ -83,9 +84,10 @@ function draw() {
   place.setAttribute("aria-busy", "false");
   const one = items[at];
   if (!one) {
-    place.replaceChildren(element("p", { id: "end" }, items.length
+    const end = items.length
       ? "That was the last one: nothing else waits within this threshold."
-      : "Nothing waits within this threshold: every neighbour has been looked at."));
+      : "Nothing waits within this threshold: every neighbour has been looked at.";
+    place.replaceChildren(element("p", { id: "end", class: refused ? "problem" : null }, refused || end));
     if (items.length) place.append(element("button", { type: "button", onclick: () => show(at - 1) }, "Back"));
     return;
   }
@@ -221,7 +223,7 @@ async function begin() {
     try {
       items.push(prepared(await api("/pairs/candidate", { query: { candidate, metric, threshold } })));
     } catch (error) {
-      toast(error.message, { kind: "problem" });
+      toast(problemOf(error), { kind: "problem" });
     }
   }
   await show(0);

@@ -1,5 +1,5 @@
 // Predictions: an image with what all models say; each predicted label is judged, with the keyboard.
-import { api, ApiError, decide, describe, element, key, mayDecideKind, onState, pendingChanges, prefetch, toast, user } from "./review.js";
+import { api, decide, describe, element, key, mayDecideKind, onState, pendingChanges, prefetch, problemOf, toast, untilAnswered, user } from "./review.js";
 
 const KIND = "predicted_label";
 const AHEAD = 3;
@@ -41,6 +41,7 @@ let at = 0;
 let current = 0;
 let ended = { after: false, before: false };
 let loading = null;
+let refused = "";
 let total = null;
 let openDetails = { more: false, models: false };
 let timer = 0;
@@ -51,7 +52,7 @@ async function load(direction) {
   loading = (async () => {
     const edge = direction === "after" ? items.at(-1) : items[0];
     try {
-      const page = await api("/predictions/queue", { query: { ...filter, [direction]: edge?.image.id, limit: 4 } });
+      const page = await untilAnswered(() => api("/predictions/queue", { query: { ...filter, [direction]: edge?.image.id, limit: 4 } }), "The images are");
       const known = new Set(items.map((one) => one.image.id));
       const fresh = page.items.filter((one) => !known.has(one.image.id)).map(prepared);
       if (direction === "after") {
@@ -64,13 +65,8 @@ async function load(direction) {
       total = page.total;
       count();
     } catch (error) {
-      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && ![401, 429].includes(error.status)) {
-        toast(`${error.message}. ${error.answer.remedy ?? ""}`, { kind: "problem" });
-        ended[direction] = true;
-        return;
-      }
-      toast(`${error.message}. The images are asked for again.`, { kind: "problem" });
-      await new Promise((resolve) => setTimeout(resolve, 3000));
+      refused = problemOf(error);
+      ended[direction] = true;
     } finally {
       loading = null;
     }
@@ -133,7 +129,8 @@ function draw() {
   const one = items[at];
   count();
   if (!one) {
-    place.replaceChildren(element("p", { id: "end", role: "status" }, items.length ? "That was the last image of this filter." : "No image fits this filter."), moves(one));
+    const end = items.length ? "That was the last image of this filter." : "No image fits this filter.";
+    place.replaceChildren(element("p", { id: "end", role: "status", class: refused ? "problem" : null }, refused || end), moves(one));
     return;
   }
   const names = new Map(one.labels.map((label) => [label.of.cid, label]));
@@ -294,7 +291,7 @@ async function begin() {
     try {
       items.push(prepared(await api("/predictions/image", { query: { dataset, folder, image: wanted } })));
     } catch (error) {
-      toast(error.message, { kind: "problem" });
+      toast(problemOf(error), { kind: "problem" });
       ended.before = true;
     }
   } else {

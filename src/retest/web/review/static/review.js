@@ -48,6 +48,31 @@ export async function api(path, { query = {}, body = undefined, signal = undefin
   return answer;
 }
 
+const ASK_AGAIN_MS = 3000;
+
+/** Whether asking again may help: the connection is lost, somebody has to sign in, the server is busy or fails. */
+const mayPass = (error) => !(error instanceof ApiError) || error.status >= 500 || [401, 429].includes(error.status);
+
+/** What went wrong, in words; the browser's own words for a lost connection say nothing to people. */
+export const problemOf = (error) => (error instanceof ApiError ? [error.message, error.answer.remedy].filter(Boolean).join(". ") : "No connection to the server");
+
+/**
+ * What ask() gives. What may pass is said once ("The queue is ..."), and it is asked again until it has passed or nobody wants it any more
+ * (then null); other errors are thrown.
+ */
+export async function untilAnswered(ask, what, wanted = () => true) {
+  for (let told = false; wanted(); told = true) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      if (!told && wanted()) toast(`${problemOf(error)}. ${what} asked for again.`, { kind: "problem" });
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+    }
+  }
+  return null;
+}
+
 // --- Stored lists; several tabs share the queue, so it is read anew each time
 
 function load(storage, name) {
@@ -198,7 +223,7 @@ async function sendFirst() {
       drop(entry);
       forget(entry.id);
       for (const change of entry.changes ?? []) tell({ ...change, state: change.before ?? null, version: change.version, pending: false });
-      toast(`${error.message}. ${error.answer.remedy ?? ""}`, { kind: "problem" });
+      toast(problemOf(error), { kind: "problem" });
       return true;
     }
     offline = true;

@@ -1,5 +1,5 @@
 // Revision review: flags of a class, with the keyboard; carrying reviews over.
-import { api, ApiError, decide, describe, key, onState, toast } from "./review.js";
+import { api, decide, describe, key, onState, problemOf, toast } from "./review.js";
 
 const KIND = "class_review";
 describe(KIND, (state) => [state?.reviewed ? "reviewed" : "not reviewed", state?.problematic ? "problematic" : ""].filter(Boolean).join(", "));
@@ -41,6 +41,6 @@ document.getElementById("carry-over")?.addEventListener("click", async () => {
     toast(`${decided.length} classes carried over`);
     if (decided.length) setTimeout(() => location.reload(), 600);
   } catch (error) {
-    toast(error instanceof ApiError ? error.message : "No connection", { kind: "problem" });
+    toast(problemOf(error), { kind: "problem" });
   }
 });

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +63,27 @@ def test_class_folders_directly(pets):
     data_set = ImageFolder(pets / "val", split="test")
     assert data_set.image_ids[0] == "test/cat/a.png"
     assert {image.split for image in data_set.originals()} == {Split.TEST}
+
+
+def test_a_class_folder_that_cannot_be_listed_is_no_empty_class(pets, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path) == pets / "val/dog":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"val/dog: cannot be read \(Permission denied\). Check the folder and its permissions"):
+        ImageFolder(pets)
+
+
+def test_class_folders_may_be_links(pets, tmp_path_factory):
+    away = tmp_path_factory.mktemp("away") / "dogs"
+    (pets / "val/dog").rename(away)
+    (pets / "val/dog").symlink_to(away)
+    (away / "again").symlink_to(away)  # leads back: its images are there already
+    assert ImageFolder(pets).image_ids[2:4] == ("val/dog/a.png", "val/dog/b.png")
 
 
 def test_the_classes_of_all_splits_are_those_of_the_training_split(pets):

@@ -224,7 +224,7 @@ def test_hits_excluded_by_their_file_are_not_listed_again(tmp_path):
 
 def test_candidates_known_by_reference_are_not_written(tmp_path):
     tree = PublishedData(write_tree(tmp_path / "tree"))
-    known = [row.as_candidate(unknown_class="?") for row in tree.referenced_candidates()]
+    known = [row.as_candidate() for row in tree.referenced_candidates()]
     assert len(known) > 40
     assert writers.search_results_json(known) == {}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tarfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -585,11 +588,79 @@ def test_a_control_of_another_class_is_told(tmp_path):
         (val(3), False, (Split.VAL, None)),
         ("n01440764_10026.JPEG", False, (Split.TRAIN, "n01440764")),
         ("n01440764_10026.jpeg", False, None),
+        ("val/cat/1.jpg", False, (Split.VAL, None)),
+        ("train/cat/1.jpg", False, (Split.TRAIN, None)),
+        ("validation/cat/1.jpg", False, None),
     ],
 )
 def test_ids(image_id, candidate, original):
     assert is_candidate_id(image_id) is candidate
     assert original_of(image_id) == original
+
+
+def test_a_misspelt_candidate_id_is_seen_and_makes_no_original_image(tmp_path):
+    """As an original image it would make every candidate that it is paired with a near-duplicate."""
+    misspelt = {"cut": A[:-1], "capital": A.upper(), "letter": "z" + A[1:]}
+    pairs = {B: [misspelt["cut"], val(7)], C: [val(8)[:-1]]}
+    hit = hit_row("v1", WNIDS[0], [misspelt["letter"]], [val(1)], [])
+    revision = {"sampling_function": "sample_best", "seed": 1, "image_filenames": [[misspelt["capital"], WNIDS[0]]]}
+    data = read_with(tmp_path, metadata__near_duplicates=pairs, mturk__hit_data_live__x=[hit], datasets__x=revision)
+    originals = {image.id for image in data.original_images()}
+    assert not originals & set(misspelt.values())
+    assert not {row.id for row in data.referenced_candidates()} & set(misspelt.values())
+    told = {warning.item: warning.message for warning in data.check() if warning.kind == "unexpected_id"}
+    assert "(near_duplicates); it stands for no image" in told[misspelt["cut"]]
+    assert "(hit); it stands for no image" in told[misspelt["letter"]]
+    assert "(revision); it stands for no image" in told[misspelt["capital"]]
+    assert "is not named like the other original images (near_duplicates)" in told[val(8)[:-1]]
+    assert val(8)[:-1] in originals
+    assert len(told) == 4
+
+
+def test_a_candidate_of_an_odd_id_is_no_original_image(tmp_path):
+    row = {**search_row("101", WNIDS[0]), "id_ours": "photo-101.jpg"}
+    data = read_with(tmp_path, search_results__x=[row], metadata__near_duplicates={"photo-101.jpg": [val(7)]})
+    assert {image.id for image in data.original_images()}.isdisjoint({"photo-101.jpg"})
+    assert "photo-101.jpg" not in {warning.item for warning in data.check() if warning.kind == "unexpected_id" and not warning.file}
+
+
+def test_original_images_of_another_benchmark_may_have_any_file_name(tmp_path):
+    """Named by split and path as retest does, or by their file names alone: nothing to warn of where all are alike."""
+    for number, names in enumerate((["val/cat/1.png", "train/dog/2.png"], ["cat-1.png", "dog-2.png"])):
+        place = tmp_path / str(number) / "data/metadata/near_duplicates.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({A: names}))
+        data = PublishedData(tmp_path / str(number))
+        assert [image.id for image in data.original_images()] == sorted(names)
+        assert data.check() == ()
+    data = PublishedData(tmp_path / "0")
+    assert {image.id: image.split for image in data.original_images()} == {"val/cat/1.png": Split.VAL, "train/dog/2.png": Split.TRAIN}
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "hit_candidates":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    data = PublishedData(tree)
+    told = [(warning.kind, warning.file, warning.message) for warning in data.warnings]
+    assert told == [("unusable_file", "hit_candidates", "cannot be read (Permission denied)")]
+    assert list(data.hit_candidates()) == []
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    tree = write_tree(tmp_path / "tree")
+    expected = PublishedData(tree).inventory
+    (tree / "data/predictions").rename(tmp_path / "elsewhere")
+    (tree / "data/predictions").symlink_to(tmp_path / "elsewhere")
+    (tree / "data/metadata/back").symlink_to(tree / "data")
+    data = PublishedData(tree)
+    assert data.inventory == expected
+    assert data.warnings == ()
 
 
 def test_what_needs_other_files_can_be_asked_for_first(tree):

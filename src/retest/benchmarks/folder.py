@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from retest.benchmarks._walk import files_below
 from retest.benchmarks.base import FileImages, subfolders
 from retest.benchmarks.imagenetv2.records import original_of
 from retest.benchmarks.labelfiles import read_label_file
@@ -158,13 +158,19 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
     """Images below a folder as relative paths, sorted; and the other files, which are no images by their suffix."""
     images: list[Path] = []
     others: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name).relative_to(folder)
-            if not name.startswith("."):
-                (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+    for file in files_below(folder, skip=_is_hidden, unreadable=_refuse):
+        if not _is_hidden(file.name):
+            (images if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file.relative_to(folder))
     return images, tuple(others)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _refuse(folder: Path, error: OSError) -> None:
+    """A class that cannot be listed must not be missing: the indices of all later classes would change."""
+    raise InputError(f"cannot be read ({error.strerror})", item=str(folder), remedy="Check the folder and its permissions") from error
 
 
 def _by_class_folder(folder: Path, files: list[Path]) -> dict[Path, str]:

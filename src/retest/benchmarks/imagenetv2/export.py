@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,16 +99,8 @@ class _Streamed:
 
 def _grouped(rows: Iterable[Neighbors]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Neighbour lists by candidate; rows of one candidate must follow each other."""
-    current: str | None = None
-    lists: dict[str, Any] = {}
-    for row in rows:
-        if row.candidate_id != current:
-            if current is not None:
-                yield current, lists
-            current, lists = row.candidate_id, {}
-        lists[row.metric] = [[neighbor.reference, neighbor.distance] for neighbor in row.neighbors]
-    if current is not None:
-        yield current, lists
+    for candidate_id, lists in groupby(rows, key=attrgetter("candidate_id")):
+        yield candidate_id, {row.metric: [[neighbor.reference, neighbor.distance] for neighbor in row.neighbors] for row in lists}
 
 
 def _files(content: LayoutContent) -> Iterator[tuple[str, Any]]:
@@ -134,8 +128,9 @@ def _files(content: LayoutContent) -> Iterator[tuple[str, Any]]:
     answers = writers.assignments_json(content.assignments)
     if answers["assignments"]:
         yield "mturk/results/assignments.json", answers
-    if (neighbors := _first(content.neighbors)) is not None:
-        yield "metadata/nearest_neighbor_results.json", _Streamed(neighbors)
+    neighbors = iter(content.neighbors)
+    if (first := next(neighbors, None)) is not None:
+        yield "metadata/nearest_neighbor_results.json", _Streamed(chain([first], neighbors))
     yield from _prefixed("dataset_metadata", content.class_thresholds)
     for revision in content.revisions:
         yield f"datasets/{_part(revision.name)}.json", writers.revision_json(revision)
@@ -150,19 +145,6 @@ def _files(content: LayoutContent) -> Iterator[tuple[str, Any]]:
 
 def _prefixed(folder: str, files: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"{folder}/{_part(name)}", value) for name, value in files.items())
-
-
-def _first(rows: Iterable[Neighbors]) -> Iterable[Neighbors] | None:
-    """The rows, or None when there is none."""
-    iterator = iter(rows)
-    for row in iterator:
-        return _chained(row, iterator)
-    return None
-
-
-def _chained(first: Neighbors, rest: Iterator[Neighbors]) -> Iterator[Neighbors]:
-    yield first
-    yield from rest
 
 
 def _part(name: str) -> str:

@@ -15,18 +15,15 @@ __all__ = ["FAMILIES", "Family", "Inventory", "family_of", "take_inventory"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of file: ``pattern`` is a glob over the relative path; ``single`` families are one file."""
+    """One kind of file: ``pattern`` is a glob over the relative path, or that path itself where there is one file."""
 
     key: str
     pattern: str
     title: str
 
     @property
-    def single(self) -> bool:
-        return "*" not in self.pattern
-
-    @property
     def folder(self) -> str:
+        """The folder under ``data`` that its files lie in."""
         return self.pattern.split("/", 1)[0]
 
 

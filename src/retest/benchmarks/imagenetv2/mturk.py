@@ -115,7 +115,7 @@ class AnswerReader:
     """
 
     hash_worker: Callable[[str], str]
-    images_of: Callable[[str], Collection[str] | None] | None = None
+    images_of: Callable[[str], Collection[str] | None]
     _read: dict[str, Assignment] = field(default_factory=dict)
 
     def read(self, source: Source, paths: Iterable[str]) -> Iterator[Assignment]:
@@ -140,8 +140,8 @@ class AnswerReader:
         if not isinstance(rows, dict):
             source.warn("malformed_record", path, uuid, "the answers of a HIT should be an object")
             return
-        images = self.images_of(uuid) if self.images_of else None
-        if self.images_of and images is None and rows:
+        images = self.images_of(uuid)
+        if images is None and rows:
             source.warn("unknown_hit", path, uuid, "answers to a HIT that no HIT file describes")
         for assignment_id, row in rows.items():
             assignment = self._assignment(source, path, assignment_id, uuid, row, hashed)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import posixpath
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from retest.benchmarks.imagenetv2.jsonstream import JsonStream
 from retest.benchmarks.imagenetv2.records import ReadWarning
 from retest.benchmarks.imagenetv2.tree import Tree
 
-__all__ = ["Source", "base_name", "texts"]
+__all__ = ["Source", "texts"]
 
 
 @dataclass(slots=True)
@@ -24,11 +22,9 @@ class Source:
     sink: Callable[[ReadWarning], None]
     on_file: Callable[[str, int], None] | None = None
     wnids: frozenset[str] = frozenset()
-    counts: Counter[str] = field(default_factory=Counter)
 
     def warn(self, kind: str, file: str, item: object, message: str) -> None:
         """Record one inconsistency."""
-        self.counts[kind] += 1
         self.sink(ReadWarning(kind, file, str(item), message))
 
     def check_class(self, wnid: str, file: str, item: object) -> None:
@@ -111,11 +107,6 @@ class _Guard:
             self._source.warn("malformed_file", self._path, "", f"the file is not valid JSON: {message}; what came before was read")
             return True
         return False
-
-
-def base_name(path: str) -> str:
-    """The file name of a relative path."""
-    return posixpath.basename(path)
 
 
 def texts(value: object) -> tuple[str, ...] | None:

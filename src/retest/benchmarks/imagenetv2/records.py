@@ -29,21 +29,28 @@ __all__ = [
 _CANDIDATE_ID = re.compile(r"[0-9a-f]{40}")
 _VAL_OR_TEST = re.compile(r"ILSVRC2012_(val|test)_\d{8}\.JPEG")
 _TRAIN = re.compile(r"(n\d{8})_\d+\.JPEG")
+_BY_PATH = re.compile(rf"({'|'.join(Split)})/.+")
 REFERENCE_SOURCE: Final = "reference"
 """``Candidate.source`` of candidates that are only known by reference."""
 
 
 def is_candidate_id(image_id: str) -> bool:
-    """Whether an image id is a candidate's (a SHA-1 in hexadecimal); every other id is an original image's file name."""
+    """Whether an image id is a candidate's: a SHA-1 as 40 hexadecimal digits (0 to 9, a to f)."""
     return _CANDIDATE_ID.fullmatch(image_id) is not None
 
 
 def original_of(image_id: str) -> tuple[Split, str | None] | None:
-    """Split and, for training images, class that an ImageNet file name tells; None for any other name."""
+    """Split and, for ImageNet's training images, class that the name of an original image tells.
+
+    Names are those of ImageNet's files or, as retest names the images of other benchmarks, paths that begin with the split
+    ("val/cat/1.jpg"). None for any other name.
+    """
     if match := _VAL_OR_TEST.fullmatch(image_id):
         return Split(match[1]), None
     if match := _TRAIN.fullmatch(image_id):
         return Split.TRAIN, match[1]
+    if match := _BY_PATH.fullmatch(image_id):
+        return Split(match[1]), None
     return None
 
 
@@ -76,10 +83,9 @@ class ReferencedCandidate:
     wnid: str | None
     learnt_from: str
 
-    def as_candidate(self, *, unknown_class: str = "") -> Candidate:
-        """A candidate record to store. Its photo id is its own id, so that no two such candidates count as one photo."""
-        wnid = unknown_class if self.wnid is None else self.wnid
-        return Candidate(self.id, wnid, REFERENCE_SOURCE, self.id, "", query={"learnt_from": self.learnt_from})
+    def as_candidate(self) -> Candidate:
+        """A candidate record to store; "" stands for an unknown class. Its photo id is its own id, so that no two count as one photo."""
+        return Candidate(self.id, self.wnid or "", REFERENCE_SOURCE, self.id, "", query={"learnt_from": self.learnt_from})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from retest.benchmarks.archives import DEFAULT_LIMITS, ArchiveLimits
 from retest.benchmarks.imagenetv2 import metadata, mturk, nearness, revisions
 from retest.benchmarks.imagenetv2.export import LayoutContent
 from retest.benchmarks.imagenetv2.layout import Inventory, take_inventory
-from retest.benchmarks.imagenetv2.reading import Source, base_name
+from retest.benchmarks.imagenetv2.reading import Source
 from retest.benchmarks.imagenetv2.records import (
     AdditionalImages,
     HitCandidates,
@@ -132,7 +133,7 @@ class PublishedData:
             for image in hit.images_to_label:
                 self._references.candidate_of_class("hit", image, hit.wnid)
             for image in hit.images_pos_control:
-                self._references.original(image, hit.wnid)
+                self._references.original(image, hit.wnid, "hits")
             self._references.images(hit.images_neg_control, "hits")
             yield hit
 
@@ -162,7 +163,7 @@ class PublishedData:
             for image in record.candidates:
                 self._references.candidate_of_class("additional", image, record.wnid)
             for image in record.pos_control:
-                self._references.original(image, record.wnid)
+                self._references.original(image, record.wnid, "additional_images")
             self._references.images(record.neg_control, "additional_images")
             yield record
 
@@ -196,7 +197,7 @@ class PublishedData:
     def class_thresholds(self) -> dict[str, dict[str, float]]:
         """Per-class selection-frequency thresholds by file name."""
         source = self._with_classes()
-        return {base_name(path): metadata.read_class_thresholds(source, path) for path in self._files("class_thresholds")}
+        return {posixpath.basename(path): metadata.read_class_thresholds(source, path) for path in self._files("class_thresholds")}
 
     def revisions(self) -> Iterator[Revision]:
         """All revisions, sorted by name."""
@@ -235,6 +236,8 @@ class PublishedData:
             self._source.warn("several_classes", "", image, f"is of class {taken} and of class {other} ({kind})")
         for image, searched, other, kind in sorted(self._references.searched_elsewhere()):
             self._source.warn("class_differs", "", image, f"was searched for class {searched} but is used for class {other} ({kind})")
+        for image, message in self._references.strangers():
+            self._source.warn("unexpected_id", "", image, message)
         for name, start in self._starts.items():
             if start not in self._revision_rows:
                 self._source.warn("missing_revision", f"datasets/{name}.json", name, f"starts from {start}, which is not here")
@@ -296,11 +299,11 @@ class PublishedData:
     def _finish(self, *families: str) -> None:
         for family in families:
             if family not in self._done:
-                for _ in _MENTIONING_METHODS[family](self):
+                for _ in _READERS[family](self):
                     pass
 
 
-_MENTIONING_METHODS: dict[str, Callable[[PublishedData], Iterator[object]]] = {
+_READERS: dict[str, Callable[[PublishedData], Iterator[object]]] = {
     "search_results": PublishedData.candidates,
     "exclusions": PublishedData.exclusions,
     "hit_candidates": PublishedData.hit_candidates,
@@ -315,4 +318,5 @@ _MENTIONING_METHODS: dict[str, Callable[[PublishedData], Iterator[object]]] = {
     "revisions": PublishedData.revisions,
     "class_reviews": PublishedData.class_reviews,
 }
-_MENTIONING = tuple(family for family in _MENTIONING_METHODS if family not in ("hit_exclusions", "class_reviews"))
+_MENTIONING = tuple(family for family in _READERS if family not in ("hit_exclusions", "class_reviews"))
+"""Families whose files mention images."""

@@ -7,13 +7,13 @@ An archive is read once from start to end. The bytes of the recognised files are
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+from retest.benchmarks._walk import files_below
 from retest.benchmarks.archives import DEFAULT_LIMITS, ArchiveLimits, MemberStream, TarMember, iter_members, safe_member_path
 from retest.benchmarks.imagenetv2.layout import FOLDERS, family_of
 from retest.errors import InputError
@@ -28,7 +28,6 @@ _SKIPPED_FOLDERS = frozenset({".git", "webui_static", "__pycache__"})
 class Tree(Protocol):
     """Files by their path relative to the ``data`` folder. ``notes`` are (file, message) about what could not be used."""
 
-    label: str
     sizes: Mapping[str, int]
     ignored: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
@@ -45,7 +44,6 @@ class FolderTree:
     """A folder on disk; ``base`` is its ``data`` folder."""
 
     base: Path
-    label: str
     sizes: Mapping[str, int]
     ignored: tuple[str, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
@@ -61,7 +59,6 @@ class FolderTree:
 class ArchiveTree:
     """The recognised files of an archive, one behind the other in an anonymous temporary file."""
 
-    label: str
     sizes: Mapping[str, int]
     ignored: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
@@ -102,16 +99,16 @@ def _open_folder(path: Path) -> FolderTree:
     base, only = _base_of(path)
     sizes: dict[str, int] = {}
     notes: list[tuple[str, str]] = []
-    for folder, subfolders, names in os.walk(base / only if only else base):
-        subfolders[:] = sorted(name for name in subfolders if name not in _SKIPPED_FOLDERS)
-        for name in sorted(names):
-            file = Path(folder, name)
-            relative = file.relative_to(base).as_posix()
-            try:
-                sizes[relative] = file.stat().st_size
-            except OSError as error:
-                notes.append((relative, f"cannot be read ({error.strerror})"))
-    return FolderTree(base, str(path), sizes, (), tuple(notes))
+
+    def unreadable(place: Path, error: OSError) -> None:
+        notes.append((place.relative_to(base).as_posix(), f"cannot be read ({error.strerror})"))
+
+    for file in files_below(base / only, skip=_SKIPPED_FOLDERS.__contains__, unreadable=unreadable):
+        try:
+            sizes[file.relative_to(base).as_posix()] = file.stat().st_size
+        except OSError as error:
+            unreadable(file, error)
+    return FolderTree(base, sizes, (), tuple(notes))
 
 
 def _base_of(path: Path) -> tuple[Path, str]:
@@ -143,7 +140,7 @@ def _open_archive(path: Path, limits: ArchiveLimits) -> ArchiveTree:
     except BaseException:
         spool.close()
         raise
-    return ArchiveTree(path.name, state.sizes, tuple(state.ignored), tuple(state.notes), spool, state.offsets)
+    return ArchiveTree(state.sizes, tuple(state.ignored), tuple(state.notes), spool, state.offsets)
 
 
 def _spool_member(state: _Spooling, spool: IO[bytes], member: TarMember, stream: MemberStream | None) -> None:

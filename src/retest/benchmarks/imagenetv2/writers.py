@@ -14,7 +14,6 @@ from retest.benchmarks.imagenetv2.records import (
     REFERENCE_SOURCE,
     AdditionalImages,
     HitExclusion,
-    Neighbors,
     PublishedReview,
     is_candidate_id,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "hits_json",
     "near_duplicates_json",
     "neighbor_reviews_json",
-    "neighbors_json",
     "revision_json",
     "search_results_json",
     "similar_classes_json",
@@ -170,14 +168,6 @@ def neighbor_reviews_json(reviews: Iterable[PublishedReview]) -> dict[str, Json]
         if published.threshold is not None:
             entry["threshold"] = published.threshold
         result.setdefault(review.candidate_id, {})[review.metric] = entry
-    return result
-
-
-def neighbors_json(neighbors: Iterable[Neighbors]) -> dict[str, Json]:
-    """``nearest_neighbor_results.json`` as one object; :func:`~retest.benchmarks.imagenetv2.export.export_layout` streams it instead."""
-    result: dict[str, Json] = {}
-    for row in neighbors:
-        result.setdefault(row.candidate_id, {})[row.metric] = [[neighbor.reference, neighbor.distance] for neighbor in row.neighbors]
     return result
 
 

@@ -31,6 +31,7 @@ ROOMS = {
     "analysis": "intervals, fits, bias",
     "images": "decode any image safely → upright RGB → variants",
     "records": "the frozen dataclasses that flow through the house",
+    "files": "written whole or not at all",
     "settings": "checks that parameter dataclasses share",
     "errors": "one tree of errors: what is wrong, with which item, the remedy",
 }

@@ -329,7 +329,7 @@ def test_a_damaged_part_is_computed_again_and_reported(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    with pytest.raises(StoreError, match="partial results cannot be written"):
+    with pytest.raises(StoreError, match="cannot be written"):
         run(Loader(), [Linear("a", 1)], blocked)
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from retest.errors import InputError, NotFoundError, UsageError
 from retest.models import check_predictions, read_predictions, take_rows, write_predictions
-from retest.models.files import write_atomically
 from retest.records import Predictions
 
 
@@ -173,20 +172,6 @@ def test_a_cut_file_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"gone\.parquet: no such file"):
         read_predictions(tmp_path / "gone.parquet")
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, lambda file: file.write(b"old") and None)
-
-    def interrupted(file):
-        file.write(b"half of the new")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, interrupted)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_taking_the_rows_of_one_data_set():

@@ -1,21 +1,18 @@
-"""A study folder: made, opened, refused; files that are either old or new."""
+"""A study folder: made, opened, refused."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from retest.errors import ConfigError, ConflictError, NotFoundError, RetestError, StoreError
-from retest.study import StudyConfig, StudySettings, create_study, open_study, remove_leftovers, write_atomic
+from retest.errors import ConfigError, ConflictError, NotFoundError, RetestError
+from retest.study import StudyConfig, StudySettings, create_study, open_study
 
 CONFIG = StudyConfig(study=StudySettings(name="mine"))
 
@@ -116,55 +113,3 @@ def test_a_folder_that_cannot_be_written():
                 assert caught.value.remedy
         folder.chmod(0o755)
         assert list(folder.iterdir()) == []
-
-
-def test_an_atomic_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "file"
-    write_atomic(path, b"old")
-
-    def fail(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StoreError, match=r"No space left.*Free some space and run the same command again"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    monkeypatch.undo()
-    write_atomic(path, b"new")
-    assert path.read_bytes() == b"new"
-
-
-def _write_forever(folder: Path, told: Connection) -> None:
-    number = 0
-    while True:
-        for name in ("a", "b"):
-            write_atomic(folder / name, (f"{number:06d}" * 50_000).encode())
-        told.send(number)
-        number += 1
-
-
-def test_a_killed_writer_leaves_whole_files_and_leftovers_can_be_removed(tmp_path: Path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["retest.study"])
-    folder = tmp_path / "class"
-    folder.mkdir()
-    for after in range(4):
-        told, far_end = context.Pipe(duplex=False)
-        process = context.Process(target=_write_forever, args=(folder, far_end))
-        process.start()
-        far_end.close()
-        while told.recv() < after:
-            pass
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        for name in ("a", "b"):
-            data = (folder / name).read_bytes()
-            assert len(data) == 300_000
-            assert data == data[:6] * 50_000
-    (folder / ".b.4711.tmp").write_bytes(b"par")
-    (folder / ".hidden.tmp").write_bytes(b"mine")
-    (folder / "notes.4711.tmp").write_bytes(b"mine")
-    remove_leftovers(tmp_path)
-    assert sorted(path.name for path in folder.iterdir()) == [".hidden.tmp", "a", "b", "notes.4711.tmp"]

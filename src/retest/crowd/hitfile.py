@@ -7,12 +7,12 @@ equal byte by byte to the published files (indent 2, no final newline).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from retest.errors import InputError
+from retest.files import write_atomic
 from retest.records import Hit
 
 __all__ = ["PUBLISHED_KEYS", "hit_from_json", "hit_to_json", "hits_from_json", "hits_to_json", "read_hit_file", "write_hit_file"]
@@ -97,8 +97,9 @@ def read_hit_file(path: str | Path) -> list[Hit]:
 
 
 def write_hit_file(path: str | Path, hits: Iterable[Hit]) -> None:
-    """Write a file of HITs; an interrupted write leaves the former file."""
-    target = Path(path)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    draft.write_text(hits_to_json(hits), encoding="utf-8")
-    draft.replace(target)
+    """Write a file of HITs; an interrupted write leaves the former file.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    write_atomic(Path(path), hits_to_json(hits).encode())

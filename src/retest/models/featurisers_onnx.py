@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retest.errors import InputError, UsageError
+from retest.files import file_hash
 from retest.models._batched import BatchedFeaturiser
 from retest.models.base import Float32Array, UInt8Array
-from retest.models.files import file_hash
 from retest.models.libraries import first_line, needs_extra
 
 

@@ -13,12 +13,12 @@ import torch
 from torch.nn.functional import interpolate
 
 from retest.errors import InputError, UsageError
+from retest.files import file_hash
 from retest.models._batched import BatchedFeaturiser
 from retest.models.architectures import fetched, pretrained_timm
 from retest.models.base import Float32Array, UInt8Array
 from retest.models.engines import chosen_device
 from retest.models.featurisers import FeaturiserSpec
-from retest.models.files import file_hash
 from retest.models.libraries import first_line, require
 from retest.models.names import torchvision_names
 from retest.models.weights import load_into, read_state_dict, state_hash

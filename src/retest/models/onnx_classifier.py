@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import InputError, NotFoundError
+from retest.files import file_hash
 from retest.models.base import Float32Array
 from retest.models.engines import OnnxEngine
-from retest.models.files import file_hash
 from retest.models.libraries import first_line, installed_versions, require
 from retest.models.microbatch import MicroBatches
 from retest.models.transforms import Preprocessing, Step, read_description

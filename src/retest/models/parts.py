@@ -16,14 +16,12 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retest.errors import StoreError
+from retest.files import open_atomic
 from retest.models.base import Classifier, Float32Array, Int64Array
-from retest.models.files import write_atomically
 from retest.records import Predictions
 
 _FORMAT = 2
@@ -84,25 +82,16 @@ class PartFolder:
             StoreError: the file cannot be written.
         """
         name = f"{hashlib.sha256(part.keys.tobytes()).hexdigest()[:32]}-{len(part.keys)}.npz"
-
-        def write(file: BinaryIO) -> None:
+        self._describe()
+        with open_atomic(self._folder / name, durable=True) as file:
             np.savez(file, keys=part.keys, top=part.top, scores=part.scores)
-
-        try:
-            self._describe()
-            write_atomically(self._folder / name, write)
-        except OSError as error:
-            raise StoreError(
-                f"partial results cannot be written ({error})",
-                item=str(self._folder / name),
-                remedy="Free some space or choose another folder.",
-            ) from error
 
     def _describe(self) -> None:
         path = self._folder / "run.json"
         if not path.exists():
             text = json.dumps(self._description, indent=1, sort_keys=True) + "\n"
-            write_atomically(path, lambda file: _write_text(file, text))
+            with open_atomic(path, durable=True) as file:
+                file.write(text.encode())
 
     def load(self, *, k: int) -> list[Part]:
         """All readable parts; a damaged one is listed in ``unreadable`` and its rows will be computed again."""
@@ -119,10 +108,6 @@ class PartFolder:
             else:
                 self.unreadable.append(str(path))
         return parts
-
-
-def _write_text(file: BinaryIO, text: str) -> None:
-    file.write(text.encode())
 
 
 def _fits(part: Part, k: int) -> bool:

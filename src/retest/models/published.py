@@ -9,13 +9,12 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import InputError, NotFoundError
-from retest.models.files import write_atomically
+from retest.files import open_atomic
 from retest.models.results import check_predictions
 from retest.records import Predictions
 
@@ -146,8 +145,5 @@ def write_published_predictions(path: Path | str, predictions: Predictions) -> N
         InputError: the record is inconsistent.
     """
     check_predictions(predictions)
-
-    def write(file: BinaryIO) -> None:
+    with open_atomic(Path(path), durable=True) as file:
         np.save(file, np.ascontiguousarray(predictions.top), allow_pickle=False)
-
-    write_atomically(Path(path), write)

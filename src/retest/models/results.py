@@ -11,13 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import InputError, NotFoundError, UsageError
-from retest.models.files import write_atomically
+from retest.files import open_atomic
 from retest.records import Predictions
 
 METADATA_KEY = b"retest.predictions"
@@ -66,11 +66,8 @@ def write_predictions(path: Path | str, predictions: Predictions) -> None:
     if predictions.scores is not None:
         columns["top_scores"] = pa.FixedSizeListArray.from_arrays(pa.array(predictions.scores.ravel()), k)
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: _metadata(predictions)})
-
-    def write(file: BinaryIO) -> None:
+    with open_atomic(Path(path), durable=True) as file:
         pq.write_table(table, file, compression="zstd")
-
-    write_atomically(Path(path), write)
 
 
 def _metadata(predictions: Predictions) -> bytes:

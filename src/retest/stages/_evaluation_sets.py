@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from retest.benchmarks import CIFAR10, CIFAR101, RELEASES, ArrayImages, FileImages, ImageFolder, ImageNetV2, class_order
 from retest.benchmarks.folder import LABEL_FILES
 from retest.errors import InputError, NotFoundError, UsageError
+from retest.files import file_hash
 from retest.images import IMAGE_SUFFIXES, load_rgb
 from retest.models import EvaluationImage, EvaluationSet
-from retest.models.files import file_hash
 from retest.records import ClassInfo, Split
 from retest.stages._common import Progress, silent
 

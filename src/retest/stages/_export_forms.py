@@ -18,8 +18,8 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retest.files import file_hash
 from retest.images import content_hash
-from retest.models.files import file_hash
 from retest.stages._export_set import COLUMNS, ExportImage, ExportSet
 from retest.study import Study, open_atomic, write_atomic
 

@@ -1,5 +1,6 @@
 """A study's settings and its open folder."""
 
+from retest.files import open_atomic, remove_leftovers, write_atomic
 from retest.study.config import (
     CONFIG_FILE,
     BenchmarkSettings,
@@ -11,7 +12,7 @@ from retest.study.config import (
     read_config,
 )
 from retest.study.executor import ExecutorOptions, executor_slots, open_executor
-from retest.study.folder import Study, create_study, open_atomic, open_study, remove_leftovers, write_atomic
+from retest.study.folder import Study, create_study, open_study
 from retest.study.serve import ServeSettings
 
 __all__ = [

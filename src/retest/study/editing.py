@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from retest.files import write_atomic
 from retest.study.config import StudyConfig, format_config
-from retest.study.folder import write_atomic
 
 
 def rewrite_settings(path: Path, old: StudyConfig, new: StudyConfig) -> bool:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from retest.errors import ConflictError, NotFoundError, StoreError
+from retest.errors import ConflictError, NotFoundError
+from retest.files import cannot_write, write_atomic
 from retest.store import BlobStore, Database, open_blobs
 from retest.study.config import CONFIG_FILE, StudyConfig, format_config, read_config
 
@@ -46,7 +41,7 @@ def create_study(folder: Path, config: StudyConfig) -> Study:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     path = folder / CONFIG_FILE
     if path.exists():
         if read_config(path) != config:
@@ -81,50 +76,3 @@ def open_parts(folder: Path, config: StudyConfig) -> Study:
     database = Database(url)
     database.upgrade()
     return Study(root, config, database, open_blobs(config.study.blobs, base=root))
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that readers, and a crash, see either the old or the new content.
-
-    Raises:
-        StoreError: the file cannot be written; what was there stays.
-    """
-    with open_atomic(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """As :func:`write_atomic` for content that comes in parts: the file takes its name at the end of the block, unless that raises.
-
-    Raises:
-        StoreError: the file cannot be written; what was there stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # where nothing may be written there is nothing to remove
-            temporary.unlink(missing_ok=True)
-
-
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    remedy = "Free some space and run the same command again" if full else "Check the path and the permissions of its folder"
-    return StoreError(f"cannot be written ({error.strerror or error})", item=str(path), remedy=remedy)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed :func:`write_atomic` calls left in ``folder`` and in the folders right below it.
-
-    Only for folders that a single process writes to, such as an export: another writer's files would go as well.
-    """
-    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
-        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
-            path.unlink(missing_ok=True)

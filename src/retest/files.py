@@ -1,0 +1,98 @@
+"""Files that are either absent or whole, whatever is killed when, and known by their hash."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from retest.errors import InputError, StoreError
+
+__all__ = ["cannot_write", "file_hash", "open_atomic", "remove_leftovers", "write_atomic"]
+
+_LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers, and a crash, see either the old or the new content.
+
+    Raises:
+        StoreError: the file cannot be written; what was there stays.
+    """
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_atomic(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """As :func:`write_atomic` for content that comes in parts: the file takes its name at the end of the block, unless that raises.
+
+    ``durable``: missing parent folders are made, and on return the new name is on the disk too, so that a power failure takes
+    nothing back.
+
+    Raises:
+        StoreError: the file cannot be written; what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        if durable:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):  # where nothing may be written there is nothing to remove
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """The error that says that ``path`` cannot be written, why, and what helps."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "Free some space and run the same command again" if full else "Check the path and the permissions of its folder"
+    return StoreError(f"cannot be written ({error.strerror or error})", item=str(path), remedy=remedy)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened for syncing there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed :func:`write_atomic` calls left in ``folder`` and in the folders right below it.
+
+    Only for folders that a single process writes to, such as an export: another writer's files would go as well.
+    """
+    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def file_hash(path: Path, *, what: str = "") -> str:
+    """SHA-256 (hex) of a file; ``what`` names it in the error.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        problem = f"{what} cannot be read ({error.strerror or error})".lstrip()
+        raise InputError(problem, item=str(path), remedy="Check the path and the file's permissions") from error

@@ -1,0 +1,118 @@
+"""Files that are either old or new, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from retest.errors import InputError, StoreError
+from retest.files import file_hash, open_atomic, remove_leftovers, write_atomic
+
+
+def test_an_atomic_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"No space left.*Free some space and run the same command again"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def _write_forever(folder: Path, told: Connection) -> None:
+    number = 0
+    while True:
+        for name in ("a", "b"):
+            write_atomic(folder / name, (f"{number:06d}" * 50_000).encode())
+        told.send(number)
+        number += 1
+
+
+def test_a_killed_writer_leaves_whole_files_and_leftovers_can_be_removed(tmp_path: Path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["retest.files"])
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for after in range(4):
+        told, far_end = context.Pipe(duplex=False)
+        process = context.Process(target=_write_forever, args=(folder, far_end))
+        process.start()
+        far_end.close()
+        while told.recv() < after:
+            pass
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        for name in ("a", "b"):
+            data = (folder / name).read_bytes()
+            assert len(data) == 300_000
+            assert data == data[:6] * 50_000
+    for name in (".b.4711.tmp", ".b.4711-0a1b2c3d.tmp"):  # the first as earlier versions left them
+        (folder / name).write_bytes(b"par")
+    (folder / ".hidden.tmp").write_bytes(b"mine")
+    (folder / "notes.4711.tmp").write_bytes(b"mine")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [".hidden.tmp", "a", "b", "notes.4711.tmp"]
+
+
+def test_an_interrupted_block_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def interrupted() -> None:
+        with open_atomic(path, durable=True) as file:
+            file.write(b"half of the new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_threads_that_write_one_file_leave_one_of_both_whole(tmp_path: Path):
+    path, both = tmp_path / "file", threading.Barrier(2, timeout=60)
+
+    def write(byte: bytes) -> None:
+        with open_atomic(path) as file:
+            both.wait()
+            for _ in range(100):
+                file.write(byte * 1000)
+            both.wait()
+
+    threads = [threading.Thread(target=write, args=(byte,)) for byte in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() in {b"a" * 100_000, b"b" * 100_000}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parent_folders_are_made_for_what_must_last_and_missed_otherwise(tmp_path: Path):
+    with open_atomic(tmp_path / "a/b/file", durable=True) as file:
+        file.write(b"x")
+    assert (tmp_path / "a/b/file").read_bytes() == b"x"
+    with pytest.raises(StoreError, match=r"gone/file: cannot be written \(No such file or directory\)\. Check the path"):
+        write_atomic(tmp_path / "gone/file", b"x")
+
+
+def test_the_hash_of_a_file_is_its_sha256_and_one_that_cannot_be_read_is_named(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert file_hash(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example 1
+    with pytest.raises(InputError, match=r"gone: the weights file cannot be read \(No such file"):
+        file_hash(tmp_path / "gone", what="the weights file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -41,7 +41,7 @@ def collect_answers(hits: Iterable[Hit], assignments: Iterable[Assignment], *, e
     excluded = frozenset(excluded_hits)
     items: dict[tuple[str, str], int] = {}
     workers: dict[str, int] = {}
-    pages: dict[str, tuple[tuple[str, ...], NDArray[np.int32]]] = {}
+    pages: dict[str, _Page] = {}
     for hit in hits:
         if hit.uuid not in excluded:
             images = tuple(dict.fromkeys(hit.images_all))
@@ -49,14 +49,9 @@ def collect_answers(hits: Iterable[Hit], assignments: Iterable[Assignment], *, e
     item_parts: list[NDArray[np.int32]] = []
     selected_parts: list[NDArray[np.bool_]] = []
     worker_of_part: list[int] = []
-    seen: set[str] = set()
-    for assignment in assignments:
-        page = pages.get(assignment.hit_uuid)
-        if page is None or assignment.status not in VALID_STATUSES or assignment.id in seen:
-            continue
-        seen.add(assignment.id)
-        item_parts.append(page[1])
-        selected_parts.append(_selections(page[0], assignment))
+    for assignment, items_shown, selected in _answers_that_count(assignments, pages):
+        item_parts.append(items_shown)
+        selected_parts.append(selected)
         worker_of_part.append(workers.setdefault(assignment.worker, len(workers)))
     lengths = [len(part) for part in item_parts]
     return Answers(
@@ -87,7 +82,7 @@ class AnswersByClass:
         """Add a class: its HITs that count with their numbers, and the assignments to them in the order in which they are to count."""
         items: dict[str, int] = {}
         firsts: list[tuple[int, int]] = []
-        pages: dict[str, tuple[tuple[str, ...], NDArray[np.int32]]] = {}
+        pages: dict[str, _Page] = {}
         for number, hit in hits:
             images = tuple(dict.fromkeys(hit.images_all))
             for place, image in enumerate(images):
@@ -95,14 +90,9 @@ class AnswersByClass:
                     firsts.append((number, place))
             pages[hit.uuid] = (images, np.array([items[image] for image in images], dtype=np.int32) + np.int32(self._items))
         given: dict[str, list[tuple[int, NDArray[np.bool_]]]] = {}
-        seen: set[str] = set()
-        for assignment in assignments:
-            page = pages.get(assignment.hit_uuid)
-            if page is None or assignment.status not in VALID_STATUSES or assignment.id in seen:
-                continue
-            seen.add(assignment.id)
+        for assignment, _, selected in _answers_that_count(assignments, pages):
             worker = self._workers.setdefault(assignment.worker, len(self._workers))
-            given.setdefault(assignment.hit_uuid, []).append((worker, _selections(page[0], assignment)))
+            given.setdefault(assignment.hit_uuid, []).append((worker, selected))
         for uuid, answers in given.items():
             self._uuids.append(uuid.encode())
             workers = np.array([worker for worker, _ in answers], np.int32)
@@ -166,6 +156,20 @@ class _Items(Sequence[tuple[str, str]]):
         return bytes(self.names[index]).decode(), self.wnids[self.of_class[index]]
 
 
-def _selections(images: Sequence[str], assignment: Assignment) -> NDArray[np.bool_]:
-    chosen = frozenset(assignment.selected)
-    return np.fromiter((image in chosen for image in images), dtype=np.bool_, count=len(images))
+_Page = tuple[tuple[str, ...], NDArray[np.int32]]
+"""The images of a HIT, each once, and the items that they are."""
+
+
+def _answers_that_count(
+    assignments: Iterable[Assignment], pages: Mapping[str, _Page]
+) -> Iterator[tuple[Assignment, NDArray[np.int32], NDArray[np.bool_]]]:
+    """Valid assignments to known HITs, each once, with the items shown and which of them were selected."""
+    seen: set[str] = set()
+    for assignment in assignments:
+        page = pages.get(assignment.hit_uuid)
+        if page is None or assignment.status not in VALID_STATUSES or assignment.id in seen:
+            continue
+        seen.add(assignment.id)
+        images, items = page
+        chosen = frozenset(assignment.selected)
+        yield assignment, items, np.fromiter((image in chosen for image in images), dtype=np.bool_, count=len(images))

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors._jit import helper, kernel
-from retest.neighbors._simd import load, maximum, minimum, multiply_add, pair_products, splat, store, to_float64
-
-_LANES = 8
+from retest.neighbors._simd import LANES, load, maximum, minimum, multiply_add, pair_products, splat, store, to_float64
 
 
 @kernel
@@ -21,7 +19,7 @@ def to_lanes(images: NDArray[np.uint8], planes: NDArray[np.int16]) -> None:
     """Eight images (8, h * w * 3) into the lanes of (3, h * w, 8)."""
     for pixel in range(planes.shape[1]):
         for c in range(3):
-            for lane in range(_LANES):
+            for lane in range(LANES):
                 planes[c, pixel, lane] = images[lane, 3 * pixel + c]
 
 
@@ -89,24 +87,24 @@ def _next_row(planes: Any, squares: Any, y: Any, window: Any, columns: Any, out:
     new, old = planes[y].reshape(size), planes[back].reshape(size)
     keep = splat(np.int32(1 if y >= window else 0))
     column_sums, column_squares = columns[0], columns[1]
-    for at in range(0, size, _LANES):
+    for at in range(0, size, LANES):
         added, removed = load(new, at), load(old, at) * keep
         store(column_sums, at, load(column_sums, at) + (added - removed))
         if not given:
             store(column_squares, at, load(column_squares, at) + (added * added - removed * removed))
     if given:
         new_squares, old_squares = squares[y].reshape(size), squares[back].reshape(size)
-        for at in range(0, size, _LANES):
+        for at in range(0, size, LANES):
             store(column_squares, at, load(column_squares, at) + (load(new_squares, at) - load(old_squares, at) * keep))
     if y < window - 1:
         return
     total, total_squares = splat(np.int32(0)), splat(np.int32(0))
-    for at in range(0, (window - 1) * _LANES, _LANES):
+    for at in range(0, (window - 1) * LANES, LANES):
         total = total + load(column_sums, at)
         total_squares = total_squares + load(column_squares, at)
     out_sums, out_squares = out[0], out[1]
-    for at in range(0, out_sums.size, _LANES):
-        last = at + (window - 1) * _LANES
+    for at in range(0, out_sums.size, LANES):
+        last = at + (window - 1) * LANES
         total = total + load(column_sums, last)
         total_squares = total_squares + load(column_squares, last)
         store(out_sums, at, total)
@@ -120,7 +118,7 @@ def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
     """From window sums s and sums of squares q of one image row: s, s² + c1 and n·q + (c2 - s²)."""
     pixels, c1, c2 = splat(constants[0]), splat(constants[1]), splat(constants[2])
     to_sums, to_means, to_variances = out[0], out[1], out[2]
-    for at in range(0, sums.size, _LANES):
+    for at in range(0, sums.size, LANES):
         s = to_float64(load(sums, at))
         square = s * s
         store(to_sums, at, s)
@@ -130,7 +128,7 @@ def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
 
 @helper
 def _pair_row(new: Any, old: Any, out: Any) -> None:
-    for at in range(0, new.size, _LANES):
+    for at in range(0, new.size, LANES):
         store(out, at, load(new, at) + load(old, at) * splat(np.int32(65536)))
 
 
@@ -164,14 +162,14 @@ def _ssim_row(
     products, next_products = splat(np.int32(0)), splat(np.int32(0))
     total, next_total = splat(0.0), splat(0.0)
     for x in range(window - 1):
-        pairs = load(pairs_b, _LANES * x)
-        products = products + _add_column(columns, _LANES * x, pairs_a[x], pairs)
-        next_products = next_products + _add_column(next_columns, _LANES * x, next_pairs_a[x], pairs)
-    for x in range(sums_b.size // _LANES):
-        at, last = _LANES * x, x + window - 1
-        pairs = load(pairs_b, _LANES * last)
-        products = products + _add_column(columns, _LANES * last, pairs_a[last], pairs)
-        next_products = next_products + _add_column(next_columns, _LANES * last, next_pairs_a[last], pairs)
+        pairs = load(pairs_b, LANES * x)
+        products = products + _add_column(columns, LANES * x, pairs_a[x], pairs)
+        next_products = next_products + _add_column(next_columns, LANES * x, next_pairs_a[x], pairs)
+    for x in range(sums_b.size // LANES):
+        at, last = LANES * x, x + window - 1
+        pairs = load(pairs_b, LANES * last)
+        products = products + _add_column(columns, LANES * last, pairs_a[last], pairs)
+        next_products = next_products + _add_column(next_columns, LANES * last, next_pairs_a[last], pairs)
         sums, means, variances = load(sums_b, at), load(means_b, at), load(variances_b, at)
         total = total + _ratio(products, scale, c1, c2, a, x, sums, means, variances)
         next_total = next_total + _ratio(next_products, scale, c1, c2, next_a, x, sums, means, variances)
@@ -188,10 +186,10 @@ def _ssim_row_alone(pairs_a: Any, a: Any, pairs_b: Any, b: Any, columns: Any, se
     sums_b, means_b, variances_b = b[0], b[1], b[2]
     products, total = splat(np.int32(0)), splat(0.0)
     for x in range(window - 1):
-        products = products + _add_column(columns, _LANES * x, pairs_a[x], load(pairs_b, _LANES * x))
-    for x in range(sums_b.size // _LANES):
-        at, last = _LANES * x, x + window - 1
-        products = products + _add_column(columns, _LANES * last, pairs_a[last], load(pairs_b, _LANES * last))
+        products = products + _add_column(columns, LANES * x, pairs_a[x], load(pairs_b, LANES * x))
+    for x in range(sums_b.size // LANES):
+        at, last = LANES * x, x + window - 1
+        products = products + _add_column(columns, LANES * last, pairs_a[last], load(pairs_b, LANES * last))
         total = total + _ratio(products, scale, c1, c2, a, x, load(sums_b, at), load(means_b, at), load(variances_b, at))
         products = products - load(columns, at)
     return total
@@ -203,14 +201,14 @@ def _keep_possible(active: Any, count: Any, chosen: Any, out: Any, remaining: An
     kept = 0
     for slot in active[:count]:
         possible = False
-        for lane in range(_LANES):
+        for lane in range(LANES):
             if 4.0 * out[slot, lane] + remaining[chosen[slot], group, lane] >= needed:
                 possible = True
         if possible:
             active[kept] = slot
             kept += 1
         else:
-            for lane in range(_LANES):
+            for lane in range(LANES):
                 out[slot, lane] = -np.inf
     return kept
 
@@ -253,8 +251,8 @@ def ssim_sums(
     """
     n, (_, channels, height, width) = chosen.size, pairs_a.shape
     statistics_a = np.empty((2, 3, sums_a.shape[3]), np.float64)
-    pairs_b, nothing = np.empty(width * _LANES, np.int32), np.zeros(width * _LANES, np.int16)
-    columns_b, row_b = np.empty((2, width * _LANES), np.int32), np.empty((2, statistics_b.shape[1]), np.int32)
+    pairs_b, nothing = np.empty(width * LANES, np.int32), np.zeros(width * LANES, np.int16)
+    columns_b, row_b = np.empty((2, width * LANES), np.int32), np.empty((2, statistics_b.shape[1]), np.int32)
     active, count, group = np.arange(n), n, 0
     out[:] = 0.0
     for c in range(channels):
@@ -262,14 +260,14 @@ def ssim_sums(
         columns_b[:] = 0
         for y in range(height):
             top = y - window + 1
-            old = planes_b[c, y - window].reshape(width * _LANES) if y >= window else nothing
-            _pair_row(planes_b[c, y].reshape(width * _LANES), old, pairs_b)
+            old = planes_b[c, y - window].reshape(width * LANES) if y >= window else nothing
+            _pair_row(planes_b[c, y].reshape(width * LANES), old, pairs_b)
             _next_row(planes_b[c], squares_b[c], y, window, columns_b, row_b)
             if top < 0:
                 for slot in active[:count]:
                     row_a = pairs_a[chosen[slot], c, y]
                     for x in range(width):
-                        _add_column(columns[slot], _LANES * x, row_a[x], load(pairs_b, _LANES * x))
+                        _add_column(columns[slot], LANES * x, row_a[x], load(pairs_b, LANES * x))
                 continue
             _statistics(row_b[0], row_b[1], constants, statistics_b)
             for at in range(0, count, 2):
@@ -314,7 +312,7 @@ def window_extremes(planes: NDArray[np.int16], window: int, cell: int, out: NDAr
     across = width - window + 1
     pixels = np.float64(window * window)
     n, per_pixel = splat(pixels), splat(1.0 / pixels)
-    columns, row = np.empty((2, width * _LANES), np.int32), np.empty((2, across * _LANES), np.int32)
+    columns, row = np.empty((2, width * LANES), np.int32), np.empty((2, across * LANES), np.int32)
     nothing = planes[0, :0]
     cells_across = (across + cell - 1) // cell
     low_mean, high_mean, low_variance, high_variance = out[0], out[1], out[2], out[3]
@@ -332,7 +330,7 @@ def window_extremes(planes: NDArray[np.int16], window: int, cell: int, out: NDAr
             first = (c * down + (y - window + 1) // cell) * cells_across
             for x in range(across):
                 at = first + x // cell
-                s, q = to_float64(load(row[0], _LANES * x)), to_float64(load(row[1], _LANES * x))
+                s, q = to_float64(load(row[0], LANES * x)), to_float64(load(row[1], LANES * x))
                 mean, variance = s * per_pixel, n * q - s * s
                 store(low_mean[at], 0, minimum(load(low_mean[at], 0), mean))
                 store(high_mean[at], 0, maximum(load(high_mean[at], 0), mean))
@@ -340,7 +338,7 @@ def window_extremes(planes: NDArray[np.int16], window: int, cell: int, out: NDAr
                 store(high_variance[at], 0, maximum(load(high_variance[at], 0), variance))
     for side in range(2, 4):
         for at in range(out.shape[1]):
-            for lane in range(_LANES):
+            for lane in range(LANES):
                 out[side, at, lane] = np.sqrt(out[side, at, lane] / (pixels * (pixels - 1.0)))
 
 

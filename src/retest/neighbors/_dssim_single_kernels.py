@@ -14,18 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.neighbors._jit import helper, kernel
-from retest.neighbors._simd import load, load_wide, multiply_add, pair_products, splat, splat_wide, store, to_float32, to_float64
-
-_LANES, _WIDE = 8, 16
+from retest.neighbors._simd import (
+    LANES,
+    WIDE,
+    load,
+    load_wide,
+    multiply_add,
+    pair_products,
+    splat,
+    splat_wide,
+    store,
+    to_float32,
+    to_float64,
+)
 
 
 @kernel
 def to_wide(images: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
     """Sixteen images (16, h * w * 3) into lanes (3, h * w * 16)."""
-    for pixel in range(planes.shape[1] // _WIDE):
+    for pixel in range(planes.shape[1] // WIDE):
         for c in range(3):
-            for lane in range(_WIDE):
-                planes[c, pixel * _WIDE + lane] = images[lane, 3 * pixel + c]
+            for lane in range(WIDE):
+                planes[c, pixel * WIDE + lane] = images[lane, 3 * pixel + c]
 
 
 @helper
@@ -33,7 +43,7 @@ def _statistics(sums: Any, squares: Any, constants: Any, out: Any) -> None:
     """From window sums s and sums of squares q of one image row: s, s² + 2 c1 and n q - s² + 2 c2."""
     n, twice_c1, twice_c2 = splat(constants[0]), splat(2.0 * constants[1]), splat(2.0 * constants[2])
     to_sums, to_means, to_variances = out[0], out[1], out[2]
-    for at in range(0, sums.size, _LANES):
+    for at in range(0, sums.size, LANES):
         s = to_float64(load(sums, at))
         square = s * s
         store(to_sums, at, to_float32(s))
@@ -51,7 +61,7 @@ def _next_row(plane: Any, y: Any, window: Any, columns: Any, pairs: Any, statist
     size, keep = columns.shape[1], splat_wide(np.int32(1 if y >= window else 0))
     new_row, old_row = plane[y], plane[max(y - window, 0)]
     sums, squares = columns[0], columns[1]
-    for at in range(0, size, _WIDE):
+    for at in range(0, size, WIDE):
         new, old = load_wide(new_row, at), load_wide(old_row, at) * keep
         store(pairs, at, new + old * splat_wide(np.int32(65536)))
         store(sums, at, load_wide(sums, at) + (new - old))
@@ -59,12 +69,12 @@ def _next_row(plane: Any, y: Any, window: Any, columns: Any, pairs: Any, statist
     if y < window - 1:
         return
     total, total_squares = splat_wide(np.int32(0)), splat_wide(np.int32(0))
-    for at in range(0, (window - 1) * _WIDE, _WIDE):
+    for at in range(0, (window - 1) * WIDE, WIDE):
         total = total + load_wide(sums, at)
         total_squares = total_squares + load_wide(squares, at)
     out_sums, out_variances, n = statistics[0], statistics[1], splat_wide(pixels)
-    for at in range(0, out_sums.size, _WIDE):
-        last = at + (window - 1) * _WIDE
+    for at in range(0, out_sums.size, WIDE):
+        last = at + (window - 1) * WIDE
         total = total + load_wide(sums, last)
         total_squares = total_squares + load_wide(squares, last)
         s = to_float64(total)
@@ -102,14 +112,14 @@ def _ssim_row(
     products, next_products = splat_wide(np.int32(0)), splat_wide(np.int32(0))
     total, next_total = splat_wide(np.float32(0.0)), splat_wide(np.float32(0.0))
     for x in range(window - 1):
-        pairs = load_wide(pairs_b, _WIDE * x)
-        products = products + _add_column(columns, _WIDE * x, pairs_a[x], pairs)
-        next_products = next_products + _add_column(next_columns, _WIDE * x, next_pairs_a[x], pairs)
-    for x in range(sums_b.size // _WIDE):
-        at, last = _WIDE * x, x + window - 1
-        pairs = load_wide(pairs_b, _WIDE * last)
-        products = products + _add_column(columns, _WIDE * last, pairs_a[last], pairs)
-        next_products = next_products + _add_column(next_columns, _WIDE * last, next_pairs_a[last], pairs)
+        pairs = load_wide(pairs_b, WIDE * x)
+        products = products + _add_column(columns, WIDE * x, pairs_a[x], pairs)
+        next_products = next_products + _add_column(next_columns, WIDE * x, next_pairs_a[x], pairs)
+    for x in range(sums_b.size // WIDE):
+        at, last = WIDE * x, x + window - 1
+        pairs = load_wide(pairs_b, WIDE * last)
+        products = products + _add_column(columns, WIDE * last, pairs_a[last], pairs)
+        next_products = next_products + _add_column(next_columns, WIDE * last, next_pairs_a[last], pairs)
         sums, variances = load_wide(sums_b, at), load_wide(variances_b, at)
         total = total + _ratio(products, constants, a, x, sums, variances)
         next_total = next_total + _ratio(next_products, constants, next_a, x, sums, variances)
@@ -143,9 +153,9 @@ def ssim_sums(
     """
     n, channels, height, width = pairs_a.shape
     across = width - window + 1
-    pairs_b = np.empty(width * _WIDE, np.int32)
+    pairs_b = np.empty(width * WIDE, np.int32)
     statistics_a = np.empty((2, 3, sums_a.shape[3]), np.float32)
-    columns_b, statistics_b = np.empty((2, width * _WIDE), np.int32), np.empty((2, across * _WIDE), np.float32)
+    columns_b, statistics_b = np.empty((2, width * WIDE), np.int32), np.empty((2, across * WIDE), np.float32)
     setup = (window, (splat_wide(np.float32(constants[0])), splat_wide(np.float32(constants[1])), splat_wide(np.float32(constants[2]))))
     out[:] = 0.0
     for c in range(channels):
@@ -159,9 +169,9 @@ def ssim_sums(
                 j = min(i + 1, n - 1)
                 if top < 0:
                     for x in range(width):
-                        pairs = load_wide(pairs_b, _WIDE * x)
-                        _add_column(columns[i], _WIDE * x, pairs_a[i, c, y, x], pairs)
-                        _add_column(columns[room], _WIDE * x, pairs_a[j, c, y, x], pairs)
+                        pairs = load_wide(pairs_b, WIDE * x)
+                        _add_column(columns[i], WIDE * x, pairs_a[i, c, y, x], pairs)
+                        _add_column(columns[room], WIDE * x, pairs_a[j, c, y, x], pairs)
                     continue
                 _statistics(sums_a[i, c, top], squares_a[i, c, top], constants, statistics_a[0])
                 _statistics(sums_a[j, c, top], squares_a[j, c, top], constants, statistics_a[1])

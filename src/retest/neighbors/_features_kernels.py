@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from retest.neighbors._best import insert
 from retest.neighbors._jit import helper, kernel
-from retest.neighbors._simd import any_below, any_up_to, load, load_float64, minimum, multiply_add, splat, store
+from retest.neighbors._simd import LANES, any_below, any_up_to, load, load_float64, minimum, multiply_add, splat, store
 
-_LANES = 8
-_STEP = 4 * _LANES
+_STEP = 4 * LANES
 
 
 @helper
@@ -23,15 +22,15 @@ def _squared_distance(a: Any, b: Any, lanes: Any) -> Any:
     for at in range(0, whole, _STEP):
         difference = load(a, at) - load(b, at)
         one = multiply_add(difference, difference, one)
-        difference = load(a, at + _LANES) - load(b, at + _LANES)
+        difference = load(a, at + LANES) - load(b, at + LANES)
         two = multiply_add(difference, difference, two)
-        difference = load(a, at + 2 * _LANES) - load(b, at + 2 * _LANES)
+        difference = load(a, at + 2 * LANES) - load(b, at + 2 * LANES)
         three = multiply_add(difference, difference, three)
-        difference = load(a, at + 3 * _LANES) - load(b, at + 3 * _LANES)
+        difference = load(a, at + 3 * LANES) - load(b, at + 3 * LANES)
         four = multiply_add(difference, difference, four)
     store(lanes, 0, (one + two) + (three + four))
     total = 0.0
-    for lane in range(_LANES):
+    for lane in range(LANES):
         total += lanes[lane]
     for at in range(whole, a.size):
         rest = np.float64(a[at]) - np.float64(b[at])
@@ -88,7 +87,7 @@ class Block(NamedTuple):
 def _least(most: Any, bounds: Any, scale: Any, weights: Any, row: Any, at: Any) -> Any:
     """Eight lanes with the smallest of ``(most + bounds) - scale * (weights * row)`` over the 32 places from ``at`` on."""
     found = (most + load(bounds, at)) - scale * (load(weights, at) * load_float64(row, at))
-    for part in range(at + _LANES, at + _STEP, _LANES):
+    for part in range(at + LANES, at + _STEP, LANES):
         found = minimum(found, (most + load(bounds, part)) - scale * (load(weights, part) * load_float64(row, part)))
     return found
 
@@ -97,8 +96,8 @@ def _least(most: Any, bounds: Any, scale: Any, weights: Any, row: Any, at: Any) 
 def _search(products: Any, a: Any, b: Any) -> Any:
     """Bring the k best of every query up to date with one block of references; the number of distances computed."""
     n, k = b.places.size, a.best.shape[1]
-    upper, upper_places, lanes = np.empty(k, np.float64), np.empty(k, np.int64), np.empty(_LANES, np.float64)
-    lowest = np.empty(n // _STEP * _LANES, np.float64)
+    upper, upper_places, lanes = np.empty(k, np.float64), np.empty(k, np.int64), np.empty(LANES, np.float64)
+    lowest = np.empty(n // _STEP * LANES, np.float64)
     computed = 0
     for i in range(a.above.size):
         row, most, least, scale_above, scale_below = products[i], a.above[i], a.below[i], a.scale_above[i], a.scale_below[i]
@@ -109,7 +108,7 @@ def _search(products: Any, a: Any, b: Any) -> Any:
         limit = upper[k - 1] if count == k else np.inf
         for start in range(0, n, _STEP):
             if start + _STEP <= n:
-                store(lowest, start // _STEP * _LANES, _least(splat(least), b.below, splat(scale_below), b.weights, row, start))
+                store(lowest, start // _STEP * LANES, _least(splat(least), b.below, splat(scale_below), b.weights, row, start))
                 if not any_below(_least(splat(most), b.above, splat(scale_above), b.weights, row, start), splat(limit)):
                     continue
             for j in range(start, min(start + _STEP, n)):
@@ -119,7 +118,7 @@ def _search(products: Any, a: Any, b: Any) -> Any:
                     if count == k:
                         limit = upper[k - 1]
         for start in range(0, n, _STEP):
-            if start + _STEP <= n and not any_up_to(load(lowest, start // _STEP * _LANES), splat(limit)):
+            if start + _STEP <= n and not any_up_to(load(lowest, start // _STEP * LANES), splat(limit)):
                 continue
             for j in range(start, min(start + _STEP, n)):
                 if (least + b.below[j]) - scale_below * (b.weights[j] * np.float64(row[j])) <= limit:
@@ -144,6 +143,6 @@ def search_codes(products: NDArray[np.int32], a: Queries, b: Block) -> int:
 @kernel
 def squared_norms(vectors: NDArray[np.float32], places: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     """Squared lengths of the vectors at ``places`` in float64, of which the largest finite float32 is far from the limit."""
-    lanes, nothing = np.empty(_LANES, np.float64), np.zeros(vectors.shape[1], np.float32)
+    lanes, nothing = np.empty(LANES, np.float64), np.zeros(vectors.shape[1], np.float32)
     for i in range(out.size):
         out[i] = _squared_distance(vectors[places[i]], nothing, lanes)

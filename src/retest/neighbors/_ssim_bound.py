@@ -54,7 +54,7 @@ class Extremes:
         return cls(scale, values, weights)
 
     def possible(self, planes: NDArray[np.int16]) -> Possible:
-        """What no pair of an image with one of eight, int32 (3, h, w, 8), exceeds."""
+        """What no pair of an image with one of eight, int16 (3, h, w, 8), exceeds."""
         from retest.neighbors import _dssim_kernels as kernels  # imports numba, which costs a third of a second
 
         out = np.empty((len(self.values), len(self.weights) + 1, LANES), np.float64)

@@ -64,7 +64,7 @@ def plan_blocks(
         raise UsageError(f"block_size is {block_size}", item="plan_blocks", remedy="Use at least 1.")
     left = set(ids)
     if len(left) < len(ids):
-        raise UsageError(f"{len(ids) - len(left)} ids are given more than once", item="plan_blocks")
+        raise UsageError(f"{len(ids) - len(left)} ids are given more than once", item="plan_blocks", remedy="Give every image once.")
     kept = []
     for block in existing:
         if left.issuperset(block.ids) and block.ids and block.digest == _digest(block.ids, contents):
@@ -83,7 +83,7 @@ def plan_items(
     Args:
         queries: blocks of queries.
         references: blocks of references.
-        metric: ``l2``, ``dssim`` or a featuriser's name.
+        metric: ``l2``, ``dssim``, ``phash`` or a featuriser's name.
         parameters: what else the result depends on (k, window, featuriser version, mirrored ...), plain JSON values.
     """
     settings = json.dumps([CODE_VERSION, metric, dict(parameters)], sort_keys=True, separators=(",", ":"))

@@ -13,7 +13,7 @@ from retest.neighbors._ssim import LANES, Lanes, Possible, Queries, Scale, coars
 from retest.neighbors._ssim_bound import SLACK, Extremes
 from retest.neighbors._ssim_single import LANES as SINGLE_LANES
 from retest.neighbors._ssim_single import SingleLanes, margin
-from retest.neighbors.knn import Knn, empty, from_matrix
+from retest.neighbors.knn import Knn, empty, from_matrix, joined
 from retest.neighbors.parameters import MAX_WINDOW
 
 _QUERIES_AT_ONCE = 128
@@ -93,8 +93,7 @@ def _search(
                 matrix = block.distances(images, positions[part], threads, progress)
             else:
                 matrix = block.near(images, positions[part], best, single, threads, progress)
-            known = np.hstack([best.indices, np.broadcast_to(positions[part], matrix.shape)])
-            best = from_matrix(np.hstack([best.distances, matrix]), known, k=k)
+            best = joined(best, matrix, positions[part])
         result.indices[rows], result.distances[rows] = best.indices, best.distances
     return result
 

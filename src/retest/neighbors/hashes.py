@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from retest.errors import UsageError
 from retest.neighbors import _checks, _threads
-from retest.neighbors.knn import Knn, empty, from_matrix
+from retest.neighbors.knn import Knn, empty, joined
 
 _SIDE, _KEPT = 32, 8
 _LUMA = np.array([299, 587, 114], np.int64)
@@ -91,8 +91,7 @@ def nearest_hashes(
         for part in _threads.cut(positions.size, _REFERENCES_AT_ONCE):
             places = positions[part]
             bits = np.bitwise_count(queries[rows, None] ^ references[places][None, :]).astype(np.float64)
-            known = np.hstack([best.indices, np.broadcast_to(places, bits.shape)])
-            best = from_matrix(np.hstack([best.distances, bits]), known, k=k)
+            best = joined(best, bits, places)
         result.indices[rows], result.distances[rows] = best.indices, best.distances
 
     _threads.run(search, _threads.cut(len(queries), _QUERIES_AT_ONCE), threads=threads)

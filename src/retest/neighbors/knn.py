@@ -32,6 +32,7 @@ class Knn:
             raise UsageError(
                 f"indices {self.indices.shape} and distances {self.distances.shape} are not two equal (q, k) arrays",
                 item="Knn",
+                remedy="Give a distance for every index.",
             )
         if self.indices.dtype != np.int64 or self.distances.dtype != np.float64:
             raise UsageError(
@@ -73,7 +74,9 @@ class Part:
             raise UsageError(f"{len(self.knn)} rows but {self.queries.shape} query places", item="Part", remedy="Give one place per row.")
         if self.knn.indices.size and int(self.knn.indices.max()) >= len(self.references):
             raise UsageError(
-                f"index {int(self.knn.indices.max())} is outside the {len(self.references)} references of the part", item="Part"
+                f"index {int(self.knn.indices.max())} is outside the {len(self.references)} references of the part",
+                item="Part",
+                remedy="Give the place of every reference that was searched.",
             )
 
 
@@ -99,6 +102,12 @@ def from_matrix(distances: NDArray[np.float64], indices: NDArray[np.int64], *, k
         result.indices[row, : order.size] = places[row, order]
         result.distances[row, : order.size] = distances[row, order]
     return result
+
+
+def joined(best: Knn, distances: NDArray[np.float64], positions: NDArray[np.int64]) -> Knn:
+    """``best`` brought up to date with the distances (q, n) to further references at ``positions`` (n,)."""
+    indices = np.hstack([best.indices, np.broadcast_to(positions, distances.shape)])
+    return from_matrix(np.hstack([best.distances, distances]), indices, k=best.k)
 
 
 def merge(parts: Sequence[Part], *, queries: int, k: int) -> Knn:
@@ -131,7 +140,8 @@ def merge(parts: Sequence[Part], *, queries: int, k: int) -> Knn:
 
 def _check_part(part: Part, queries: int, k: int) -> None:
     if part.queries.size and not (int(part.queries.min()) >= 0 and int(part.queries.max()) < queries):
-        raise UsageError(f"a part names a query outside 0..{queries - 1}", item="merge")
+        remedy = "Say how many queries there are in all, and give places among them."
+        raise UsageError(f"a part names a query outside 0..{queries - 1}", item="merge", remedy=remedy)
     if part.knn.k < min(k, len(part.references)):
         raise UsageError(
             f"a part holds {part.knn.k} neighbours per query, {k} are asked for",

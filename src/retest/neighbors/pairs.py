@@ -24,11 +24,12 @@ def pair_distance(metric: str, a: NDArray[Any], b: NDArray[Any], *, window: int 
         window: SSIM window of ``dssim``.
 
     Raises:
-        UsageError: the arrays are not what the metric needs.
+        UsageError: the arrays are not what the metric needs, or differ in shape; or ``window`` is even or larger than the images.
+        InputError: a feature vector is not finite.
     """
     for name, value in (("a", a), ("b", b)):
         if not isinstance(value, np.ndarray):
-            raise UsageError(f"{type(value).__name__} is not an array", item=name)
+            raise UsageError(f"{type(value).__name__} is not an array", item=name, remedy="Give a NumPy array.")
     if metric == "l2":
         found = nearest_l2(a[None], b[None], k=1)
     elif metric == "dssim":

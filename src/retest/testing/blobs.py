@@ -20,8 +20,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from retest.errors import NotFoundError, RetestError, UsageError
+from retest.errors import NotFoundError, UsageError
 from retest.store import BlobStore
+from retest.testing._checks import check, raises
 
 __all__ = ["INVALID_KEYS", "ODD_KEYS", "BlobStoreContract"]
 
@@ -95,23 +96,23 @@ class BlobStoreContract:
     def test_bytes_come_back_as_they_were(self) -> None:
         store = self.make_store()
         for key, data in (("some/bytes", bytes(range(256))), ("empty", b""), ("large", _pattern(_LARGE, 1))):
-            _check(store.put_new(key, data) is True, f"{key}: was not new")
-            _check(store.get(key) == data, f"{key}: other bytes came back")
-            _check(store.size(key) == len(data) and store.exists(key), f"{key}: has size {store.size(key)}, not {len(data)}")
+            check(store.put_new(key, data) is True, f"{key}: was not new")
+            check(store.get(key) == data, f"{key}: other bytes came back")
+            check(store.size(key) == len(data) and store.exists(key), f"{key}: has size {store.size(key)}, not {len(data)}")
 
     def test_put_new_never_overwrites(self) -> None:
         store = self.make_store()
         store.put_new("key", b"first")
         for data in (b"second", b"first", b""):
-            _check(store.put_new("key", data) is False, "a key was new twice")
-        _check(store.get("key") == b"first", "the first bytes are gone")
+            check(store.put_new("key", data) is False, "a key was new twice")
+        check(store.get("key") == b"first", "the first bytes are gone")
 
     def test_put_replaces(self) -> None:
         store = self.make_store()
         for data in (b"first", b"", _pattern(_LARGE, 2), b"last"):
             store.put("key", data)
-            _check(store.get("key") == data and store.size("key") == len(data), "put did not replace")
-        _check(store.put_new("key", b"new") is False and store.get("key") == b"last", "put_new replaced what put stored")
+            check(store.get("key") == data and store.size("key") == len(data), "put did not replace")
+        check(store.put_new("key", b"new") is False and store.get("key") == b"last", "put_new replaced what put stored")
 
     def test_a_signed_address_gives_the_bytes_where_there_is_one(self) -> None:
         store = self.make_store()
@@ -120,31 +121,33 @@ class BlobStoreContract:
         address = store.signed_url(key, seconds=60)
         if address is not None:
             with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 an address of the store
-                _check(answer.read() == b"bytes", "the signed address gives other bytes")
-            _check(store.signed_url("images/other.jpg", seconds=60) != address, "two keys have one signed address")
+                check(answer.read() == b"bytes", "the signed address gives other bytes")
+            check(store.signed_url("images/other.jpg", seconds=60) != address, "two keys have one signed address")
         for odd in ("../a", ""):
-            _raises(UsageError, partial(store.signed_url, odd, seconds=60), f"{odd!r} was signed")
+            with raises(UsageError, f"{odd!r} was signed"):
+                store.signed_url(odd, seconds=60)
 
     def test_a_mark_stays_with_the_content_and_goes_with_it(self) -> None:
         store = self.make_store()
         store.put_new("a", b"first")
         store.put_new("b", b"other")
         mark = store.mark("a")
-        _check(bool(mark) and store.mark("absent") is None, f"the mark is {mark!r}")
-        _check(store.get("a") == b"first" and store.put_new("a", b"again") is False, "the bytes changed")
-        _check(store.mark("a") == mark, "reading changed the mark")
-        _check(store.mark("b") != mark, "two contents have one mark")
+        check(bool(mark) and store.mark("absent") is None, f"the mark is {mark!r}")
+        check(store.get("a") == b"first" and store.put_new("a", b"again") is False, "the bytes changed")
+        check(store.mark("a") == mark, "reading changed the mark")
+        check(store.mark("b") != mark, "two contents have one mark")
         other = self.reopen(store)
-        _check(other is None or other.mark("a") == mark, "another client sees another mark")
+        check(other is None or other.mark("a") == mark, "another client sees another mark")
         store.put("a", b"third")  # as many bytes as before
-        _check(store.mark("a") != mark, "other bytes of the same number have the same mark")
+        check(store.mark("a") != mark, "other bytes of the same number have the same mark")
 
     def test_what_is_absent_says_so(self) -> None:
         store = self.make_store()
         store.put_new("a/b", b"x")
         for key in ("absent", "a", "a/b/c", "A/B"):
-            _check(store.size(key) is None and store.exists(key) is False, f"{key!r} exists")
-            _raises(NotFoundError, lambda key=key: store.get(key), f"got {key!r}")  # type: ignore[misc]
+            check(store.size(key) is None and store.exists(key) is False, f"{key!r} exists")
+            with raises(NotFoundError, f"got {key!r}"):
+                store.get(key)
 
     def test_delete(self) -> None:
         store = self.make_store()
@@ -152,8 +155,8 @@ class BlobStoreContract:
         store.put_new("a/c", b"y")
         for _ in range(2):  # the second time there is nothing to delete, which is no error
             store.delete("a/b")
-            _check(not store.exists("a/b") and store.get("a/c") == b"y", "delete removed too little or too much")
-        _check(store.put_new("a/b", b"again") is True and store.get("a/b") == b"again", "a deleted key cannot be used again")
+            check(not store.exists("a/b") and store.get("a/c") == b"y", "delete removed too little or too much")
+        check(store.put_new("a/b", b"again") is True and store.get("a/b") == b"again", "a deleted key cannot be used again")
 
     def test_another_client_sees_the_same(self) -> None:
         store = self.make_store()
@@ -161,44 +164,46 @@ class BlobStoreContract:
         other = self.reopen(store)
         if other is None:
             return
-        _check(other.get("a/b") == b"x" and list(other.list()) == [("a/b", 1)], "another client does not see the key")
-        _check(other.put_new("a/b", b"y") is False, "another client could take the key")
+        check(other.get("a/b") == b"x" and list(other.list()) == [("a/b", 1)], "another client does not see the key")
+        check(other.put_new("a/b", b"y") is False, "another client could take the key")
         other.put("c", b"z")
         other.delete("a/b")
-        _check(list(store.list()) == [("c", 1)], "what another client did is not seen")
+        check(list(store.list()) == [("c", 1)], "what another client did is not seen")
 
     # Keys
 
     def test_odd_keys_are_kept_as_they_are(self) -> None:
         store = self.make_store()
         for key in ODD_KEYS:
-            _check(store.put_new(key, key.encode()), f"{key!r}: is the same as another key")
+            check(store.put_new(key, key.encode()), f"{key!r}: is the same as another key")
         for key in ODD_KEYS:
-            _check(store.get(key) == key.encode() and store.size(key) == len(key.encode()), f"{key!r}: other bytes came back")
-            _check(bool(store.location(key)), f"{key!r}: lies nowhere")
-        _check([key for key, _ in store.list()] == sorted(ODD_KEYS), "the list shows other keys")
+            check(store.get(key) == key.encode() and store.size(key) == len(key.encode()), f"{key!r}: other bytes came back")
+            check(bool(store.location(key)), f"{key!r}: lies nowhere")
+        check([key for key, _ in store.list()] == sorted(ODD_KEYS), "the list shows other keys")
         for key in ODD_KEYS:
             store.delete(key)
-        _check(list(store.list()) == [], "not every key was deleted")
+        check(list(store.list()) == [], "not every key was deleted")
 
     def test_what_is_no_key_is_refused_by_everything(self) -> None:
         store = self.make_store()
         for key in INVALID_KEYS:
             uses: dict[str, Callable[[], object]] = {
-                "put_new": lambda key=key: store.put_new(key, b"x"),  # type: ignore[misc]
-                "put": lambda key=key: store.put(key, b"x"),  # type: ignore[misc]
-                "get": lambda key=key: store.get(key),  # type: ignore[misc]
-                "size": lambda key=key: store.size(key),  # type: ignore[misc]
-                "mark": lambda key=key: store.mark(key),  # type: ignore[misc]
-                "exists": lambda key=key: store.exists(key),  # type: ignore[misc]
-                "delete": lambda key=key: store.delete(key),  # type: ignore[misc]
-                "location": lambda key=key: store.location(key),  # type: ignore[misc]
+                "put_new": partial(store.put_new, key, b"x"),
+                "put": partial(store.put, key, b"x"),
+                "get": partial(store.get, key),
+                "size": partial(store.size, key),
+                "mark": partial(store.mark, key),
+                "exists": partial(store.exists, key),
+                "delete": partial(store.delete, key),
+                "location": partial(store.location, key),
             }
             for name, use in uses.items():
-                _raises(UsageError, use, f"{name} took {key!r}")
+                with raises(UsageError, f"{name} took {key!r}"):
+                    use()
         for prefix in ("..", "a/../..", "/etc", "a//b", "back\\slash"):
-            _raises(UsageError, lambda prefix=prefix: list(store.list(prefix)), f"list took {prefix!r}")  # type: ignore[misc]
-        _check(list(store.list()) == [], "something was stored all the same")
+            with raises(UsageError, f"list took {prefix!r}"):
+                list(store.list(prefix))
+        check(list(store.list()) == [], "something was stored all the same")
 
     def test_list_is_sorted_and_goes_by_folders(self) -> None:
         store = self.make_store()
@@ -206,18 +211,18 @@ class BlobStoreContract:
         for number, key in enumerate(keys):
             store.put_new(key, b"x" * number)
         everything = sorted((key, number) for number, key in enumerate(keys))
-        _check(list(store.list()) == everything, f"the list is {list(store.list())}")
+        check(list(store.list()) == everything, f"the list is {list(store.list())}")
         for prefix in ("a", "a/"):
-            _check([key for key, _ in store.list(prefix)] == ["a/b/10", "a/b/2", "a/c"], f"{prefix!r} lists {list(store.list(prefix))}")
-        _check([key for key, _ in store.list("a/b")] == ["a/b/10", "a/b/2"], "a folder in a folder is not listed")
-        _check(list(store.list("absent")) == list(store.list("a/b/2/x")) == [], "an absent folder lists something")
+            check([key for key, _ in store.list(prefix)] == ["a/b/10", "a/b/2", "a/c"], f"{prefix!r} lists {list(store.list(prefix))}")
+        check([key for key, _ in store.list("a/b")] == ["a/b/10", "a/b/2"], "a folder in a folder is not listed")
+        check(list(store.list("absent")) == list(store.list("a/b/2/x")) == [], "an absent folder lists something")
 
     def test_many_keys_are_all_listed(self) -> None:
         store = self.make_store()
         keys = [f"many/{number:04d}" for number in range(1100)]  # object stores list a thousand at a time
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: store.put_new(key, b"x"), keys))
-        _check([key for key, _ in store.list("many")] == keys, "keys are missing from the list")
+        check([key for key, _ in store.list("many")] == keys, "keys are missing from the list")
 
     # Several at once
 
@@ -233,9 +238,9 @@ class BlobStoreContract:
 
             with ThreadPoolExecutor(8) as pool:
                 won = list(pool.map(put, contents))
-            _check(won.count(True) == 1, f"{won.count(True)} of 8 were first")
-            _check(store.get(f"contested/{turn}") == contents[won.index(True)], "the bytes are not the winner's")
-        _check(len(list(store.list())) == 5, "losers left something behind")
+            check(won.count(True) == 1, f"{won.count(True)} of 8 were first")
+            check(store.get(f"contested/{turn}") == contents[won.index(True)], "the bytes are not the winner's")
+        check(len(list(store.list())) == 5, "losers left something behind")
 
     def test_readers_never_see_a_part_or_a_mixture(self) -> None:
         store = self.make_store()
@@ -264,23 +269,9 @@ class BlobStoreContract:
         finally:
             done.set()
             reader.join()
-        _check(not seen, "; ".join(dict.fromkeys(seen)))
+        check(not seen, "; ".join(dict.fromkeys(seen)))
 
 
 def _pattern(size: int, number: int) -> bytes:
     """Bytes in which no part of one number equals that of another."""
     return (f"{number:07d} ".encode() * (size // 8 + 1))[:size]
-
-
-def _check(condition: bool, problem: str) -> None:
-    if not condition:
-        raise AssertionError(problem)
-
-
-def _raises(kind: type[RetestError], call: Callable[[], object], problem: str) -> None:
-    try:
-        call()
-    except kind as error:
-        _check(bool(error.item is not None and error.remedy), f"the error lacks an item or a remedy: {error!r}")
-        return
-    raise AssertionError(problem)

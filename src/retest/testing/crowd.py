@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 from retest.crowd import Crowd, CrowdParameters, HitTask, RawAnswer
-from retest.errors import ConflictError, CrowdError, RetestError, UsageError
+from retest.errors import ConflictError, CrowdError, UsageError
 from retest.records import AssignmentStatus, ClassInfo, Hit
+from retest.testing._checks import check, raises
 
 __all__ = ["CrowdContract", "example_hit", "example_task"]
 
@@ -79,41 +78,41 @@ class CrowdContract:
 
     def test_is_a_crowd_with_an_honest_name(self) -> None:
         crowd = self.make_crowd()
-        _check(isinstance(crowd, Crowd), "does not have all members of the Crowd protocol")
-        _check(crowd.simulated == ("simulated" in crowd.name.lower()), f"name {crowd.name!r} hides whether it is simulated")
-        _check(not (crowd.simulated and crowd.live), "a simulated crowd cannot cost money")
+        check(isinstance(crowd, Crowd), "does not have all members of the Crowd protocol")
+        check(crowd.simulated == ("simulated" in crowd.name.lower()), f"name {crowd.name!r} hides whether it is simulated")
+        check(not (crowd.simulated and crowd.live), "a simulated crowd cannot cost money")
 
     def test_cost_is_in_whole_cents_and_never_below_the_rewards(self) -> None:
         crowd = self.make_crowd()
         cost = crowd.cost_cents(assignments=10, reward_cents=10)
-        _check(type(cost) is int, f"cost {cost!r} is not an int")
-        _check(cost == 0 if crowd.simulated else cost >= 100, f"10 assignments of 10 cents cost {cost}")
+        check(type(cost) is int, f"cost {cost!r} is not an int")
+        check(cost == 0 if crowd.simulated else cost >= 100, f"10 assignments of 10 cents cost {cost}")
 
     def test_balance_is_in_whole_cents(self) -> None:
         balance = self.make_crowd().balance()
-        _check(balance is None or type(balance) is int, f"balance {balance!r} is not an int")
+        check(balance is None or type(balance) is int, f"balance {balance!r} is not an int")
 
     # Publishing
 
     def test_publish_returns_the_ids_of_the_hit(self) -> None:
         crowd = self.make_crowd()
         made = crowd.publish(example_task(1))
-        _check(made.created, "the first publish did not create the HIT")
-        _check(made.uuid == example_hit(1).uuid and bool(made.hit_id) and bool(made.hit_type_id), f"ids are missing: {made}")
-        _check(made.assignments == 3, f"{made.assignments} assignments instead of 3")
+        check(made.created, "the first publish did not create the HIT")
+        check(made.uuid == example_hit(1).uuid and bool(made.hit_id) and bool(made.hit_type_id), f"ids are missing: {made}")
+        check(made.assignments == 3, f"{made.assignments} assignments instead of 3")
 
     def test_publish_again_returns_the_same_hit(self) -> None:
         crowd = self.make_crowd()
         first = crowd.publish(example_task(1))
         for client in (crowd, self.reopen(crowd) or crowd):
             again = client.publish(example_task(1))
-            _check(again == first and not again.created, f"{again} is not the HIT {first}")
-        _check([item.uuid for item in crowd.published()] == [first.uuid], "a second HIT was created")
+            check(again == first and not again.created, f"{again} is not the HIT {first}")
+        check([item.uuid for item in crowd.published()] == [first.uuid], "a second HIT was created")
 
     def test_publish_again_after_answers_changes_nothing(self) -> None:
         crowd, answers = self._answered(1)
         crowd.publish(example_task(1))
-        _check(list(crowd.collect([example_hit(1)])) == answers, "publishing again changed the answers")
+        check(list(crowd.collect([example_hit(1)])) == answers, "publishing again changed the answers")
 
     def test_concurrent_publishes_create_one_hit(self) -> None:
         crowd = self.make_crowd()
@@ -123,49 +122,49 @@ class CrowdContract:
             thread.start()
         for thread in threads:
             thread.join()
-        _check(len(made) == 4, "a concurrent publish failed")
-        _check(sum(item.created for item in made) == 1 and len({item.hit_id for item in made}) == 1, f"not one HIT: {made}")
+        check(len(made) == 4, "a concurrent publish failed")
+        check(sum(item.created for item in made) == 1 and len({item.hit_id for item in made}) == 1, f"not one HIT: {made}")
 
     def test_publish_refuses_other_content_under_the_same_uuid(self) -> None:
         crowd = self.make_crowd()
         crowd.publish(example_task(1))
         other = example_task(2)
         changed = dataclasses.replace(other, hit=dataclasses.replace(other.hit, uuid=example_hit(1).uuid))
-        with _raises(ConflictError):
+        with raises(ConflictError, "other content took the place of a published HIT"):
             crowd.publish(changed)
 
     def test_published_lists_all_hits(self) -> None:
         crowd = self.make_crowd()
         made = [crowd.publish(example_task(number)) for number in (3, 1, 2)]
         listed = sorted(crowd.published(), key=lambda item: item.uuid)
-        _check(listed == sorted(made, key=lambda item: item.uuid), "published() differs from what was published")
+        check(listed == sorted(made, key=lambda item: item.uuid), "published() differs from what was published")
 
     # Answers
 
     def test_every_hit_gets_its_number_of_different_annotators(self) -> None:
         _, answers = self._answered(1)
-        _check(len(answers) == 3, f"{len(answers)} answers instead of 3")
-        _check(len({item.assignment.worker for item in answers}) == 3, "an annotator answered twice")
-        _check(len({item.assignment.id for item in answers}) == 3, "assignment ids repeat")
+        check(len(answers) == 3, f"{len(answers)} answers instead of 3")
+        check(len({item.assignment.worker for item in answers}) == 3, "an annotator answered twice")
+        check(len({item.assignment.id for item in answers}) == 3, "assignment ids repeat")
 
     def test_answers_are_well_formed(self) -> None:
         crowd, answers = self._answered(1)
         hit = example_hit(1)
         for assignment in (item.assignment for item in answers):
-            _check(assignment.hit_uuid == hit.uuid, "an answer belongs to another HIT")
-            _check(assignment.status is AssignmentStatus.SUBMITTED, f"a new answer is {assignment.status}")
+            check(assignment.hit_uuid == hit.uuid, "an answer belongs to another HIT")
+            check(assignment.status is AssignmentStatus.SUBMITTED, f"a new answer is {assignment.status}")
             shown = tuple(image for image in hit.images_all if image in assignment.selected)
-            _check(assignment.selected == shown, "selected is not a subset of images_all in its order")
+            check(assignment.selected == shown, "selected is not a subset of images_all in its order")
             start, end = (datetime.fromisoformat(time or "") for time in (assignment.accept_time, assignment.submit_time))
-            _check(start.utcoffset() is not None and start <= end, "times need a zone, acceptance before submission")
-            _check(assignment.worker.startswith("simulated") == crowd.simulated, "simulated annotators must say so, others must not")
+            check(start.utcoffset() is not None and start <= end, "times need a zone, acceptance before submission")
+            check(assignment.worker.startswith("simulated") == crowd.simulated, "simulated annotators must say so, others must not")
 
     def test_raw_worker_ids_do_not_leak(self) -> None:
         _, answers = self._answered(1)
         for item in answers:
             if item.worker_id is not None:
-                _check(item.worker_id not in repr(item), "repr shows the raw worker id")
-                _check(item.worker_id != item.assignment.worker, "worker is the raw worker id")
+                check(item.worker_id not in repr(item), "repr shows the raw worker id")
+                check(item.worker_id != item.assignment.worker, "worker is the raw worker id")
 
     def test_collect_repeats_itself_and_follows_the_order_asked(self) -> None:
         crowd = self.make_crowd()
@@ -175,18 +174,18 @@ class CrowdContract:
             self.answer(crowd, hit)
         forward, backward = list(crowd.collect(hits)), list(crowd.collect(hits[::-1]))
         problems: list[CrowdError] = []
-        _check(forward == list(crowd.collect(hits, on_unreadable=problems.append)), "collect is not repeatable")
-        _check(problems == [], f"readable answers were reported as unreadable: {problems}")
-        _check(backward == forward[3:] + forward[:3], "the order of HITs changes the answers")
+        check(forward == list(crowd.collect(hits, on_unreadable=problems.append)), "collect is not repeatable")
+        check(problems == [], f"readable answers were reported as unreadable: {problems}")
+        check(backward == forward[3:] + forward[:3], "the order of HITs changes the answers")
         times = [item.assignment.submit_time or "" for item in forward[:3]]
-        _check(times == sorted(times), "answers are not in the order of submission")
+        check(times == sorted(times), "answers are not in the order of submission")
         other = self.reopen(crowd)
-        _check(other is None or list(other.collect(hits)) == forward, "another client sees other answers")
+        check(other is None or list(other.collect(hits)) == forward, "another client sees other answers")
 
     def test_unknown_hits_are_absent(self) -> None:
         crowd = self.make_crowd()
-        _check(list(crowd.collect([example_hit(9)])) == [], "answers to a HIT that was never published")
-        _check(dict(crowd.progress([example_hit(9)])) == {}, "progress of a HIT that was never published")
+        check(list(crowd.collect([example_hit(9)])) == [], "answers to a HIT that was never published")
+        check(dict(crowd.progress([example_hit(9)])) == {}, "progress of a HIT that was never published")
 
     def test_progress_counts_statuses(self) -> None:
         crowd, answers = self._answered(1)
@@ -194,8 +193,8 @@ class CrowdContract:
         crowd.reject(answers[1].assignment.id, feedback="No image was selected")
         (item,) = crowd.progress([example_hit(1)]).values()
         counts = (item.assignments, item.available, item.pending, item.submitted, item.approved, item.rejected)
-        _check(counts == (3, 0, 0, 1, 1, 1), f"progress is {counts}")
-        _check(item.valid == 2 and item.outstanding == 0, "valid must count submitted and approved")
+        check(counts == (3, 0, 0, 1, 1, 1), f"progress is {counts}")
+        check(item.valid == 2 and item.outstanding == 0, "valid must count submitted and approved")
 
     # Decisions
 
@@ -206,9 +205,9 @@ class CrowdContract:
         expected = [AssignmentStatus.APPROVED, AssignmentStatus.REJECTED, AssignmentStatus.SUBMITTED]
         for client in (crowd, self.reopen(crowd) or crowd):
             after = list(client.collect([example_hit(1)]))
-            _check([item.assignment.status for item in after] == expected, "statuses do not follow the decisions")
+            check([item.assignment.status for item in after] == expected, "statuses do not follow the decisions")
             same = [dataclasses.replace(item.assignment, status=AssignmentStatus.SUBMITTED) for item in after]
-            _check(same == [item.assignment for item in before], "a decision changed more than the status")
+            check(same == [item.assignment for item in before], "a decision changed more than the status")
 
     def test_decisions_can_be_repeated(self) -> None:
         crowd, answers = self._answered(1)
@@ -216,34 +215,34 @@ class CrowdContract:
             crowd.approve(answers[0].assignment.id)
             crowd.reject(answers[1].assignment.id, feedback="Every image was selected")
         (item,) = crowd.progress([example_hit(1)]).values()
-        _check((item.approved, item.rejected) == (1, 1), "a repeated decision had a second effect")
+        check((item.approved, item.rejected) == (1, 1), "a repeated decision had a second effect")
 
     def test_rejection_needs_feedback(self) -> None:
         crowd, answers = self._answered(1)
-        with _raises(UsageError):
+        with raises(UsageError, "an answer was rejected without a word"):
             crowd.reject(answers[0].assignment.id, feedback="  ")
 
     def test_approved_cannot_be_rejected(self) -> None:
         crowd, answers = self._answered(1)
         crowd.approve(answers[0].assignment.id)
-        with _raises(CrowdError):
+        with raises(CrowdError, "an approved answer was rejected"):
             crowd.reject(answers[0].assignment.id, feedback="Second thoughts")
 
     def test_rejection_can_be_overridden_but_only_on_request(self) -> None:
         crowd, answers = self._answered(1)
         crowd.reject(answers[0].assignment.id, feedback="A mistake")
-        with _raises(CrowdError):
+        with raises(CrowdError, "a rejection was overridden without being asked"):
             crowd.approve(answers[0].assignment.id)
         crowd.approve(answers[0].assignment.id, override_rejection=True, feedback="Sorry, our mistake")
         (item,) = crowd.progress([example_hit(1)]).values()
-        _check((item.approved, item.rejected) == (1, 0), "the rejection stands")
+        check((item.approved, item.rejected) == (1, 0), "the rejection stands")
 
     def test_unknown_assignments_cannot_be_decided(self) -> None:
         crowd, answers = self._answered(1)
         for name in ("NOSUCHASSIGNMENT0000000000000", answers[0].assignment.id + "7"):
-            with _raises(CrowdError):
+            with raises(CrowdError, f"approved {name!r}"):
                 crowd.approve(name)
-            with _raises(CrowdError):
+            with raises(CrowdError, f"rejected {name!r}"):
                 crowd.reject(name, feedback="Nobody will read this")
 
     # The life of a HIT
@@ -254,58 +253,43 @@ class CrowdContract:
             crowd.extend(example_hit(1), assignments=5)
         self.answer(crowd, example_hit(1))
         after = list(crowd.collect([example_hit(1)]))
-        _check(len({item.assignment.worker for item in after}) == 5 == len(after), f"{len(after)} answers instead of 5")
-        _check(all(item in after for item in before), "extending changed an earlier answer")
-        with _raises(UsageError):
+        check(len({item.assignment.worker for item in after}) == 5 == len(after), f"{len(after)} answers instead of 5")
+        check(all(item in after for item in before), "extending changed an earlier answer")
+        with raises(UsageError, "a HIT was extended to fewer answers than it has"):
             crowd.extend(example_hit(1), assignments=4)
 
     def test_delete_needs_every_answer_decided(self) -> None:
         crowd, answers = self._answered(1)
-        with _raises(CrowdError):
+        with raises(CrowdError, "a HIT with undecided answers was deleted"):
             crowd.delete(example_hit(1))
         for item in answers:
             crowd.approve(item.assignment.id)
         if crowd.live:
-            with _raises(CrowdError):
+            with raises(CrowdError, "a live HIT was deleted"):
                 crowd.delete(example_hit(1))
             return
         for _ in range(2):
             crowd.delete(example_hit(1))
-        _check(list(crowd.published()) == [], "a deleted HIT is still listed")
-        _check(dict(crowd.progress([example_hit(1)])) == {}, "a deleted HIT still has progress")
+        check(list(crowd.published()) == [], "a deleted HIT is still listed")
+        check(dict(crowd.progress([example_hit(1)])) == {}, "a deleted HIT still has progress")
 
     def test_unknown_hits_cannot_be_changed(self) -> None:
         crowd = self.make_crowd()
         for change in (crowd.expire, crowd.delete, lambda hit: crowd.extend(hit, assignments=5)):
-            with _raises(CrowdError):
+            with raises(CrowdError, "an unknown HIT was changed"):
                 change(example_hit(9))
 
     def test_expire_can_be_repeated(self) -> None:
         crowd, answers = self._answered(1)
         for _ in range(2):
             crowd.expire(example_hit(1))
-        _check(list(crowd.collect([example_hit(1)])) == answers, "expiring changed the answers")
+        check(list(crowd.collect([example_hit(1)])) == answers, "expiring changed the answers")
         item = crowd.progress([example_hit(1)])[example_hit(1).uuid]
-        _check(item.available == 0, "an expired HIT can still be taken")
-        _check(item.ended or item.answered == item.assignments, "an expired HIT that lacks answers has not ended")
+        check(item.available == 0, "an expired HIT can still be taken")
+        check(item.ended or item.answered == item.assignments, "an expired HIT that lacks answers has not ended")
 
     def _answered(self, number: int) -> tuple[Crowd, list[RawAnswer]]:
         crowd = self.make_crowd()
         crowd.publish(example_task(number))
         self.answer(crowd, example_hit(number))
         return crowd, list(crowd.collect([example_hit(number)]))
-
-
-def _check(condition: bool, problem: str) -> None:
-    if not condition:
-        raise AssertionError(problem)
-
-
-@contextmanager
-def _raises(kind: type[RetestError]) -> Iterator[None]:
-    try:
-        yield
-    except kind as error:
-        _check(bool(error.problem and error.item and error.remedy), f"the error lacks an item or a remedy: {error!r}")
-        return
-    raise AssertionError(f"nothing was raised where {kind.__name__} was due")

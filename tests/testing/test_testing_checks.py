@@ -1,0 +1,35 @@
+"""What the conformance suites demand is demanded: each check fails where it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from retest.errors import NotFoundError, StoreError, UsageError
+from retest.testing._checks import check, raises
+
+
+def test_a_condition_that_does_not_hold_is_said():
+    check(True, "fine")
+    with pytest.raises(AssertionError, match="^it is odd$"):
+        check(False, "it is odd")
+
+
+def test_an_error_of_the_kind_with_item_and_remedy_is_what_is_wanted():
+    with raises(StoreError, "nothing was said"):
+        raise NotFoundError("is not there", item="", remedy="Look elsewhere")  # an empty key is an item
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("is wrong"), UsageError("is wrong", item="x"), UsageError("is wrong", remedy="y"), UsageError("", item="x", remedy="y")],
+)
+def test_an_error_that_helps_nobody_is_said(error):
+    with pytest.raises(AssertionError, match="lacks an item or a remedy"), raises(UsageError, "nothing was said"):
+        raise error
+
+
+def test_no_error_and_another_kind_are_told_apart():
+    with pytest.raises(AssertionError, match="^nothing was said$"), raises(UsageError, "nothing was said"):
+        pass
+    with pytest.raises(StoreError), raises(UsageError, "nothing was said"):
+        raise StoreError("something else", item="x", remedy="y")

@@ -10,7 +10,7 @@ from retest.testing._checks import check, raises
 
 def test_a_condition_that_does_not_hold_is_said():
     check(True, "fine")
-    with pytest.raises(AssertionError, match="^it is odd$"):
+    with pytest.raises(AssertionError, match=r"^it is odd$"):
         check(False, "it is odd")
 
 
@@ -29,7 +29,7 @@ def test_an_error_that_helps_nobody_is_said(error):
 
 
 def test_no_error_and_another_kind_are_told_apart():
-    with pytest.raises(AssertionError, match="^nothing was said$"), raises(UsageError, "nothing was said"):
+    with pytest.raises(AssertionError, match=r"^nothing was said$"), raises(UsageError, "nothing was said"):
         pass
     with pytest.raises(StoreError), raises(UsageError, "nothing was said"):
         raise StoreError("something else", item="x", remedy="y")

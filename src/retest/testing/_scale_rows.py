@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +24,10 @@ from retest.study import Study
 if TYPE_CHECKING:
     from retest.testing.scale import ScaleParameters
 
-_ROWS = 20_000
-_HITS_AT_ONCE = 500
+ROWS = 20_000
 _LISTS_AT_ONCE = 5_000
-_TO_LABEL, _CONTROLS = 42, 3
 _SEARCH_TERMS = 7
 _PICTURES = 16
-_EVERY_EXCLUDED_HIT = 500
-_ROLES = ("label", "positive", "negative")
 TIME = "2026-01-01T00:00:00+00:00"
 Row = Sequence[Any]
 
@@ -50,7 +45,7 @@ class Writer:
         mark = "%s" if self.study.database.engine.dialect.name == "postgresql" else "?"
         statement = f'INSERT INTO "{table.name}" ({quoted}) VALUES ({", ".join([mark] * len(columns))})'  # noqa: S608 names of the schema
         count = 0
-        for block in chunks(rows, _ROWS):
+        for block in chunks(rows, ROWS):
             with self.study.database.write() as tables:
                 tables.connection.exec_driver_sql(statement, [tuple(row) for row in block])
             count += len(block)
@@ -184,126 +179,6 @@ def _picture(study: Study, number: int) -> Iterator[Row]:
         key = image_blob_key(f"made-up-{number}", variant, study.config.images)
         study.blobs.put(key, file.getvalue())
         yield variant, key, content_hash(file.getvalue()), len(file.getvalue()), *side
-
-
-def insert_labelling(writer: Writer, layout: Layout, p: ScaleParameters) -> dict[str, int]:
-    """HITs, which images they show, and the answers; counts of what was written."""
-    places: list[NDArray[np.int64]] = []
-    counts = dict.fromkeys(("hits", "hits_excluded", "images_to_label", "positive_controls", "negative_controls"), 0)
-    counts |= {"assignments": 0, "assignments_rejected": 0, "selected_images": 0}
-    rank = np.empty(len(layout.ids), dtype=np.int64)
-    order = np.argsort(layout.ids)
-    rank[order] = np.arange(len(order))
-    bounds = np.arange(p.classes + 1) * p.hits // p.classes
-    for number in range(p.classes):
-        rng = layout.rng(1, number)
-        members = np.arange(layout.first[number], layout.first[number + 1])
-        pool = rng.permutation(members[layout.labelled[members]])
-        if not len(pool):
-            continue
-        numbers = np.arange(bounds[number], bounds[number + 1])
-        width = min(_TO_LABEL, len(pool))
-        label = pool[(np.arange(len(numbers) * width) % len(pool)).reshape(len(numbers), width)]
-        turn = np.arange(len(numbers))[:, None] * _CONTROLS + np.arange(_CONTROLS)
-        shown = np.concatenate([label, *(layout.validation(c)[turn % p.val_per_class] for c in (number, number + 1))], axis=1)
-        for start in range(0, len(numbers), _HITS_AT_ONCE):
-            part = slice(start, start + _HITS_AT_ONCE)
-            _add_hits(writer, layout, p, number, numbers[part], shown[part], width, counts)
-        roles = np.repeat([0, 1, 2], [width, _CONTROLS, _CONTROLS])
-        places.append(((rank[shown] << 32) | ((numbers[:, None] + 1) << 2) | roles).ravel())
-    packed = np.concatenate(places)
-    del places
-    packed.sort()  # in the order of the table's key, so that the database appends
-    writer.insert(schema.hit_images, ("image_id", "hit_no", "role"), _hit_images(layout, packed, order))
-    columns = ("worker", "worker_id")
-    writer.insert(schema.workers, columns, ((worker_name(n), f"A{n:013}") for n in range(p.annotators)))
-    return counts
-
-
-def _hit_images(layout: Layout, packed: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[Row]:
-    for start in range(0, len(packed), _ROWS):
-        part = packed[start : start + _ROWS]
-        hits, roles = ((part >> 2) & (2**30 - 1)).tolist(), (part & 3).tolist()
-        for image, hit, role in zip(layout.names(order[part >> 32]), hits, roles, strict=True):
-            yield image, hit, _ROLES[role]
-
-
-def hit_name(number: int) -> str:
-    """uuid of the HIT of this number, which counts from 0."""
-    return hashlib.blake2b(f"HIT {number}".encode(), digest_size=16).hexdigest()
-
-
-def worker_name(number: int) -> str:
-    """An annotator's keyed hash, as far as anybody can see."""
-    return hashlib.blake2b(f"annotator {number}".encode(), digest_size=16).hexdigest()
-
-
-def _add_hits(
-    writer: Writer,
-    layout: Layout,
-    p: ScaleParameters,
-    number: int,
-    numbers: NDArray[np.int64],
-    shown: NDArray[np.int64],
-    width: int,
-    counts: dict[str, int],
-) -> None:
-    rng = layout.rng(2, int(numbers[0]))
-    on_page = np.take_along_axis(shown, np.argsort(rng.random(shown.shape), axis=1), axis=1)
-    negative = np.isin(on_page, shown[:, width + _CONTROLS :]) if len(layout.wnids) > 1 else np.zeros_like(on_page, dtype=bool)
-    appeal = np.where(negative, np.float32(0.03), layout.appeal[on_page])
-    answers = p.assignments_per_hit
-    chosen = rng.random((len(numbers), answers, shown.shape[1]), dtype=np.float32) < appeal[:, None, :]
-    rejected = rng.random((len(numbers), answers)) < p.rejected
-    workers = (rng.integers(0, p.annotators, len(numbers))[:, None] + np.arange(answers)) % p.annotators
-    seconds = rng.lognormal(4.6, 0.6, (len(numbers), answers)).astype(int) + 5
-    pages = [layout.names(row) for row in on_page]
-
-    def hits() -> Iterator[Row]:
-        for no, row, page in zip(numbers.tolist(), shown, pages, strict=True):
-            ids, name = layout.names(row), hit_name(no)
-            parts = (ids[:width], ids[width : width + _CONTROLS], ids[width + _CONTROLS :], page)
-            why = "made up" if no % _EVERY_EXCLUDED_HIT == _EVERY_EXCLUDED_HIT - 1 else None
-            counts["hits_excluded"] += why is not None
-            lists = (json.dumps(part) for part in parts)
-            yield no + 1, name, layout.wnids[number], *lists, answers, "scale", TIME, True, "simulated", f"H{name[:29]}", "made up", why
-
-    def given() -> Iterator[Row]:
-        for at, page in enumerate(pages):
-            name = hit_name(int(numbers[at]))
-            for j in range(answers):
-                selected = list(compress(page, chosen[at, j].tolist()))
-                status = "Rejected" if rejected[at, j] else "Approved" if j % 5 else "Submitted"
-                accepted, begun = divmod(int(numbers[at]) * 7 + j, 24)
-                day = f"2026-02-{1 + accepted % 27:02}T{begun:02}"
-                minute, second = divmod(int(seconds[at, j]) % 3600, 60)
-                times = f"{day}:00:00+00:00", f"{day}:{minute:02}:{second:02}+00:00"
-                yield f"{name}-{j}", name, worker_name_of[int(workers[at, j])], status, json.dumps(selected), *times
-
-    worker_name_of = {int(one): worker_name(int(one)) for one in np.unique(workers)}
-    lists = ("images_to_label", "images_pos_control", "images_neg_control", "images_all")
-    columns: tuple[str, ...] = (
-        "no",
-        "uuid",
-        "wnid",
-        *lists,
-        "assignments",
-        "user",
-        "time",
-        "submitted",
-        "crowd",
-        "hit_id",
-        "hit_type_id",
-        "excluded",
-    )
-    counts["hits"] += writer.insert(schema.hits, columns, hits())
-    columns = ("id", "hit_uuid", "worker", "status", "selected", "accept_time", "submit_time")
-    counts["assignments"] += writer.insert(schema.assignments, columns, given())
-    counts["images_to_label"] += len(numbers) * width
-    counts["positive_controls"] += len(numbers) * _CONTROLS
-    counts["negative_controls"] += len(numbers) * _CONTROLS
-    counts["assignments_rejected"] += int(rejected.sum())
-    counts["selected_images"] += int(chosen.sum())
 
 
 def insert_nearness(writer: Writer, layout: Layout, p: ScaleParameters) -> dict[str, int]:

@@ -305,6 +305,27 @@ def _item(photo: FakePhoto, extras: set[str], root: str, number: Callable[[int],
     return item
 
 
+def _bad_answer(fault: str, params: Mapping[str, str]) -> tuple[int, bytes, str, Mapping[str, str]]:
+    """Status, body, content type and further headers of the answer that is a fault."""
+    page = b"<!DOCTYPE html><html><body><h1>Hold your clicks a moment please</h1></body></html>"
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    known: dict[str, tuple[int, bytes, str, Mapping[str, str]]] = {
+        "429": (429, page, "text/html", {"Retry-After": "1"}),
+        "429-date": (429, page, "text/html", {"Retry-After": f"{soon:%a, %d %b %Y %H:%M:%S GMT}"}),
+        "html": (200, page, "text/html", {}),
+        "html-503": (503, page, "text/html", {}),
+        "truncated": (200, json.dumps({"photos": {"photo": [{"id": "1"}]}}).encode()[:-7], "application/json", {}),
+        "no-photos": (200, b'{"photos": {"total": "12"}, "stat": "ok"}', "application/json", {}),
+    }
+    if fault in known:
+        return known[fault]
+    if not fault.startswith("fail-"):
+        return int(fault), b"Internal error", "text/plain", {}
+    answer = _fail(int(fault.removeprefix("fail-")))
+    answer["message"] += f" ({params.get('api_key')})" if fault == "fail-100" else ""
+    return 200, json.dumps(answer).encode(), "application/json", {}
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A fault closes connections early; that is no reason to print a traceback.
@@ -345,27 +366,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._misbehave(fault, params)
 
     def _misbehave(self, fault: str, params: Mapping[str, str]) -> None:
-        page = b"<!DOCTYPE html><html><body><h1>Hold your clicks a moment please</h1></body></html>"
-        if fault == "timeout":
-            self.server.fake._stall()
+        if fault in ("timeout", "disconnect"):
+            if fault == "timeout":
+                self.server.fake._stall()
             self.close_connection = True
-        elif fault == "disconnect":
-            self.close_connection = True
-        elif fault.startswith("429"):
-            soon = datetime.now(UTC) + timedelta(seconds=2)
-            self._send(429, page, "text/html", {"Retry-After": f"{soon:%a, %d %b %Y %H:%M:%S GMT}" if fault == "429-date" else "1"})
-        elif fault.startswith("html"):
-            self._send(503 if fault == "html-503" else 200, page, "text/html")
-        elif fault == "truncated":
-            self._send(200, json.dumps({"photos": {"photo": [{"id": "1"}]}}).encode()[:-7], "application/json")
-        elif fault == "no-photos":
-            self._send(200, b'{"photos": {"total": "12"}, "stat": "ok"}', "application/json")
-        elif fault.startswith("fail-"):
-            answer = _fail(int(fault.removeprefix("fail-")))
-            answer["message"] += f" ({params.get('api_key')})" if fault == "fail-100" else ""
-            self._send(200, json.dumps(answer).encode(), "application/json")
         else:
-            self._send(int(fault), b"Internal error", "text/plain")
+            self._send(*_bad_answer(fault, params))
 
     def _photo(self, path: str) -> None:
         image = self.server.fake._image

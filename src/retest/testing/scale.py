@@ -19,7 +19,8 @@ from pathlib import Path
 
 from retest.errors import ConflictError, UsageError
 from retest.study import Study, StudyConfig, StudySettings, create_study
-from retest.testing._scale_rows import Layout, Writer, insert_images, insert_labelling, insert_nearness
+from retest.testing._scale_labelling import insert_labelling
+from retest.testing._scale_rows import Layout, Writer, insert_images, insert_nearness
 
 __all__ = ["ScaleFacts", "ScaleParameters", "fill_at_scale", "generate_study"]
 

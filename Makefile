@@ -84,7 +84,7 @@ build/site-venv/.ready: $(VENV)/.created requirements/docs.txt
 	@touch $@
 
 site: build/site-venv/.ready
-	@PYTHONPATH=src build/site-venv/bin/python -m sphinx -W --keep-going -q -b html -d build/site-doctrees docs build/site
+	@PYTHONPATH=src build/site-venv/bin/python -m sphinx -E -a -W --keep-going -q -b html -d build/site-doctrees docs build/site
 	@echo "build/site/index.html"
 
 dist: $(VENV)/.test

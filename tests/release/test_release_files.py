@@ -57,8 +57,10 @@ def test_public_modules_are_those_of_the_documentation():
     text = (ROOT / "docs/reference/stability.md").read_text()
     listed = set(re.findall(r"`(retest\.[a-z_.]+)`", text)) - {"retest.testing"}
     assert listed == set(public_names())
-    shown = set(re.findall(r"^\.\. automodule:: (\S+)$", (ROOT / "docs/reference/api.md").read_text(), re.MULTILINE))
-    assert shown == set(public_names())
+    reference = ROOT / "docs/reference"
+    pages = {f"python/{page.stem}": page.read_text() for page in (reference / "python").glob("*.md")}
+    assert set(re.findall(r"^\.\. automodule:: (\S+)$", "\n".join(pages.values()), re.MULTILINE)) == set(public_names())
+    assert re.findall(r"^python/\S+$", (reference / "api.md").read_text(), re.MULTILINE) == sorted(pages)
 
 
 def test_starting_up_imports_nothing_but_click_and_the_standard_library():

@@ -126,6 +126,7 @@ def class_accuracies(
 
     Raises:
         InputError: the arrays do not fit together or no image is labelled.
+        UsageError: ``confidence`` or ``method`` is impossible.
     """
     correct = top_correct(predictions)
     known = predictions.labels >= 0

@@ -114,6 +114,7 @@ def sensitivity(
 
     Raises:
         UsageError: the threshold is not between 0 and 1.
+        InputError: a HIT appears twice.
     """
     return sensitivity_in_parts([(hits, assignments)], left_out, excluded_hits=excluded_hits, threshold=threshold)
 
@@ -135,6 +136,7 @@ def sensitivity_in_parts(
 
     Raises:
         UsageError: the threshold is not between 0 and 1.
+        InputError: a HIT appears twice in a part.
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"must be between 0 and 1, not {threshold!r}", item="threshold", remedy="The published study used 0.7.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from retest.errors import InputError
@@ -82,17 +83,7 @@ def revision_from_published(document: Mapping[str, Any], *, name: str | None = N
         form["literal"] = literal
     if not form:
         return plain
-    return Revision(
-        plain.name,
-        plain.sampling_function,
-        plain.images,
-        plain.is_valid,
-        plain.seed,
-        {**plain.parameters, _FORM: form},
-        plain.starting_from,
-        plain.user,
-        plain.time,
-    )
+    return replace(plain, parameters={**plain.parameters, _FORM: form})
 
 
 def revision_to_published(revision: Revision) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -23,6 +23,15 @@ class StratumDraw:
 def draw_up_to(rng: random.Random, pool: Sequence[str], need: int) -> list[str]:
     """``need`` of the sorted ``pool`` by ``rng.sample``, also when it is all or none; the whole pool undrawn when it is too small."""
     return list(pool) if need > len(pool) else rng.sample(pool, need)
+
+
+def sort_into(images: Iterable[str], stratum_of: Mapping[str, int], strata: int) -> list[list[str]]:
+    """The images of each of ``strata`` strata, in the order given; an image of none is left out."""
+    result: list[list[str]] = [[] for _ in range(strata)]
+    for image in images:
+        if image in stratum_of:
+            result[stratum_of[image]].append(image)
+    return result
 
 
 def fill_strata(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from retest.sampling.driver import ClassChoice, ClassInput, images_by_class, sam
 from retest.sampling.facts import ByClass, CandidateFacts, OriginalFacts, group_by_class
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import SampleResult, StratumReport
-from retest.sampling.strata import StratumDraw, draw_up_to, fill_strata
+from retest.sampling.strata import StratumDraw, draw_up_to, fill_strata, sort_into
 
 
 def sample_above_threshold(
@@ -138,41 +139,27 @@ def sample_wnid_histogram(
 
     def choose(group: ClassInput, rng: random.Random) -> ClassChoice:
         frequencies = labelled[group.wnid]
-        counts = [0] * len(names)
-        for frequency in frequencies:
-            counts[bisect_right(edges, frequency)] += 1
-        targets = largest_remainder(counts, parameters.per_class)
-        usable: list[list[str]] = [[] for _ in names]
-        previous: list[list[str]] = [[] for _ in names]
-        for image, facts in group.usable.items():
-            usable[bisect_right(edges, facts.frequency)].append(image)
-        for image in group.carried:
-            previous[bisect_right(edges, group.usable[image].frequency)].append(image)
+        counts = Counter(bisect_right(edges, frequency) for frequency in frequencies)
+        targets = largest_remainder([counts[number] for number in range(len(names))], parameters.per_class)
+        bin_of = {image: bisect_right(edges, facts.frequency) for image, facts in group.usable.items()}
+        usable = sort_into(bin_of, bin_of, len(names))
         draws = fill_strata(
             rng,
             targets=targets,
             usable=usable,
-            previous=previous,
+            previous=sort_into(group.carried, bin_of, len(names)),
             previous_ids=set(group.previous),
             upward=parameters.allow_upward_sampling,
         )
         return choice_of(names, draws, targets, usable, parameters.per_class, _few_originals(len(frequencies), parameters))
 
-    published = {
-        "histogram_bins": list(edges),
-        "min_num_annotations_candidates": parameters.min_num_annotations,
-        "min_num_annotations_val": parameters.min_num_annotations_val,
-        "min_num_val_images_per_wnid": parameters.min_num_val_images_per_wnid,
-        "near_duplicate_review_targets": dict(parameters.near_duplicate_review_targets),
-        "allow_upward_sampling": True if parameters.allow_upward_sampling else None,
-    }
     return sample_classes(
         "sample_wnid_histogram",
         choose,
         candidates,
         wnids,
         parameters=parameters,
-        published=published,
+        published=_published_histogram(parameters),
         starting_from=starting_from,
     )
 
@@ -223,6 +210,17 @@ def _refuse_crowded(revision: Revision | None, per_class: int) -> None:
                 item=revision.name,
                 remedy="Ask for more images per class or start from another revision",
             )
+
+
+def _published_histogram(parameters: SamplingParameters) -> dict[str, Any]:
+    return {
+        "histogram_bins": list(parameters.histogram_edges),
+        "min_num_annotations_candidates": parameters.min_num_annotations,
+        "min_num_annotations_val": parameters.min_num_annotations_val,
+        "min_num_val_images_per_wnid": parameters.min_num_val_images_per_wnid,
+        "near_duplicate_review_targets": dict(parameters.near_duplicate_review_targets),
+        "allow_upward_sampling": True if parameters.allow_upward_sampling else None,
+    }
 
 
 def _published_eligibility(parameters: SamplingParameters) -> dict[str, Any]:

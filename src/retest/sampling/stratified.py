@@ -6,7 +6,8 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from retest.errors import InputError
 from retest.records import Revision
@@ -15,7 +16,7 @@ from retest.sampling.driver import ClassChoice, ClassInput, sample_classes
 from retest.sampling.facts import ByClass, CandidateFacts
 from retest.sampling.parameters import SamplingParameters, StratifiedParameters
 from retest.sampling.result import SampleResult
-from retest.sampling.strata import fill_strata
+from retest.sampling.strata import fill_strata, sort_into
 from retest.sampling.strategies import choice_of
 
 Reference = Mapping[str, Mapping[str, int]]
@@ -111,46 +112,68 @@ def sample_stratified(
     settings = stratification or StratifiedParameters()
     wnids = sorted(set(classes))
     places = stratum_targets(reference, wnids, per_class=parameters.per_class, stratification=settings)
-    counted = _effective(reference, settings)
+    return sample_classes(
+        "sample_stratified",
+        _Chooser(strata, _effective(reference, settings), places, parameters.per_class, settings),
+        candidates,
+        wnids,
+        parameters=parameters,
+        published=_published(parameters, settings, places),
+        starting_from=starting_from,
+        threshold_of=lambda wnid: settings.threshold,
+    )
 
-    def choose(group: ClassInput, rng: random.Random) -> ClassChoice:
-        wanted = places[group.wnid]
-        counts = counted.get(group.wnid, {})
-        names = list(wanted)
-        usable: dict[str, list[str]] = {name: [] for name in names}
-        previous: dict[str, list[str]] = {name: [] for name in names}
-        place_of: dict[str, str] = {}
-        strata_of = strata(group.wnid) if callable(strata) else strata
-        for image in group.usable:
-            names_of = strata_of.get(image, ())
-            if isinstance(names_of, str):  # by far the most frequent case, without lists
-                stratum = names_of if names_of in wanted else None
-            else:
-                listed = [name for name in names_of if name in wanted]
-                stratum = _one_stratum(listed, counts) if listed else None
-            if stratum is not None:
-                place_of[image] = stratum
-                usable[stratum].append(image)
-        for image in group.carried:
-            if image in place_of:
-                previous[place_of[image]].append(image)
-        targets = list(wanted.values())
-        if settings.shortfall == "redistribute":
-            targets = redistribute(targets, [len(usable[name]) for name in names], [counts[name] for name in names])
+
+@dataclass(frozen=True, slots=True)
+class _Chooser:
+    """Chooses the images of one class after the other."""
+
+    strata: Strata | Callable[[str], Strata]
+    counted: Reference
+    places: Mapping[str, Mapping[str, int]]
+    per_class: int
+    settings: StratifiedParameters
+
+    def __call__(self, group: ClassInput, rng: random.Random) -> ClassChoice:
+        wanted = self.places[group.wnid]
+        stratum_of = self._strata_of(group, list(wanted))
+        usable = sort_into(stratum_of, stratum_of, len(wanted))
         draws = fill_strata(
             rng,
-            targets=targets,
-            usable=list(usable.values()),
-            previous=list(previous.values()),
+            targets=self._targets(group.wnid, usable),
+            usable=usable,
+            previous=sort_into(group.carried, stratum_of, len(wanted)),
             previous_ids=set(group.previous),
-            upward=settings.shortfall == "upward",
+            upward=self.settings.shortfall == "upward",
         )
-        total = parameters.per_class if settings.rule == "largest_remainder" else sum(wanted.values())
+        targets = list(wanted.values())
+        total = self.per_class if self.settings.rule == "largest_remainder" else sum(targets)
         problems = () if wanted else ("no reference image has a stratum, so there is no distribution to match",)
-        choice = choice_of(names, draws, list(wanted.values()), list(usable.values()), total, problems)
-        return replace(choice, outside=len(group.usable) - len(place_of))
+        choice = choice_of(list(wanted), draws, targets, usable, total, problems)
+        return replace(choice, outside=len(group.usable) - len(stratum_of))
 
-    published = {
+    def _strata_of(self, group: ClassInput, names: Sequence[str]) -> dict[str, int]:
+        """image id -> number of its stratum, of those that have one among ``names``."""
+        numbers, counts = {name: number for number, name in enumerate(names)}, self.counted.get(group.wnid, {})
+        strata = self.strata(group.wnid) if callable(self.strata) else self.strata
+        found = {}
+        for image in group.usable:
+            given = strata.get(image, ())
+            known = [name for name in ((given,) if isinstance(given, str) else given) if name in numbers]
+            if known:
+                found[image] = numbers[_one_stratum(known, counts)]
+        return found
+
+    def _targets(self, wnid: str, usable: Sequence[Sequence[str]]) -> list[int]:
+        """Places per stratum, or what the policy ``redistribute`` makes of them."""
+        wanted = self.places[wnid]
+        if self.settings.shortfall != "redistribute":
+            return list(wanted.values())
+        return redistribute(list(wanted.values()), [len(ids) for ids in usable], [self.counted[wnid][name] for name in wanted])
+
+
+def _published(parameters: SamplingParameters, settings: StratifiedParameters, places: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    return {
         "min_num_annotations": parameters.min_num_annotations,
         "near_duplicate_review_targets": dict(parameters.near_duplicate_review_targets),
         "selection_frequency_threshold": settings.threshold,
@@ -164,16 +187,6 @@ def sample_stratified(
         "shared_strata": settings.shared_strata,
         "stratum_targets": places,
     }
-    return sample_classes(
-        "sample_stratified",
-        choose,
-        candidates,
-        wnids,
-        parameters=parameters,
-        published=published,
-        starting_from=starting_from,
-        threshold_of=lambda wnid: settings.threshold,
-    )
 
 
 def redistribute(targets: Sequence[int], capacities: Sequence[int], weights: Sequence[int]) -> list[int]:
@@ -230,4 +243,5 @@ def _strata_of(image: str, strata: Strata) -> list[str]:
 
 
 def _one_stratum(names: Iterable[str], counts: Mapping[str, int]) -> str:
+    """The name with the highest count, the alphabetically last among equals."""
     return max(names, key=lambda name: (counts.get(name, 0), name))

@@ -300,6 +300,7 @@ def test_model_parameters_are_checked(field, value):
         ("backend", "mechanical"),
         ("backend", "server"),
         ("live", True),
+        ("live", "no"),
         ("assignments", 0),
         ("reward_cents", 0.1),
         ("reward_cents", -1),

@@ -287,10 +287,13 @@ def test_no_candidates_no_outcomes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"at_once": 0}, "at_once: is 0, less than 1"),
-        ({"max_redirects": -1}, "max_redirects: is -1, less than 0"),
-        ({"host_rate_per_s": 0.0}, "host_rate_per_s: is 0.0"),
-        ({"total_timeout_s": float("nan")}, "total_timeout_s: is nan"),
+        ({"at_once": 0}, "at_once: must be a whole number of at least 1, not 0"),
+        ({"attempts": 1.5}, "attempts: must be a whole number of at least 1, not 1.5"),
+        ({"max_redirects": -1}, "max_redirects: must be a whole number of at least 0, not -1"),
+        ({"first_wait_s": -1}, "first_wait_s: the value must be a number of at least 0, not -1"),
+        ({"host_rate_per_s": 0.0}, "host_rate_per_s: the value must be a number above 0, not 0.0"),
+        ({"total_timeout_s": float("nan")}, "total_timeout_s: the value must be a number above 0, not nan"),
+        ({"allow_private": "no"}, "allow_private: must be true or false, not 'no'"),
         ({"max_bytes": 10, "max_buffered_bytes": 9}, "max_buffered_bytes: is less than max_bytes = 10"),
     ],
 )

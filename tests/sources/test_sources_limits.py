@@ -85,8 +85,10 @@ def test_retry_parameters_are_checked() -> None:
     for name in ("attempts", "first_wait_s", "longest_wait_s", "longest_retry_after_s"):
         with pytest.raises(ConfigError, match=f"^{name}: "):
             RetryParameters(**{name: -1})
-    with pytest.raises(ConfigError, match=r"^attempts: is 0"):
+    with pytest.raises(ConfigError, match=r"^attempts: must be a whole number of at least 1, not 0"):
         RetryParameters(attempts=0)
+    with pytest.raises(ConfigError, match=r"^attempts: "):
+        RetryParameters(attempts=1.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

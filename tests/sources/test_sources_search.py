@@ -126,8 +126,10 @@ def test_every_day_holds_exactly_its_seconds(day: datetime.date) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_images": -1}, "max_images: is -1"),
-        ({"sort": "newest"}, "sort: 'newest' is no sort order"),
+        ({"max_images": -1}, "max_images: must be a whole number of at least 0, not -1. Leave it out for no limit"),
+        ({"max_images": 2.5}, "max_images: must be a whole number of at least 0, not 2.5"),
+        ({"sort": "newest"}, "sort: must be one of date-posted-asc, "),
+        ({"safe_search": "no"}, "safe_search: must be true or false, not 'no'"),
         ({"min_date_taken": "11.07.2012"}, "min_date_taken: '11.07.2012' is not a date"),
         ({"max_date_taken": "2013-02-30"}, "max_date_taken: '2013-02-30' is not a date"),
         ({"min_date_uploaded": "20120711"}, "min_date_uploaded: '20120711' is not a date"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
+from retest.settings import check_choice, check_count, check_flag
 
 __all__ = ["BACKENDS", "CrowdParameters"]
 
@@ -58,8 +59,8 @@ class CrowdParameters:
     contact: str = field(default="", metadata={"help": "whom annotators can write to; empty: not shown"})
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"unknown back end {self.backend!r}", item="backend", remedy=f"Use one of: {', '.join(BACKENDS)}")
+        check_choice("backend", self.backend, BACKENDS)
+        check_flag("live", self.live)
         if self.backend == "server" and not self.endpoint:
             raise ConfigError("is empty", item="endpoint", remedy="Give the URL of the labelling server")
         if self.live and self.backend == "simulated":
@@ -78,11 +79,7 @@ class CrowdParameters:
         if self.budget_cents is not None:
             ranges["budget_cents"] = (0, 10**12)
         for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"{value!r} is not a whole number", item=name, remedy="Money is counted in cents, time in seconds")
-            if not low <= value <= high:
-                raise ConfigError(f"{value} is out of range", item=name, remedy=f"Use {low} to {high}")
+            check_count(name, getattr(self, name), low=low, high=high, remedy="Money is counted in cents, time in seconds")
 
     def _check_texts(self) -> None:
         for name, limit in _MAX_LENGTHS.items():

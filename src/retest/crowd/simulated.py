@@ -41,8 +41,9 @@ from numpy.typing import NDArray
 
 from retest.crowd._simulated_state import SimulatedState, StoredHit
 from retest.crowd.base import HitProgress, HitTask, PublishedHit, RawAnswer, unknown_hit
-from retest.errors import ConfigError, ConflictError, CrowdError, UsageError
+from retest.errors import ConflictError, CrowdError, UsageError
 from retest.records import Assignment, AssignmentStatus, Hit
+from retest.settings import check_count, check_number
 
 __all__ = ["Affinity", "SimulatedAnnotator", "SimulatedCrowd", "SimulatedCrowdParameters", "selection_probability"]
 
@@ -75,9 +76,9 @@ class SimulatedCrowdParameters:
     median_duration_s: float = field(default=75.0, metadata={"help": "median seconds from acceptance to submission"})
 
     def __post_init__(self) -> None:
+        check_count("seed", self.seed, high=2**63 - 1)
+        check_count("annotators", self.annotators, low=1, high=10**6)
         ranges: dict[str, tuple[float, float]] = {
-            "seed": (0, 2**63 - 1),
-            "annotators": (1, 10**6),
             "sharpness": (0.0, 1e3),
             "skill_sd": (0.0, 10.0),
             "bias_mean": (-50.0, 50.0),
@@ -89,11 +90,7 @@ class SimulatedCrowdParameters:
             "median_duration_s": (0.0, 1e9),
         }
         for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int if name in ("seed", "annotators") else (int, float)):
-                raise ConfigError(f"{value!r} is not a number of the right kind", item=name, remedy=f"Use {low:g} to {high:g}")
-            if not low <= value <= high:
-                raise ConfigError(f"{value} is out of range", item=name, remedy=f"Use {low:g} to {high:g}")
+            check_number(name, getattr(self, name), low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar
 
 from retest.errors import ConfigError
 from retest.records import Candidate
+from retest.settings import check_count, check_flag, check_number
 from retest.sources.fetching import Failure, Fetched, Fetcher, FetchLimits
 from retest.sources.guard import GuardedBackend, Resolver, resolve
 from retest.sources.lanes import ByteBudget, Lanes
@@ -85,13 +86,14 @@ class DownloadParameters:
     )
 
     def __post_init__(self) -> None:
-        least = dict.fromkeys(("at_once", "per_host", "outstanding", "max_bytes", "max_buffered_bytes", "attempts"), 1)
-        for name, low in {**least, "max_redirects": 0, "first_wait_s": 0, "longest_wait_s": 0}.items():
-            if not getattr(self, name) >= low:
-                raise ConfigError(f"is {getattr(self, name)}, less than {low}", item=name, remedy="Use a larger number.")
+        for name in ("at_once", "per_host", "outstanding", "max_bytes", "max_buffered_bytes", "attempts"):
+            check_count(name, getattr(self, name), low=1)
+        check_count("max_redirects", self.max_redirects)
+        for name in ("first_wait_s", "longest_wait_s"):
+            check_number(name, getattr(self, name))
         for name in ("host_rate_per_s", "connect_timeout_s", "read_timeout_s", "total_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"is {getattr(self, name)}", item=name, remedy="Use a positive number.")
+            check_number(name, getattr(self, name), ends=False)
+        check_flag("allow_private", self.allow_private)
         if self.max_buffered_bytes < self.max_bytes:
             raise ConfigError(
                 f"is less than max_bytes = {self.max_bytes}", item="max_buffered_bytes", remedy="Make room for one whole image."

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from retest.errors import ConfigError
+from retest.settings import check_count, check_number
 
 __all__ = ["TEMPORARY_STATUS", "RetryParameters", "TokenBucket", "retry_after_s"]
 
@@ -60,9 +61,9 @@ class RetryParameters:
     )
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "first_wait_s", "longest_wait_s", "longest_retry_after_s"):
-            if not getattr(self, name) >= (1 if name == "attempts" else 0):
-                raise ConfigError(f"is {getattr(self, name)}", item=name, remedy="Use a larger number.")
+        check_count("attempts", self.attempts, low=1)
+        for name in ("first_wait_s", "longest_wait_s", "longest_retry_after_s"):
+            check_number(name, getattr(self, name))
 
     def wait_s(self, attempt: int, rng: random.Random) -> float:
         """Seconds to wait after the ``attempt``-th failure (from 1): exponential back-off with jitter in its upper half."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from retest.errors import ConfigError
 from retest.records import ClassInfo
+from retest.settings import check_choice, check_count, check_flag
 from retest.sources.base import Query, make_query
 
 __all__ = ["SORT_ORDERS", "SearchParameters", "class_queries", "class_terms", "date_bound"]
@@ -62,10 +63,11 @@ class SearchParameters:
     )
 
     def __post_init__(self) -> None:
-        if self.max_images is not None and self.max_images < 0:
-            raise ConfigError(f"is {self.max_images}", item="max_images", remedy="Use 0 or more, or leave it out for no limit.")
-        if self.sort not in SORT_ORDERS:
-            raise ConfigError(f"{self.sort!r} is no sort order", item="sort", remedy=f"Use one of: {', '.join(SORT_ORDERS)}.")
+        if self.max_images is not None:
+            check_count("max_images", self.max_images, remedy="Leave it out for no limit")
+        check_choice("sort", self.sort, SORT_ORDERS)
+        for name in ("parent_term", "join_compounds", "safe_search", "second_candidates"):
+            check_flag(name, getattr(self, name))
         for low, high in (("min_date_taken", "max_date_taken"), ("min_date_uploaded", "max_date_uploaded")):
             start, end = date_bound(getattr(self, low), item=low), date_bound(getattr(self, high), item=high, last=True)
             if start and end and start > end:

@@ -10,8 +10,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from retest.errors import ConfigError
 from retest.models import Classifier
+from retest.settings import check_count
 from retest.stages._evaluation_sets import TestSet
 from retest.stages._processes import IsolatingExecutor
 
@@ -37,8 +37,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         for name in ("workers", "lanes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"must be at least 1, is {getattr(self, name)}", item=name, remedy="Use the number of cores")
+            check_count(name, getattr(self, name), low=1, remedy="Use the number of cores")
 
 
 @contextmanager

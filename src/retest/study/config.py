@@ -27,6 +27,7 @@ from retest.labeling import CostParameters, HitParameters
 from retest.labeling.two_pass import TwoPassParameters
 from retest.neighbors import NeighborParameters
 from retest.sampling import SamplingParameters
+from retest.settings import check_choice, check_count
 from retest.sources import SOURCE_KINDS, SearchParameters
 from retest.sources.download import DownloadParameters
 from retest.study.serve import ServeSettings
@@ -48,8 +49,7 @@ class StudySettings:
     def __post_init__(self) -> None:
         if not self.name or any(c in self.name for c in "/\\\0\n"):
             raise ConfigError(f"{self.name!r} is no usable name", item="name", remedy="Use letters, digits, '-' and '_'")
-        if self.workers < 1:
-            raise ConfigError(f"must be at least 1, is {self.workers}", item="workers", remedy="Set it to the number of cores")
+        check_count("workers", self.workers, low=1, remedy="Set it to the number of cores")
         if _holds_password(self.database):
             remedy = "Take it out, and put it into PGPASSWORD or ~/.pgpass: settings are copied into backups and reports"
             raise ConfigError("the address holds a password", item="database", remedy=remedy)
@@ -85,8 +85,7 @@ class BenchmarkSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.ids not in {"path", "name"}:
-            raise ConfigError(f"unknown kind of id {self.ids!r}", item="ids", remedy="Use path or name")
+        check_choice("ids", self.ids, ("path", "name"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,7 @@ class SourceSettings:
     location: str = field(default="", metadata={"help": "folder with one folder per class, or a CSV/Parquet/JSON table of URLs"})
 
     def __post_init__(self) -> None:
-        if self.kind not in SOURCE_KINDS:
-            raise ConfigError(f"unknown source {self.kind!r}", item="kind", remedy=f"Use one of: {', '.join(SOURCE_KINDS)}")
+        check_choice("kind", self.kind, SOURCE_KINDS)
 
 
 @dataclass(frozen=True, slots=True)

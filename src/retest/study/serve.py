@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from retest.errors import ConfigError
+from retest.settings import check_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,6 @@ class ServeSettings:
             parts = urlsplit(value)
             if value and (parts.scheme not in ("http", "https") or not parts.hostname):
                 raise ConfigError(f"{value!r} is not an http(s) address", item=name, remedy="For example https://label.example.org")
-        limit = self.tasks_per_participant
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise ConfigError(
-                f"must be a whole number of at least 0, not {limit!r}", item="tasks_per_participant", remedy="0 sets no limit"
-            )
+        check_count("tasks_per_participant", self.tasks_per_participant, remedy="0 sets no limit")
         if not re.fullmatch(r"[0-9A-Za-z_-]{0,64}", self.prolific_completion_code):
             raise ConfigError("is no completion code", item="prolific_completion_code", remedy="Copy it from the study's page on Prolific")

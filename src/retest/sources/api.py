@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from retest.errors import SourceError
+from retest.records import ClassInfo
+from retest.sources.base import Query
 from retest.sources.limits import TEMPORARY_STATUS, RetryParameters, TokenBucket, retry_after_s
+from retest.sources.search import SearchParameters, class_queries
 
-__all__ = ["ApiClient", "Busy", "Clock"]
+__all__ = ["ApiClient", "ApiSource", "Busy", "Clock"]
 
 _LATER = "Run the same command again later: it continues where it stopped."
 
@@ -125,6 +128,25 @@ class ApiClient:
             raise SourceError(f"{self._service} asks to wait {asked_wait:.0f} s ({problem})", remedy=_LATER)
         wait = max(self._retry.wait_s(attempt, self._clock.rng), asked_wait or 0.0)
         self._bucket.pause_until(self._clock.monotonic_s() + wait)
+
+
+class ApiSource:
+    """What the sources have in common that ask a service for the terms of a class, one query per term."""
+
+    name: ClassVar[str]
+
+    def __init__(self, client: ApiClient, *, parameters: SearchParameters | None, hand_terms: Mapping[str, Sequence[str]] | None) -> None:
+        self._client = client
+        self._parameters = parameters or SearchParameters()
+        self._hand_terms = hand_terms
+
+    def queries(self, info: ClassInfo) -> list[Query]:
+        """One query per term of the class."""
+        return class_queries(info, source=self.name, parameters=self._parameters, hand_terms=self._hand_terms)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
 
 def system_proxy(url: str) -> str | None:

@@ -10,12 +10,11 @@ from typing import Any, Final
 import httpx
 
 from retest.errors import ConfigError, SourceError
-from retest.records import ClassInfo
-from retest.sources.api import ApiClient, Busy, Clock
+from retest.sources.api import ApiClient, ApiSource, Busy, Clock
 from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, sift
 from retest.sources.licenses import accepts, creative_commons
 from retest.sources.limits import RetryParameters, TokenBucket
-from retest.sources.search import SearchParameters, class_queries, date_bound
+from retest.sources.search import SearchParameters, date_bound
 
 __all__ = ["CommonsSource"]
 
@@ -31,7 +30,7 @@ _BUSY_CODES: Final = frozenset(
 _CONTACT_REMEDY: Final = "Set RETEST_CONTACT to an e-mail address or page where the operators of Wikimedia can reach you."
 
 
-class CommonsSource:
+class CommonsSource(ApiSource):
     """Photos on Wikimedia Commons; the engine's own id is the page id.
 
     Files wider than 1280 pixels are taken at that standard width (url kind ``thumb_1280``), others as they are
@@ -45,7 +44,7 @@ class CommonsSource:
         ConfigError: there is no contact.
     """
 
-    name: Final = "commons"
+    name = "commons"
 
     def __init__(
         self,
@@ -60,9 +59,7 @@ class CommonsSource:
     ) -> None:
         if not contact.strip() or not contact.isprintable() or not contact.isascii():
             raise ConfigError("Wikimedia Commons requires a contact", remedy=_CONTACT_REMEDY)
-        self._parameters = parameters or SearchParameters()
-        self._hand_terms = hand_terms
-        self._client = ApiClient(
+        client = ApiClient(
             service="Wikimedia Commons",
             url=url,
             bucket=TokenBucket(rate_per_s=1.0, burst=2),
@@ -72,10 +69,7 @@ class CommonsSource:
             clock=clock,
             transport=transport,
         )
-
-    def queries(self, info: ClassInfo) -> list[Query]:
-        """One query per term of the class."""
-        return class_queries(info, source=self.name, parameters=self._parameters, hand_terms=self._hand_terms)
+        super().__init__(client, parameters=parameters, hand_terms=hand_terms)
 
     def page(self, query: Query, cursor: str | None) -> Page:
         """Ask for one page.
@@ -97,10 +91,6 @@ class CommonsSource:
         more = isinstance(following, dict) and bool(following) and (query.limit is None or taken < query.limit)
         next_cursor = encode_cursor(**{"continue": following, "taken": taken}) if more else None
         return Page(photos, next_cursor, dict(skipped), self._notes() if cursor is None else ())
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _question(self, query: Query, going_on: Mapping[str, str | int]) -> dict[str, str | int]:
         return {

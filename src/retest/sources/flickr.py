@@ -16,13 +16,12 @@ from typing import Any, Final, NoReturn
 import httpx
 
 from retest.errors import ConfigError, SourceError
-from retest.records import ClassInfo
-from retest.sources.api import ApiClient, Busy, Clock
+from retest.sources.api import ApiClient, ApiSource, Busy, Clock
 from retest.sources.base import FoundPhoto, Page, Query, sift
 from retest.sources.flickr_windows import PAGE_SIZE, WindowWalk
 from retest.sources.licenses import FLICKR_LICENSES, accepts
 from retest.sources.limits import RetryParameters, TokenBucket
-from retest.sources.search import SearchParameters, class_queries, date_bound
+from retest.sources.search import SearchParameters, date_bound
 
 __all__ = ["URL_KINDS", "FlickrKey", "FlickrSource", "read_flickr_key"]
 
@@ -66,7 +65,7 @@ def read_flickr_key(environment: Mapping[str, str], *, key_file: Path | None = N
     return FlickrKey(*values)
 
 
-class FlickrSource:
+class FlickrSource(ApiSource):
     """Photos on Flickr; passes the source conformance suite against the shipped fake server.
 
     Args:
@@ -76,7 +75,7 @@ class FlickrSource:
         url: another address of the service, for a proxy or the fake server.
     """
 
-    name: Final = "flickr"
+    name = "flickr"
 
     def __init__(
         self,
@@ -93,11 +92,10 @@ class FlickrSource:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._key = key
-        self._parameters = parameters or SearchParameters()
-        self._hand_terms = hand_terms
-        self._window = _Window.of(self._parameters)
-        self._licenses = _license_ids(self._parameters.licenses)
-        self._client = ApiClient(
+        parameters = parameters or SearchParameters()
+        self._window = _Window.of(parameters)
+        self._licenses = _license_ids(parameters.licenses)
+        client = ApiClient(
             service="Flickr",
             url=url,
             bucket=TokenBucket(rate_per_s=queries_per_s, burst=5),
@@ -109,10 +107,7 @@ class FlickrSource:
             timeout_s=timeout_s,
             transport=transport,
         )
-
-    def queries(self, info: ClassInfo) -> list[Query]:
-        """One query per term of the class."""
-        return class_queries(info, source=self.name, parameters=self._parameters, hand_terms=self._hand_terms)
+        super().__init__(client, parameters=parameters, hand_terms=hand_terms)
 
     def page(self, query: Query, cursor: str | None) -> Page:
         """Ask for one page of one window.
@@ -140,10 +135,6 @@ class FlickrSource:
         if step.cut and not self._parameters.sort.startswith("date-"):
             notes = (*notes, f"more results than one question may have: the order {self._parameters.sort} holds within date windows only")
         return Page(photos, step.cursor, dict(skipped), notes)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _question(self, query: Query, walk: WindowWalk, *, by_taken: bool) -> dict[str, str | int]:
         params: dict[str, str | int] = {

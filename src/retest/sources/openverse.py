@@ -12,12 +12,11 @@ from typing import Any, Final
 import httpx
 
 from retest.errors import SourceError
-from retest.records import ClassInfo
-from retest.sources.api import ApiClient, Busy, Clock
+from retest.sources.api import ApiClient, ApiSource, Busy, Clock
 from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, sift
 from retest.sources.licenses import accepts
 from retest.sources.limits import RetryParameters, TokenBucket
-from retest.sources.search import SearchParameters, class_queries
+from retest.sources.search import SearchParameters
 
 __all__ = ["OpenverseSource"]
 
@@ -27,7 +26,7 @@ _WITH_TOKEN: Final = (500, 100 / 60)
 _REMEDY: Final = "Unset OPENVERSE_TOKEN to search without one, or get a new one: https://api.openverse.org/v1/#tag/auth"
 
 
-class OpenverseSource:
+class OpenverseSource(ApiSource):
     """Images known to Openverse; the engine's own id is its UUID.
 
     Args:
@@ -36,7 +35,7 @@ class OpenverseSource:
         token: an OAuth access token, never shown; it allows larger pages and a faster pace.
     """
 
-    name: Final = "openverse"
+    name = "openverse"
 
     def __init__(
         self,
@@ -50,11 +49,9 @@ class OpenverseSource:
         clock: Clock | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._parameters = parameters or SearchParameters()
-        self._hand_terms = hand_terms
         # Part of the cursor's meaning: pages of another size start elsewhere.
         self._page_size, pace = _WITH_TOKEN if token else _ANONYMOUS
-        self._client = ApiClient(
+        client = ApiClient(
             service="Openverse",
             url=url,
             bucket=TokenBucket(rate_per_s=pace, burst=2),
@@ -65,10 +62,7 @@ class OpenverseSource:
             clock=clock,
             transport=transport,
         )
-
-    def queries(self, info: ClassInfo) -> list[Query]:
-        """One query per term of the class."""
-        return class_queries(info, source=self.name, parameters=self._parameters, hand_terms=self._hand_terms)
+        super().__init__(client, parameters=parameters, hand_terms=hand_terms)
 
     def page(self, query: Query, cursor: str | None) -> Page:
         """Ask for one page.
@@ -90,10 +84,6 @@ class OpenverseSource:
         more = bool(results) and state["page"] < pages and (query.limit is None or taken < query.limit)
         following = encode_cursor(page=state["page"] + 1, size=state["size"], taken=taken) if more else None
         return Page(photos, following, dict(skipped), self._notes() if cursor is None else ())
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _question(self, query: Query, state: Mapping[str, int]) -> dict[str, str | int]:
         params: dict[str, str | int] = {"q": query.term, "page": state["page"], "page_size": state["size"]}

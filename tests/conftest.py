@@ -36,6 +36,17 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def postgres():
+    """One PostgreSQL server (a ``retest.testing.postgres.PostgresServer``) for all tests of this process, where there can be one."""
+    from retest.testing.postgres import postgres_missing, postgres_server
+
+    if reason := postgres_missing():
+        pytest.skip(reason)
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """One undisturbed run of the reduced demo (an ``e2e_demo_run.DemoRun``), for every test that looks at a whole study.
 

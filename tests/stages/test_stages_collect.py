@@ -17,6 +17,7 @@ import pytest
 import stage_studies as tiny
 from PIL import Image
 
+from ordinary_user import without_privileges
 from retest.errors import ConfigError, InputError, RetestError, StageError, StoreError
 from retest.images import variant_names
 from retest.records import Candidate, Split
@@ -305,17 +306,11 @@ def test_blobs_that_cannot_be_written_are_a_clear_error():
         with closing(tiny.make_study(folder)) as study:
             tiny.find_candidates(study)
             (folder / "study/blobs").chmod(0o555)
-            if os.geteuid() == 0:
-                for path in (folder / "study").glob("study.db*"):
-                    path.chmod(0o666)
-                (folder / "study").chmod(0o777)
-                os.seteuid(65534)
-            try:
-                with pytest.raises(RetestError, match=r"[Pp]ermission") as caught:
-                    tiny.store(study)
-            finally:
-                if os.getuid() == 0:
-                    os.seteuid(0)
-                (folder / "study/blobs").chmod(0o755)
+            for path in (folder / "study").glob("study.db*"):
+                path.chmod(0o666)
+            (folder / "study").chmod(0o777)
+            with without_privileges(), pytest.raises(RetestError, match=r"[Pp]ermission") as caught:
+                tiny.store(study)
+            (folder / "study/blobs").chmod(0o755)
             assert caught.value.remedy
             assert tiny.store(study).stored == 48

@@ -8,16 +8,6 @@ from pathlib import Path
 import pytest
 
 from retest.store import Database
-from retest.testing.postgres import PostgresServer, postgres_missing, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """One PostgreSQL server for all tests of this process."""
-    if reason := postgres_missing():
-        pytest.skip(reason)
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

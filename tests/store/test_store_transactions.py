@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 import store_records as make
 
+from ordinary_user import without_privileges
 from retest.errors import ConflictError, StoreError
 from retest.store import Database, engine
 
@@ -183,19 +183,6 @@ def test_a_password_is_never_shown():
         Database("postgresql+nosuchdriver://user:secret@host/name")
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(caught.value.__cause__)
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """As an ordinary user: root may write everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

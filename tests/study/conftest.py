@@ -1,4 +1,4 @@
-"""A small whole study, made once, for tests that copy, back up and restore; a PostgreSQL server where there is one."""
+"""A small whole study, made once, for tests that copy, back up and restore."""
 
 from __future__ import annotations
 
@@ -14,17 +14,8 @@ from retest.models import write_predictions
 from retest.records import Predictions
 from retest.store import PredictionSet
 from retest.study import Study, open_study
-from retest.testing.postgres import PostgresServer, postgres_missing, postgres_server
 
 sys.path.append(str(Path(__file__).parents[1] / "stages"))
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    if reason := postgres_missing():
-        pytest.skip(reason)
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

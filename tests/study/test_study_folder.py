@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ordinary_user import without_privileges
 from retest.errors import ConfigError, ConflictError, NotFoundError, RetestError
 from retest.study import StudyConfig, StudySettings, create_study, open_study
 
@@ -85,19 +85,6 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path):
     with pytest.raises(RetestError, match="file") as caught:
         create_study(tmp_path / "file", CONFIG)
     assert caught.value.remedy
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """As an ordinary user: root may write everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")

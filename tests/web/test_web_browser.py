@@ -10,7 +10,7 @@ import shutil
 from contextlib import closing
 
 import pytest
-from web_server import ServeProcess, ServeThread, make_study, retest
+from web_server import ServeProcess, ServeThread, invite, make_study, retest
 
 from chromium_browser import NEEDS_CHROMIUM, launch
 from retest.study import open_study
@@ -20,10 +20,6 @@ async_api = pytest.importorskip("playwright.async_api")
 pytestmark = NEEDS_CHROMIUM
 
 NAMES = ("ALICE", "BOB", "CAROL")
-
-
-def invite(study, server, name):
-    return retest("label", "invite", "--study", study, "--name", name, "--public-url", server.url).stdout.strip()
 
 
 async def all_images(page):

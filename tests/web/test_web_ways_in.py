@@ -7,7 +7,7 @@ import sqlite3
 import httpx
 import pytest
 from web_annotator import Annotator
-from web_server import CODE, ServeThread, make_study, retest
+from web_server import CODE, ServeThread, invite, make_study, retest
 
 from retest.errors import NotFoundError, UsageError
 from retest.web import Participants
@@ -17,10 +17,6 @@ PROLIFIC = {"PROLIFIC_PID": "5f0000000000000000000001", "STUDY_ID": "60000000000
 
 def publish(study, server):
     retest("label", "submit", "--study", study, "--crowd", "server", "--endpoint", server.url)
-
-
-def invite(study, server, name):
-    return retest("label", "invite", "--study", study, "--name", name, "--public-url", server.url).stdout.strip()
 
 
 def test_an_invited_annotator_gets_every_hit_once(study, server):

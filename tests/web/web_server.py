@@ -114,6 +114,11 @@ def retest(*arguments, check: bool = True, stdin: str = "", **changes: str) -> D
     return done
 
 
+def invite(study, server, name: str) -> str:
+    """The personal link of an annotator."""
+    return retest("label", "invite", "--study", study, "--name", name, "--public-url", server.url).stdout.strip()
+
+
 class ServeThread:
     """The application over real HTTP in a thread; starts in milliseconds."""
 

@@ -24,3 +24,14 @@ def folder(made, tmp_path):
 def server(folder):
     with ReviewServer(folder) as running:
         yield running
+
+
+@pytest.fixture
+def rex(browser, server):
+    """Somebody who reviews in a browser, and whose pages must have met no problem."""
+    from review_person import Person
+
+    person = Person(browser, server)
+    yield person
+    assert person.problems == []
+    person.close()

@@ -21,6 +21,7 @@ pytestmark = NEEDS_CHROMIUM
 
 @pytest.fixture
 def rex(browser, server):
+    """Without a look at problems: here servers go away and images are missing."""
     person = Person(browser, server)
     yield person
     person.close()

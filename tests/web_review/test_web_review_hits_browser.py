@@ -30,14 +30,6 @@ def server(folder, hits):
         yield running
 
 
-@pytest.fixture
-def rex(browser, server):
-    person = Person(browser, server)
-    yield person
-    assert person.problems == []
-    person.close()
-
-
 def left_out(server) -> dict[str, str]:
     with server.study.database.read() as tables:
         return tables.hits.excluded()

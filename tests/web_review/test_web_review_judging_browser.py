@@ -20,14 +20,6 @@ from retest.stages.review import Change
 pytestmark = NEEDS_CHROMIUM
 
 
-@pytest.fixture
-def rex(browser, server):
-    person = Person(browser, server)
-    yield person
-    assert person.problems == []
-    person.close()
-
-
 # Near-duplicates
 
 

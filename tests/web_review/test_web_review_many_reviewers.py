@@ -31,20 +31,11 @@ from retest.stages.review import Change, pair_item
 from retest.stages.review_pairs import refresh_queue, review_item
 from retest.stages.review_progress import refresh_counts, study_progress
 from retest.study import StudyConfig, StudySettings, create_study, open_study
-from retest.testing.postgres import postgres_missing, postgres_server
 from retest.testing.synthetic import SyntheticParameters, fill_study, random_facts
 
 TIME = "2026-01-01T00:00:00+00:00"
 WNIDS = ("n00000000", "n00000001", "n00000002")
 SIZE = 45
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    if reason := postgres_missing():
-        pytest.skip(reason)
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

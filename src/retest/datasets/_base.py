@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -70,6 +70,17 @@ class Fresh(Generic[T]):
         if self._kept is None or self._kept[0] != generations:
             self._kept = (generations, self._load(tables))
         return self._kept[1]
+
+
+def looked_up(found: Mapping[str, T], item: str, problem: str, *, remedy: str) -> T:
+    """What a query for one id has found.
+
+    Raises:
+        NotFoundError: nothing, with this problem and remedy.
+    """
+    if item not in found:
+        raise NotFoundError(problem, item=item, remedy=remedy)
+    return found[item]
 
 
 def not_found(problem: str, item: str, *, known: Iterable[str] = (), remedy: str = "") -> NotFoundError:

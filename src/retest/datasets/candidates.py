@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from retest.datasets._base import StudyView
-from retest.errors import NotFoundError
+from retest.datasets._base import StudyView, looked_up
 from retest.records import Candidate, DuplicateOccurrence, Exclusion
 
 
@@ -23,9 +22,7 @@ class CandidateData(StudyView):
             NotFoundError: no candidate has this id.
         """
         found = self.get_candidates([candidate_id])
-        if not found:
-            raise NotFoundError("is not the id of a candidate", item=candidate_id, remedy="List them with candidates(wnid)")
-        return found[candidate_id]
+        return looked_up(found, candidate_id, "is not the id of a candidate", remedy="List them with candidates(wnid)")
 
     def get_candidates(self, candidate_ids: Iterable[str]) -> dict[str, Candidate]:
         """Those of these ids that are candidates."""

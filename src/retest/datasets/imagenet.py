@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from retest.benchmarks.layouts import available_splits, list_split
-from retest.datasets._base import Fresh, StudyView, not_found
+from retest.datasets._base import Fresh, StudyView, looked_up, not_found
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo, OriginalImage, Split
 from retest.store import Tables
@@ -153,9 +153,7 @@ class ImageNetData(StudyView):
             NotFoundError: no original image has this id.
         """
         found = self.get_images([image_id])
-        if not found:
-            raise NotFoundError("is not the id of an original image", item=image_id, remedy="List them with image_ids()")
-        return found[image_id]
+        return looked_up(found, image_id, "is not the id of an original image", remedy="List them with image_ids()")
 
     def get_images(self, image_ids: Iterable[str]) -> dict[str, OriginalImage]:
         """Those of these ids that are original images."""

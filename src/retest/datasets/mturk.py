@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retest.datasets._answers import all_frequencies, class_frequencies, counted
-from retest.datasets._base import StudyView, not_found
+from retest.datasets._base import StudyView, looked_up, not_found
 from retest.errors import NotFoundError
 from retest.labeling import QualityParameters, WorkerQuality, judge_answers
 from retest.records import VALID_STATUSES, Assignment, Hit, SelectionFrequency
@@ -35,9 +35,7 @@ class MTurkData(StudyView):
         """
         with self._read() as tables:
             found = tables.hits.get([uuid])
-        if not found:
-            raise NotFoundError("the study has no HIT with this uuid", item=uuid, remedy="List them with hits_of_class(wnid)")
-        return found[uuid]
+        return looked_up(found, uuid, "the study has no HIT with this uuid", remedy="List them with hits_of_class(wnid)")
 
     def hits(self) -> list[Hit]:
         """All HITs, in the order in which they were added."""
@@ -111,9 +109,7 @@ class MTurkData(StudyView):
         """
         with self._read() as tables:
             found = tables.assignments.get([assignment_id])
-        if not found:
-            raise NotFoundError("the study has no assignment with this id", item=assignment_id, remedy="List them with assignments(uuid)")
-        return found[assignment_id]
+        return looked_up(found, assignment_id, "the study has no assignment with this id", remedy="List them with assignments(uuid)")
 
     def assignments_of_image(self, image_id: str) -> list[Assignment]:
         """The answers to every HIT that shows an image, by HIT and id; ``image_id in answer.selected`` says whether it was selected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,29 +175,28 @@ def _published(name: str) -> ModelSpec:
 
 
 def _torchvision(text: str) -> ModelSpec:
-    arch, tag = _split(text)
-    _check_known(arch, torchvision_names(), "torchvision")
-    if tag == RANDOM:
-        return ModelSpec("torchvision", f"{arch}@{RANDOM}", arch, RANDOM)
-    names = _weight_names(arch)
-    if tag and tag not in names:
-        raise _unknown(tag, names, f"weights of {arch}")
-    if not tag:
-        tag = _default_weights(arch)
-    return ModelSpec("torchvision", f"{arch}.{tag}", arch, tag)
+    return _of_library("torchvision", text, torchvision_names(), _weight_names)
 
 
 def _timm(text: str) -> ModelSpec:
+    return _of_library("timm", text, _timm_names(), timm_tags)
+
+
+def _of_library(library: str, text: str, architectures: Sequence[str], tags_of: Callable[[str], list[str]]) -> ModelSpec:
+    """ARCH, ARCH.TAG or ARCH@random; the first of an architecture's tags is its default."""
     arch, tag = _split(text)
-    _check_known(arch, _timm_names(), "timm")
+    _check_known(arch, architectures, library)
     if tag == RANDOM:
-        return ModelSpec("timm", f"{arch}@{RANDOM}", arch, RANDOM)
-    tags = timm_tags(arch)
+        return ModelSpec(library, f"{arch}@{RANDOM}", arch, RANDOM)
+    tags = tags_of(arch)
     if tag and tag not in tags:
         raise _unknown(tag, tags, f"weights of {arch}")
     if not tags:
-        raise NotFoundError("has no pretrained weights in timm", item=arch, remedy=f"Give your own: timm:{arch}=FILE.safetensors")
-    return ModelSpec("timm", f"{arch}.{tag or tags[0]}".rstrip("."), arch, tag or tags[0])
+        raise NotFoundError(
+            f"has no pretrained weights in {library}", item=arch, remedy=f"Give your own: {library}:{arch}=FILE.safetensors"
+        )
+    chosen = tag or tags[0]
+    return ModelSpec(library, f"{arch}.{chosen}".rstrip("."), arch, chosen)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -228,11 +227,9 @@ def torchvision_names() -> list[str]:
 
 
 def _weight_names(arch: str) -> list[str]:
-    return [entry.name for entry in require("torchvision.models").get_model_weights(arch)]
-
-
-def _default_weights(arch: str) -> str:
-    return str(require("torchvision.models").get_model_weights(arch).DEFAULT.name)
+    """Names of an architecture's weights in torchvision, its default first."""
+    weights = require("torchvision.models").get_model_weights(arch)
+    return sorted((str(entry.name) for entry in weights), key=lambda name: name != weights.DEFAULT.name)
 
 
 def _timm_names() -> list[str]:

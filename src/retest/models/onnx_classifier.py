@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from retest.errors import InputError, NotFoundError
 from retest.files import file_hash
+from retest.models._transformed import TransformedClassifier
 from retest.models.base import Float32Array
 from retest.models.engines import OnnxEngine
 from retest.models.libraries import first_line, installed_versions, require
@@ -20,7 +21,7 @@ from retest.models.transforms import Preprocessing, Step, read_description
 _PIECE = 16
 
 
-class OnnxClassifier:
+class OnnxClassifier(TransformedClassifier):
     """An ONNX file whose first input are images and whose first output are scores (n, classes).
 
     Args:
@@ -36,6 +37,7 @@ class OnnxClassifier:
     """
 
     thread_safe = True
+    transform: Preprocessing
 
     def __init__(
         self, name: str, path: Path | str, preprocessing: Preprocessing, *, class_names: Sequence[str] | None = None, threads: int = 0
@@ -50,26 +52,6 @@ class OnnxClassifier:
         self._weights = file_hash(self._path)
         self._pieces = MicroBatches(f"model {name}", size=_fixed_batch(self._engine) or _PIECE)
         self._num_classes = self._count_classes()
-
-    @property
-    def name(self) -> str:
-        """The name under which results are reported."""
-        return self._name
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes it scores."""
-        return self._num_classes
-
-    @property
-    def preprocessing(self) -> str:
-        """Text that pins the preprocessing."""
-        return self.transform.description
-
-    @property
-    def shared_input(self) -> str:
-        """Pins what ``preprocess`` gives; models with the same geometry share it whatever their normalisation."""
-        return self.transform.geometry.description
 
     @property
     def fingerprint(self) -> str:

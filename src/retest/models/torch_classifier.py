@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import InputError, UsageError
+from retest.models._transformed import TransformedClassifier
 from retest.models.base import Float32Array
 from retest.models.engines import (
     EagerEngine,
@@ -37,7 +38,7 @@ _CHECKED = 4
 _LIBRARIES = ("torch", "torchvision", "timm")
 
 
-class TorchClassifier:
+class TorchClassifier(TransformedClassifier):
     """A torch module with its preprocessing: a :class:`~retest.models.Classifier`.
 
     Args:
@@ -100,26 +101,6 @@ class TorchClassifier:
         """Several threads may run the one copy at once; a GPU works on one batch at a time."""
         self._used = ""
         self._num_classes = self._count_classes() if num_classes is None else num_classes
-
-    @property
-    def name(self) -> str:
-        """The name under which results are reported."""
-        return self._name
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes it scores."""
-        return self._num_classes
-
-    @property
-    def preprocessing(self) -> str:
-        """Text that pins the preprocessing."""
-        return self.transform.description
-
-    @property
-    def shared_input(self) -> str:
-        """Pins what ``preprocess`` gives; models with the same geometry share it whatever their normalisation."""
-        return self.transform.geometry.description if isinstance(self.transform, Preprocessing) else self.transform.description
 
     @property
     def fingerprint(self) -> str:

@@ -1,10 +1,11 @@
-"""Where the published data lie, when they are here."""
+"""Where the published data lie, when they are here; and a server to download from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from download_server import running_server
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -16,3 +17,10 @@ def published() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the published data are not beside the repository (../shared/imagenetv2)")
     return folder
+
+
+@pytest.fixture
+def server():
+    """Downloads come from here; see ``download_server.py``."""
+    with running_server() as instance:
+        yield instance

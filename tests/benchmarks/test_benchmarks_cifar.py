@@ -8,13 +8,11 @@ import json
 import pickle
 import struct
 import tarfile
-import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_benchmarks_transfer import Server
 
 from retest.benchmarks import CIFAR10, CIFAR101, CIFAR_CLASSES, LabelledImages, RemoteFile, read_cifar_predictions
 from retest.benchmarks import cifar as cifar_module
@@ -280,16 +278,6 @@ def test_wrong_version_and_missing_files(tmp_path):
         CIFAR101("v5", tmp_path)
     with pytest.raises(InputError, match=r"there is no cifar10.1_v6_data.npy"):
         CIFAR101("v6", tmp_path)
-
-
-@pytest.fixture
-def server():
-    with Server() as instance:
-        thread = threading.Thread(target=instance.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield instance
-        instance.shutdown()
-        thread.join()
 
 
 def test_cifar10_is_downloaded_and_unpacked(tmp_path, server):

@@ -10,7 +10,6 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
-from test_benchmarks_transfer import Server
 
 from retest.benchmarks import RELEASES, ImageNetV2, LabelledImages, RemoteFile
 from retest.benchmarks.imagenetv2 import PublishedData
@@ -231,18 +230,6 @@ def test_the_published_archives_are_pinned():
         "top-images": ("imagenetv2-c-12", 1_245_927_936),
     }
     assert all(len(release.file.sha256) == 64 and release.file.url.startswith("https://") for release in RELEASES.values())
-
-
-@pytest.fixture
-def server():
-    import threading
-
-    with Server() as instance:
-        thread = threading.Thread(target=instance.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield instance
-        instance.shutdown()
-        thread.join()
 
 
 def mirror(server, content):

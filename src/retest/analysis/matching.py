@@ -147,24 +147,13 @@ def matching_bias(
         )
     data = _prepare(original, new, hits, pool, parameters)
     p1 = fit_beta_mixture(original, components=parameters.components)
-    p2 = fit_beta_mixture(new if pool is None else pool, components=parameters.components)
+    source = new if pool is None else pool
+    p2 = fit_beta_mixture(source, components=parameters.components)
     point = _estimate(data, data.whole(), pack(p1), pack(p2), parameters)
     draws = _estimate(data, data.draw(parameters.bootstrap, parameters.seed), pack(p1), pack(p2), parameters, start=point.coefficients)
-    tail = 50.0 * (1.0 - parameters.confidence)
-    values = point.with_bias()[:, :, 0]
-    if np.isnan(values).any():
-        raise InputError("no original image has a selection frequency that a new image has", item="new", remedy="Label more images.")
-    # In very small studies a draw can lack any common frequency; it has no naive value.
-    ends = np.nanpercentile(draws.with_bias(), (tail, 100.0 - tail), axis=-1)
-    rows = []
-    for i, name in enumerate(names):
-        naive, jackknife, corrected = (Estimate(float(values[q, i]), float(ends[0, q, i]), float(ends[1, q, i])) for q in range(3))
-        bias = Estimate(*(100.0 * float(v) for v in (values[3, i], ends[0, 3, i], ends[1, 3, i])))
-        measured = float(hits[i, new.labelled].mean())
-        rows.append(MatchedAccuracy(name, measured, naive, jackknife, corrected, bias, curve_of(point.coefficients[i, 0])))
-    n_pool = int((new if pool is None else pool).labelled.sum())
-    n_original, n_new = int(original.labelled.sum()), int(new.labelled.sum())
-    return MatchingBias(data.annotators, n_original, n_new, n_pool, p1, p2, tuple(rows), parameters, data.notes)
+    rows = _rows(names, hits[:, new.labelled].mean(axis=1), point, draws, parameters.confidence)
+    n_original, n_new, n_pool = (int(counts.labelled.sum()) for counts in (original, new, source))
+    return MatchingBias(data.annotators, n_original, n_new, n_pool, p1, p2, rows, parameters, data.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +200,23 @@ class _Cells:
         rate = self.right / self.new[2]
         right = rng.binomial(new.astype(np.int64), rate[:, None, :]).astype(np.float64)
         return _Draws(original, new if self.in_pool is None else pool, new, right)
+
+
+def _rows(names: Sequence[str], measured: Floats, point: _Estimates, draws: _Estimates, confidence: float) -> tuple[MatchedAccuracy, ...]:
+    """A row per model: values from the data themselves, the ends of the intervals from the draws."""
+    values = point.with_bias()[:, :, 0]
+    if np.isnan(values).any():
+        raise InputError("no original image has a selection frequency that a new image has", item="new", remedy="Label more images.")
+    tail = 50.0 * (1.0 - confidence)
+    # In very small studies a draw can lack any common frequency; it has no naive value.
+    low, high = np.nanpercentile(draws.with_bias(), (tail, 100.0 - tail), axis=-1)
+    table = np.stack([values, low, high], axis=-1)
+    table[3] *= 100.0  # the bias is in points, the accuracies are fractions
+    rows = []
+    for i, name in enumerate(names):
+        naive, jackknife, corrected, bias = (Estimate(*numbers) for numbers in table[:, i].tolist())
+        rows.append(MatchedAccuracy(name, float(measured[i]), naive, jackknife, corrected, bias, curve_of(point.coefficients[i, 0])))
+    return tuple(rows)
 
 
 def _resample(rng: np.random.Generator, weight: Floats, draws: int) -> Floats:

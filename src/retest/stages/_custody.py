@@ -7,12 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retest.errors import ConflictError, StoreError
-from retest.store import BlobStore
-from retest.store.transfer import snapshot_sqlite
+from retest.stages._common import Progress
+from retest.store import BlobStore, Tables
+from retest.store.transfer import copy_rows, different_table, row_counts, snapshot_sqlite
 from retest.study import CONFIG_FILE, Study, StudyConfig, format_config, read_config, write_atomic
 from retest.study.folder import open_parts
 
-__all__ = ["finish_study", "open_new_study", "put_blob", "read_side_file", "side_files", "with_absolute_paths", "write_side_file"]
+__all__ = [
+    "fill_database",
+    "finish_study",
+    "open_new_study",
+    "put_blob",
+    "read_side_file",
+    "side_files",
+    "with_absolute_paths",
+    "write_side_file",
+]
 
 _PATHS = {
     "benchmark": ("train", "val", "test", "class_info", "similar_classes"),
@@ -106,3 +116,25 @@ def write_side_file(study: Study, name: str, data: bytes) -> None:
     for log in _SQLITE_LOGS:
         path.with_name(path.name + log).unlink(missing_ok=True)
     write_atomic(path, data)
+
+
+def fill_database(source: Tables, target: Study, *, label: str, remedy: str, progress: Progress) -> int:
+    """Copy all rows of ``source`` into the empty database of ``target``; how many there are.
+
+    A database that is not empty must hold the same rows: all rows come in one transaction, so a copy that was stopped behind it is whole.
+
+    Raises:
+        ConflictError: it holds other rows; ``remedy`` says what helps.
+    """
+    with target.database.write() as tables:
+        expected = sum(row_counts(source).values())
+        if not any(row_counts(tables).values()):
+            with progress(label, total=expected) as advance:
+                return copy_rows(source, tables, advance=advance)
+        if (different := different_table(source, tables)) is not None:
+            raise ConflictError(
+                f"the database holds other rows already (table {different})",
+                item=target.database.engine.url.render_as_string(),
+                remedy=remedy,
+            )
+        return expected

@@ -23,10 +23,19 @@ from retest.errors import ConflictError, InputError, NotFoundError, UsageError
 from retest.records import ImageVariant
 from retest.stages._archive import Archive, Piece, Snapshot
 from retest.stages._common import Progress, Stamp, in_order, silent
-from retest.stages._custody import finish_study, open_new_study, put_blob, read_side_file, side_files, with_absolute_paths, write_side_file
+from retest.stages._custody import (
+    fill_database,
+    finish_study,
+    open_new_study,
+    put_blob,
+    read_side_file,
+    side_files,
+    with_absolute_paths,
+    write_side_file,
+)
 from retest.stages._folder_lock import locked_folder
 from retest.store import BlobStore, Database
-from retest.store.transfer import copy_rows, different_table, row_counts, snapshot
+from retest.store.transfer import row_counts, snapshot
 from retest.study import CONFIG_FILE, Study, StudyConfig, format_config, parse_config
 
 __all__ = ["BackedUp", "Restored", "Snapshot", "back_up", "list_snapshots", "restore", "verify_backup"]
@@ -284,18 +293,8 @@ def _config(text: bytes, name: str, *, database: str, blobs: str) -> StudyConfig
 def _restore_rows(file: Path, study: Study, progress: Progress) -> int:
     with closing(Database(f"sqlite:///{file}")) as copy:
         copy.upgrade()  # a backup of an older retest
-        with copy.read() as source, study.database.write() as tables:
-            total = sum(row_counts(source).values())
-            if not any(row_counts(tables).values()):
-                with progress("Restore rows", total=total) as advance:
-                    return copy_rows(source, tables, advance=advance)
-            if (different := different_table(source, tables)) is not None:
-                raise ConflictError(
-                    f"the database holds other rows already (table {different})",
-                    item=study.database.engine.url.render_as_string(),
-                    remedy="Restore into an empty database",
-                )
-            return total
+        with copy.read() as source:
+            return fill_database(source, study, label="Restore rows", remedy="Restore into an empty database", progress=progress)
 
 
 def _restore_blobs(archive: Archive, made: Snapshot, study: Study, progress: Progress) -> None:

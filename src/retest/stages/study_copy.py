@@ -8,10 +8,18 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from retest.errors import ConflictError, UsageError
+from retest.errors import UsageError
 from retest.stages._common import Progress, in_order, silent
-from retest.stages._custody import finish_study, open_new_study, put_blob, read_side_file, side_files, with_absolute_paths, write_side_file
-from retest.store.transfer import copy_rows, different_table, row_counts
+from retest.stages._custody import (
+    fill_database,
+    finish_study,
+    open_new_study,
+    put_blob,
+    read_side_file,
+    side_files,
+    with_absolute_paths,
+    write_side_file,
+)
 from retest.study import Study, StudyConfig
 
 _STREAMS = 8
@@ -74,19 +82,9 @@ def _config(study: Study, database: str, blobs: str, share_blobs: bool) -> Study
 
 
 def _copy_tables(study: Study, target: Study, progress: Progress) -> int:
-    with study.database.read() as source, target.database.write() as tables:
-        expected = sum(row_counts(source).values())
-        if not any(row_counts(tables).values()):
-            with progress("Copy rows", total=expected) as advance:
-                return copy_rows(source, tables, advance=advance)
-        # A copy that was stopped behind this point is all there, since it is one transaction.
-        if (different := different_table(source, tables)) is not None:
-            raise ConflictError(
-                f"the database holds other rows already (table {different})",
-                item=target.database.engine.url.render_as_string(),
-                remedy="Choose an empty database; a copy that was stopped cannot go on once the original has changed",
-            )
-        return expected
+    remedy = "Choose an empty database; a copy that was stopped cannot go on once the original has changed"
+    with study.database.read() as source:
+        return fill_database(source, target, label="Copy rows", remedy=remedy, progress=progress)
 
 
 def _copy_blobs(study: Study, target: Study, progress: Progress) -> tuple[int, int]:

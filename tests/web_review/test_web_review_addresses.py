@@ -1,4 +1,4 @@
-"""Addresses of pages: what is asked for comes back as it was, and another page gets what it can be asked."""
+"""Addresses of pages: what is asked for comes back as it was, and another page gets what it can be asked; how pages say things."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retest.web.review import _pages
 from retest.web.review.answering import _values
+from retest.web.review.pages_audit import _in_words
 from retest.web.review.pages_browser import FilterQuery
 from retest.web.review.pages_hits import HitQuery, HitsQuery
 from retest.web.review.pages_predictions import ListQuery, PlaceQuery
+from retest.web.review.visit import _moment
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 shares = st.none() | st.floats(0, 1)
@@ -58,3 +61,48 @@ def test_what_is_as_usual_is_not_in_the_address():
 def test_what_a_page_cannot_be_asked_is_a_mistake():
     with pytest.raises(KeyError):
         HitsQuery().address("/hits", colour="red")
+
+
+def test_every_page_belongs_to_one_of_the_navigation():
+    pages = [page for page in _pages() if page.method == "GET"]
+    reached = {page.path for page in pages if page.nav}
+    assert len(reached) == len(pages) - 9
+    assert [page.path for page in pages if not page.nav and page.within not in reached] == []
+
+
+def test_the_navigation_shows_where_one_is(server):
+    with server.browser_client("Rex") as rex:
+        for path, current in (("/classes", "page"), ("/class?wnid=apple", "true")):
+            assert f'<a href="/review/classes" aria-current="{current}">' in rex.get(f"/review{path}").text
+            assert rex.get(f"/review{path}").text.count("aria-current") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (None, "–"),
+        (True, "yes"),
+        (False, "no"),
+        ("a rehearsal", "a rehearsal"),
+        ({"reviewed": True, "problematic": False}, "reviewed: yes, problematic: no"),
+        ({"reason": "blurred", "detail": ""}, "reason: blurred"),
+        ({"detail": ""}, "yes"),
+        ({"references": ["é"]}, '{"references": ["é"]}'),
+    ],
+)
+def test_states_of_the_audit_log_are_words(state, words):
+    assert _in_words(state) == words
+
+
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [
+        ("2026-01-01T00:30:05+01:00", "2025-12-31 23:30:05"),
+        ("2026-01-01T00:30:05.123456+00:00", "2026-01-01 00:30:05"),
+        ("2026-01-01T00:30:05", "2026-01-01 00:30:05"),
+        ("2026-01-01", "2026-01-01 00:00:00"),
+        ("some day", "some day"),
+    ],
+)
+def test_times_are_shown_in_one_form(time, shown):
+    assert _moment(time) == shown

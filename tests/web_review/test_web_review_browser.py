@@ -384,6 +384,8 @@ def test_the_sheet_shows_the_keys_of_the_page_and_typing_is_no_command(rex, serv
     page = rex.browse()
     page.keyboard.press("?")
     assert "Exclude" in page.inner_text("#keys")
+    keys = page.eval_on_selector_all("#keys dt", "all => all.map(dt => [...dt.children].map(kbd => kbd.textContent).join(' '))")
+    assert {"+", "-", "Space", "Ctrl Shift Z", "Shift →"} <= set(keys)
     page.keyboard.press("Escape")
     page.click("#tile-0")
     page.fill("#reason", "")

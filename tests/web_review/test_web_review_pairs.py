@@ -313,3 +313,11 @@ def test_pages_open_without_neighbours_and_without_images(server):
         assert ann.get("/review/components").status_code == 200
         assert ann.get("/review/component", params={"image": server.ids()[0]}).status_code == 404
         assert ann.get("/review/pairs", params={"metric": "nonsense"}).status_code == 422
+
+
+def test_the_form_sends_the_threshold_that_is_shown(server):
+    give_neighbors(server)
+    with server.browser_client("Rex") as rex:
+        page = rex.get("/review/pairs", params={"metric": "l2", "threshold": "123456.75"}).text
+    assert 'value="123456.75"' in page
+    assert "neighbours within 123,457 that" in page

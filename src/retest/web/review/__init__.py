@@ -96,8 +96,9 @@ def open_desk(study: Study, *, options: ReviewOptions, secure: bool, now: Callab
     study.database.keep_connections(_CONNECTIONS)
     sessions = Sessions(study, options.key, secure=secure, local_admin=options.local_admin)
     navigation: tuple[tuple[str, str, Role], ...] = tuple((page.nav, PREFIX + page.path, page.role) for page in _pages() if page.nav)
+    sections = {PREFIX + page.path: PREFIX + page.within for page in _pages() if page.within is not None}
     shelf, origin = PredictionShelf(options.predictions), image_origin(study, options)
-    return Desk(study, options, sessions, Limiter(now), now, navigation, predictions=shelf, image_origin=origin)
+    return Desk(study, options, sessions, Limiter(now), now, navigation, sections, predictions=shelf, image_origin=origin)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _annotator(visit: Visit, query: AnnotatorQuery, body: None) -> AnnotatorAnsw
 
 PAGES = (
     Page(path="/annotators", handler=_list_page, query=AnnotatorsQuery, role=Role.REVIEWER, nav="Annotators"),
-    Page(path="/annotator", handler=_annotator_page, query=AnnotatorQuery, role=Role.REVIEWER),
+    Page(path="/annotator", handler=_annotator_page, query=AnnotatorQuery, within="/annotators", role=Role.REVIEWER),
 )
 ENDPOINTS = (
     Endpoint(

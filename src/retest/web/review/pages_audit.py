@@ -68,11 +68,11 @@ _LIMIT = 100
 def _in_words(state: Any) -> str:
     if state is None:
         return "–"
-    if state is True:
-        return "yes"
+    if isinstance(state, bool):
+        return "yes" if state else "no"
     if isinstance(state, dict) and all(isinstance(value, (str, int, bool)) for value in state.values()):
-        return ", ".join(f"{name}: {value}" for name, value in state.items() if value != "") or "yes"
-    return json.dumps(state, ensure_ascii=False)[:300]
+        return ", ".join(f"{name}: {_in_words(value)}" for name, value in state.items() if value != "") or "yes"
+    return (state if isinstance(state, str) else json.dumps(state, ensure_ascii=False))[:300]
 
 
 PAGES = (Page(path="/audit", handler=_audit, query=AuditQuery, nav="Audit log"),)

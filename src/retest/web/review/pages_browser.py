@@ -230,7 +230,7 @@ def _details(visit: Visit, query: ImageQuery, body: None) -> DetailsAnswer:
     )
 
 
-PAGES = (Page(path="/class", handler=_page, query=BrowserQuery),)
+PAGES = (Page(path="/class", handler=_page, query=BrowserQuery, within="/classes"),)
 ENDPOINTS = (
     Endpoint(
         path="/candidates",

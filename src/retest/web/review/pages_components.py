@@ -109,8 +109,8 @@ def _components(visit: Visit, query: ComponentsQuery, body: None) -> ComponentsA
 
 
 PAGES = (
-    Page(path="/components", handler=_components_page, query=ComponentsQuery),
-    Page(path="/component", handler=_component_page, query=ComponentQuery),
+    Page(path="/components", handler=_components_page, query=ComponentsQuery, within="/pairs"),
+    Page(path="/component", handler=_component_page, query=ComponentQuery, within="/pairs"),
 )
 ENDPOINTS = (
     Endpoint(path="/components", handler=_components, query=ComponentsQuery, answer=ComponentsAnswer, summary="Components by name"),

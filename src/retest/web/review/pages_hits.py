@@ -270,7 +270,7 @@ def _hit(visit: Visit, query: HitQuery, body: None) -> HitAnswer:
 
 PAGES = (
     Page(path="/hits", handler=_list_page, query=HitsQuery, role=Role.REVIEWER, nav="HITs"),
-    Page(path="/hit", handler=_hit_page, query=HitQuery, role=Role.REVIEWER),
+    Page(path="/hit", handler=_hit_page, query=HitQuery, within="/hits", role=Role.REVIEWER),
 )
 ENDPOINTS = (
     Endpoint(

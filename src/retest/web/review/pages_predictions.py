@@ -230,7 +230,7 @@ def _all_sets(visit: Visit, query: Query, body: None) -> SetsAnswer:
 
 PAGES = (
     Page(path="/predictions", handler=_list_page, query=ListQuery, nav="Predictions"),
-    Page(path="/predictions/image", handler=_image_page, query=PlaceQuery),
+    Page(path="/predictions/image", handler=_image_page, query=PlaceQuery, within="/predictions"),
 )
 ENDPOINTS = (
     Endpoint(path="/predictions/sets", handler=_all_sets, answer=SetsAnswer, summary="Test sets with predictions"),

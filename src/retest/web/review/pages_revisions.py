@@ -251,9 +251,9 @@ def _carry_over(visit: Visit, query: Query, body: CarryBody) -> DecidedAnswer:
 
 PAGES = (
     Page(path="/revisions", handler=_revisions_page, nav="Revisions"),
-    Page(path="/revision", handler=_revision_page, query=RevisionQuery),
-    Page(path="/revision/class", handler=_class_page, query=ClassQuery),
-    Page(path="/revision/diff", handler=_diff_page, query=DiffQuery),
+    Page(path="/revision", handler=_revision_page, query=RevisionQuery, within="/revisions"),
+    Page(path="/revision/class", handler=_class_page, query=ClassQuery, within="/revisions"),
+    Page(path="/revision/diff", handler=_diff_page, query=DiffQuery, within="/revisions"),
 )
 ENDPOINTS = (
     Endpoint(

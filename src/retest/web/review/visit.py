@@ -6,7 +6,7 @@ read-only mode and the translation of errors are done once, in :mod:`retest.web.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -98,6 +98,7 @@ class Desk:
     limiter: Limiter
     now: Callable[[], float]
     navigation: tuple[tuple[str, str, Role], ...] = ()
+    sections: Mapping[str, str] = field(default_factory=dict)
     memo: Memo = field(init=False)
     aside: Aside = field(init=False)
     counting: Background = field(default_factory=Background)
@@ -152,6 +153,11 @@ class Visit:
         return self.who.may(role) and not (self.desk.options.read_only and Role(role) is not Role.ANNOTATOR)
 
     @property
+    def section(self) -> str:
+        """Address of the page in the navigation to which the page that was asked for belongs; empty for none."""
+        return self.desk.sections.get(self.request.url.path, "")
+
+    @property
     def decides(self) -> tuple[str, ...]:
         """The kinds of decisions that the visitor may make."""
         return () if self.desk.options.read_only else tuple(kind.name for kind in kinds() if self.who.may(kind.role))
@@ -169,7 +175,8 @@ class Page:
     """A page for people: ``handler(visit, query)`` returns a response, mostly ``visit.render(...)``.
 
     ``path`` begins after ``/review``; a query model holds the filters, which so are part of the address. ``nav`` is the name in the
-    navigation, None for pages that are reached from others. A page with ``method`` POST gets the fields of its form as its query.
+    navigation, None for pages that are reached from others; ``within`` is the path of the one that such a page belongs to. A page with
+    ``method`` POST gets the fields of its form as its query.
     """
 
     path: str
@@ -177,6 +184,7 @@ class Page:
     query: type[Query] = Query
     role: Role = Role.ANNOTATOR
     nav: str | None = None
+    within: str | None = None
     method: str = "GET"
 
 
@@ -235,12 +243,26 @@ def message(desk: Desk, heading: str, *paragraphs: str, status: int, headers: di
 def _environment() -> Environment:
     found = new_environment("retest.web.review")
     found.globals |= {"static": static_url, "image_url": image_url, "prefix": PREFIX, "roles": [str(role) for role in Role]}
-    found.filters |= {"number": lambda value: f"{value:,}", "percent": _percent, "url": lambda text: quote(str(text), safe="")}
+    found.filters |= {"number": lambda value: f"{value:,}", "url": lambda text: quote(str(text), safe="")}
+    found.filters.update(percent=_percent, distance=_distance, moment=_moment)
     return found
 
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _distance(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _moment(time: str) -> str:
+    """A time of the history for people, in UTC and without saying so; one without a time zone, or that is none, as it is."""
+    try:
+        read = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return (read if read.tzinfo is None else read.astimezone(UTC)).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @cache

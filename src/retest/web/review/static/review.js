@@ -431,13 +431,16 @@ document.addEventListener("keydown", (event) => {
   if (binding.run(event) !== false) event.preventDefault();
 });
 
+const KEYS = { " ": "Space", ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓" };
+
 function showKeys() {
   const dialog = document.getElementById("keys");
   dialog.querySelector("dl").replaceChildren(
-    ...[...bindings].flatMap(([name, { what }]) => [element("dt", {}, ...name.split("+").map((part) => element("kbd", {}, part === " " ? "Space" : part))), element("dd", {}, what)]));
+    ...[...bindings].flatMap(([name, { what }]) => [element("dt", {}, ...name.split(/(?<=[^+])\+(?=.)/).map((part) => element("kbd", {}, KEYS[part] ?? part))), element("dd", {}, what)]));
   dialog.showModal();
 }
 
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 if (document.getElementById("keys")) {
   key("?", "Show this sheet", showKeys);
   key("Ctrl+z", "Undo your latest decision", () => void undo());

@@ -116,15 +116,20 @@ def find_leakage(
         made["phash"] = PerceptualHashes(threads)
     with folder_images(test, sizes, threads, progress, scratch) as a, folder_images(train, sizes, threads, progress, scratch) as b:
         found: dict[tuple[int, int], list[str]] = {}
-        for metric in chosen.names:
-            near = dataclasses.replace(parameters, dssim_threshold=min(limits["dssim"], 1.0)) if metric == "dssim" else parameters
+        for metric, limit in limits.items():
+            near = dataclasses.replace(parameters, dssim_threshold=min(limit, 1.0)) if metric == "dssim" else parameters
             knn = search_folders(metric, a.pixels, b.pixels, near, made.get(metric), threads=threads, device=device, progress=progress)
-            for row, rank in zip(*np.nonzero((knn.indices >= 0) & (knn.distances <= limits[metric])), strict=True):
+            for row, rank in zip(*np.nonzero((knn.indices >= 0) & (knn.distances <= limit)), strict=True):
                 found.setdefault((int(row), int(knn.indices[row, rank])), []).append(metric)
         pairs = [_pair(a, b, place, tuple(by), chosen.names, made, parameters) for place, by in sorted(found.items())]
-    pairs.sort(
-        key=lambda pair: (not pair.identical, min(pair.distances[m] / max(limits[m], 1e-300) for m in pair.found_by), pair.test, pair.train)
-    )
+    return _report(a, b, pairs, limits)
+
+
+def _report(a: FolderImages, b: FolderImages, pairs: list[LeakagePair], limits: Mapping[str, float]) -> LeakageReport:
+    def suspicion(pair: LeakagePair) -> tuple[bool, float, str, str]:
+        share = min(pair.distances[metric] / max(limits[metric], 1e-300) for metric in pair.found_by)
+        return not pair.identical, share, pair.test, pair.train
+
     return LeakageReport(
         train_images=len(b.names),
         test_images=len(a.names),
@@ -132,7 +137,7 @@ def find_leakage(
         identical=len({pair.test for pair in pairs if pair.identical}),
         other_class=len({pair.test for pair in pairs if pair.same_class is False}),
         thresholds=limits,
-        pairs=tuple(pairs),
+        pairs=tuple(sorted(pairs, key=suspicion)),
         problems=a.problems + b.problems,
     )
 

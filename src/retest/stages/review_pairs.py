@@ -248,13 +248,15 @@ def _views(
 ) -> list[CandidatePairs]:
     lists = tables.neighbors.get(candidates, metric)
     waiting = waiting_neighbors(study, tables, metric, lists, threshold)
-    shown: dict[str, list[Neighbor]] = {}
-    for candidate in candidates:
-        if everything and candidate in lists:
-            near = lists[candidate][: study.config.review.num_neighbors]
-            shown[candidate] = [n for n in near if n.distance <= threshold and n.reference != candidate]
-        elif waiting.get(candidate):
-            shown[candidate] = list(waiting[candidate])
+    if everything:
+        most = study.config.review.num_neighbors
+        shown = {
+            candidate: [n for n in lists[candidate][:most] if n.distance <= threshold and n.reference != candidate]
+            for candidate in candidates
+            if candidate in lists
+        }
+    else:
+        shown = {candidate: list(waiting[candidate]) for candidate in candidates if waiting.get(candidate)}
     ids = {*shown, *(n.reference for found in shown.values() for n in found)}
     views = view_images(study, tables, sorted(ids))
     known = _known(tables, shown)
@@ -262,33 +264,33 @@ def _views(
     paired = {frozenset(pair) for pair in tables.pairs.touching(sorted(shown))}
     latest = tables.decisions.latest(REVIEW, [review_item(candidate, metric) for candidate in shown])
     classes = known_classes(tables, memo)
-    found = []
-    for candidate, neighbors in shown.items():
+
+    def of_candidate(candidate: str) -> CandidatePairs:
         done = reviewed.get(candidate, {})
         waits = {n.reference for n in waiting.get(candidate, ())}
         item = review_item(candidate, metric)
-        state = {"references": sorted(done), "near_duplicates": sorted(r for r, near in done.items() if near)} if done else None
-        found.append(
-            CandidatePairs(
-                candidate=views[candidate],
-                metric=metric,
-                neighbors=tuple(
-                    NeighborView(
-                        views[n.reference],
-                        n.distance,
-                        n.reference in waits,
-                        done.get(n.reference),
-                        frozenset((candidate, n.reference)) in paired,
-                        tuple(k for m, k in known.get(frozenset((candidate, n.reference)), ()) if m != (candidate, metric)),
-                    )
-                    for n in neighbors
-                ),
-                state=state,
-                version=latest[item].no if item in latest else 0,
-                name=class_name(classes, views[candidate].wnid or ""),
+
+        def of_neighbor(near: Neighbor) -> NeighborView:
+            pair = frozenset((candidate, near.reference))
+            return NeighborView(
+                image=views[near.reference],
+                distance=near.distance,
+                waits=near.reference in waits,
+                marked=done.get(near.reference),
+                paired=pair in paired,
+                known=tuple(said for where, said in known.get(pair, ()) if where != (candidate, metric)),
             )
+
+        return CandidatePairs(
+            candidate=views[candidate],
+            metric=metric,
+            neighbors=tuple(of_neighbor(near) for near in shown[candidate]),
+            state={"references": sorted(done), "near_duplicates": sorted(r for r, near in done.items() if near)} if done else None,
+            version=latest[item].no if item in latest else 0,
+            name=class_name(classes, views[candidate].wnid or ""),
         )
-    return found
+
+    return [of_candidate(candidate) for candidate in shown]
 
 
 def _known(tables: Tables, shown: dict[str, list[Neighbor]]) -> dict[frozenset[str], list[tuple[tuple[str, str], Known]]]:

@@ -47,6 +47,11 @@ def test_impossible_counts_are_refused(k, n):
         clopper_pearson(k, n)
 
 
+def test_counts_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(UsageError, match=r"successes and trials: do not fit \(.*\). Give a number of trials for each"):
+        wilson([1, 2], [3, 4, 5])
+
+
 def test_confidence_and_method_are_checked():
     with pytest.raises(UsageError, match="confidence: is 95, not strictly between 0 and 1"):
         wilson(1, 2, confidence=95)

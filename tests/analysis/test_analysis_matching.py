@@ -308,6 +308,26 @@ def test_arguments_are_checked():
         check_estimators(SCENARIO, n_original=50, n_pool=50, seed=-1)
 
 
+@pytest.mark.parametrize(
+    ("weights", "alpha", "beta"),
+    [((np.nan,), (1.0,), (1.0,)), ((0.5, 0.4), (1.0, 1.0), (1.0, 1.0)), ((1.0,), (np.inf,), (1.0,)), ((1.0,), (1.0,), (0.0,))],
+)
+def test_a_mixture_that_is_none_is_refused(weights, alpha, beta):
+    with pytest.raises(UsageError, match="BetaMixture: weights must be shares that sum to 1, alpha and beta positive"):
+        BetaMixture(weights, alpha, beta)
+
+
+def test_numbers_of_annotators_are_whole_and_not_negative():
+    for call in (lambda: MIXTURE.count_probabilities(0), lambda: thin_counts(np.array([5]), np.array([3]), -1)):
+        with pytest.raises(UsageError, match=r"annotators: is .*, less than"):
+            call()
+    with pytest.raises(UsageError, match=r"annotators: is 2\.5, no whole number"):
+        simulate_study(SCENARIO, n_original=5, n_pool=5, annotators=2.5)
+    study = simulate_study(SCENARIO, n_original=50, n_pool=50)
+    with pytest.raises(InputError, match=r"correct: \(0, 50\) results for 0 models and 50 images do not fit"):
+        matching_bias(study.original, study.pool, np.zeros((0, 50)))
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64])
 def test_the_type_of_the_counts_changes_no_figure(kind):
     study = simulate_study(SCENARIO, n_original=400, n_pool=400, annotators=200, seed=1)
@@ -315,3 +335,4 @@ def test_the_type_of_the_counts_changes_no_figure(kind):
     assert (same.assignments.dtype, same.selected.dtype) == (np.int64, np.int64)
     assert fit_beta_mixture(same) == fit_beta_mixture(study.original)
     assert held_out_gap(same, same, annotators=5) == 0.0
+    assert AnnotationCounts([3, 4], [1, 4]).frequencies.tolist() == [1 / 3, 1.0]

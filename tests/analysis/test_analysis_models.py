@@ -1,5 +1,7 @@
 """Models against models: paired tests, agreement, consensus, multi-label accuracy."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,24 @@ def test_equal_models_and_wrong_arrays():
         compare_models([1, 0], [1, 2])
     with pytest.raises(UsageError, match="bootstrap: is 10, less than 100"):
         compare_models([1, 0], [1, 1], bootstrap=10)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda table: mcnemar(-1, 2), "only_a: are not counts"),
+        (lambda table: mcnemar(1, 2.5), "only_b: are not counts"),
+        (lambda table: holm([[0.1, 0.2]]), "p_values: are not a list of numbers from 0 to 1"),
+        (lambda table: holm([0.1, np.nan]), "p_values: are not a list"),
+        (lambda table: compare_all_pairs(table, models=[]), "models: no model is named. Models there: a, b"),
+        (lambda table: compare_all_pairs(table, seed=-1), "seed: is -1, less than 0"),
+        (lambda table: compare_models([1, 0], [1, 1], bootstrap=100.5), "bootstrap: is 100.5, no whole number"),
+        (lambda table: compare_models([1, 0], [1, 1], seed=-1), "seed: is -1, less than 0"),
+    ],
+)
+def test_impossible_arguments_are_named(call, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        call(correctness_table([record("a", [0, 1, 2, 3]), record("b", [0, 1, 1, 1])]))
 
 
 def test_all_pairs_agree_with_single_comparisons():

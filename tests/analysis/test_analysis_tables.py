@@ -79,6 +79,7 @@ def test_units():
     [
         ([], "auto", "the table has no rows"),
         ([{"model": "a"}], "auto", "row 1: no value for top1"),
+        ([{"model": " ", "top1": "75"}], "auto", "row 1: no value for model"),
         ([{"model": "a", "top1": "n/a"}], "auto", "row 1, column top1: 'n/a' is no number. Write numbers as 1234.5 or 1,234.5"),
         ([{"model": "a", "top1": True}], "auto", "row 1, column top1: True is no number"),
         ([{"model": "a", "top1": "75"}], "fraction", "a: top1 75 is no fraction"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -29,10 +30,22 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
         raise UsageError(f"{value!r} is unknown", item=name, remedy=f"Choose one of: {', '.join(choices)}.")
 
 
-def check_at_least(name: str, value: float, least: float) -> None:
-    """Refuse a number below ``least``."""
-    if not value >= least:
+def check_whole(name: str, value: int, least: int) -> None:
+    """Refuse anything but a whole number of at least ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"is {value!r}, no whole number", item=name, remedy=f"Give {name} of at least {least}.") from None
+    if number < least:
         raise UsageError(f"is {value}, less than {least}", item=name, remedy=f"Give {name} of at least {least}.")
+
+
+def as_counts(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Whole numbers of at least 0 as int64; anything else is refused."""
+    array = np.asarray(values)
+    if array.size and (array.dtype.kind not in "iu" or array.min() < 0):
+        raise UsageError("are not counts", item=name, remedy="Give whole numbers of at least 0.")
+    return array.astype(np.int64)
 
 
 def as_binary(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from retest.analysis._checks import check_at_least, check_open_fraction
+from retest.analysis._checks import check_open_fraction, check_whole
 from retest.analysis.points import Metric, ModelPoint
 from retest.analysis.scales import Scale, from_scale, to_scale
 from retest.errors import InputError, UsageError
@@ -106,8 +106,8 @@ def fit_accuracies(
             whose test set's size is unknown where it is needed.
     """
     check_open_fraction("confidence", confidence)
-    check_at_least("bootstrap", bootstrap, 100)
-    check_at_least("seed", seed, 0)
+    check_whole("bootstrap", bootstrap, 100)
+    check_whole("seed", seed, 0)
     kept, excluded = _exclude(points, exclude)
     _check_points(kept)
     x, x_notes = _scaled(kept, scale, side="original")

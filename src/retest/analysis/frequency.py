@@ -21,7 +21,7 @@ FREQUENCY_EDGES: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationCounts:
-    """How many annotators saw and selected each of n images: ``0 <= selected <= assignments``, int64 (n,) each (any integers will do).
+    """How many annotators saw and selected each of n images: ``0 <= selected <= assignments``, int64 (n,) each (made of any integers).
 
     An image without assignments has frequency NaN; functions leave such images out and say how many.
     """
@@ -30,7 +30,7 @@ class AnnotationCounts:
     selected: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        n, k = self.assignments, self.selected
+        n, k = np.asarray(self.assignments), np.asarray(self.selected)
         if n.ndim != 1 or n.shape != k.shape or n.dtype.kind not in "iu" or k.dtype.kind not in "iu":
             raise InputError(
                 f"shapes {n.shape} and {k.shape} are not two columns of whole counts", item="counts", remedy="Give integer arrays (n,)."

@@ -98,7 +98,10 @@ def proportion_interval(
 
 def _counts(successes: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
     check_open_fraction("confidence", confidence)
-    k, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
+    try:
+        k, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
+    except ValueError as error:
+        raise UsageError(f"do not fit ({error})", item="successes and trials", remedy="Give a number of trials for each.") from error
     possible = (n >= 1) & (k >= 0) & (k <= n) & (k == np.floor(k)) & (n == np.floor(n))
     if not possible.all():
         at = int(np.flatnonzero(~possible)[0])

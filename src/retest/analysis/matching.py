@@ -141,7 +141,7 @@ def matching_bias(
     parameters = parameters or MatchingParameters()
     hits = as_binary("correct", np.atleast_2d(np.asarray(correct)), ndim=2)
     names = tuple(models) if models is not None else tuple(f"model {i}" for i in range(len(hits)))
-    if len(names) != len(hits) or hits.shape[1] != len(new):
+    if not names or len(names) != len(hits) or hits.shape[1] != len(new):
         raise InputError(
             f"{hits.shape} results for {len(names)} models and {len(new)} images do not fit", item="correct", remedy="Give (m, n)."
         )

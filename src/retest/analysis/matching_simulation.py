@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from retest.analysis._checks import check_at_least
+from retest.analysis._checks import check_whole
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.intervals import Estimate
 from retest.analysis.matching import MatchingParameters, matching_bias
@@ -58,7 +58,7 @@ class MatchingScenario:
         Raises:
             UsageError: ``annotators`` is less than 1.
         """
-        check_at_least("annotators", annotators, 1)
+        check_whole("annotators", annotators, 1)
         s, masses = _quadrature(self.pool)
         k = np.arange(annotators + 1)[:, None]
         joint = masses * s**k * (1.0 - s) ** (annotators - k)
@@ -117,10 +117,10 @@ def simulate_study(
         UsageError: a number is too small, or the pool lacks candidates for the match.
     """
     for name, value in (("n_original", n_original), ("n_pool", n_pool), ("annotators", annotators)):
-        check_at_least(name, value, 1)
+        check_whole(name, value, 1)
     if n_new is not None:
-        check_at_least("n_new", n_new, 1)
-    check_at_least("seed", seed, 0)
+        check_whole("n_new", n_new, 1)
+    check_whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     original = _answers(scenario.original.sample(n_original, rng), annotators, rng)
     true_pool = scenario.pool.sample(n_pool, rng)
@@ -148,8 +148,8 @@ def check_estimators(
     Raises:
         UsageError: a number is too small, or a simulated pool lacks candidates for the match.
     """
-    check_at_least("replications", replications, 2)
-    check_at_least("seed", seed, 0)
+    check_whole("replications", replications, 2)
+    check_whole("seed", seed, 0)
     truth = scenario.matched_accuracy()
     found: dict[str, list[Estimate]] = {"naive": [], "jackknife": [], "corrected": []}
     for r in range(replications):

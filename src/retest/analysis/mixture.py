@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaln, digamma, gammaln, polygamma
 
-from retest.analysis._checks import check_at_least
+from retest.analysis._checks import check_whole
 from retest.analysis.frequency import AnnotationCounts
 from retest.errors import InputError, UsageError
 
@@ -38,7 +38,8 @@ class BetaMixture:
         lengths = {len(self.weights), len(self.alpha), len(self.beta)}
         if len(lengths) != 1 or not self.weights:
             raise UsageError("weights, alpha and beta differ in length", item="BetaMixture", remedy="Give one of each per component.")
-        if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6 or min(self.alpha) <= 0 or min(self.beta) <= 0:
+        positive = all(0 < value < np.inf for value in (*self.alpha, *self.beta))
+        if not positive or not all(weight >= 0 for weight in self.weights) or not abs(sum(self.weights) - 1) <= 1e-6:
             raise UsageError(
                 "weights must be shares that sum to 1, alpha and beta positive", item="BetaMixture", remedy="Correct the parameters."
             )
@@ -55,7 +56,12 @@ class BetaMixture:
         return result
 
     def count_probabilities(self, annotators: int) -> Floats:
-        """Probability that 0, 1, ... n of n annotators select an image, float64 (n + 1,)."""
+        """Probability that 0, 1, ... n of n annotators select an image, float64 (n + 1,).
+
+        Raises:
+            UsageError: ``annotators`` is less than 1.
+        """
+        check_whole("annotators", annotators, 1)
         k = np.arange(annotators + 1)
         choose = gammaln(annotators + 1) - gammaln(k + 1) - gammaln(annotators - k + 1)
         log_p: Floats = choose + _logsumexp(_log_terms(pack(self), np.full(len(k), annotators), k)[0])
@@ -82,7 +88,7 @@ def fit_beta_mixture(counts: AnnotationCounts, *, components: int = 2) -> BetaMi
         InputError: no image has at least two assignments (one answer per image says nothing about the spread).
         UsageError: a parameter is out of range.
     """
-    check_at_least("components", components, 1)
+    check_whole("components", components, 1)
     n, k, weight = count_cells(counts)
     if not len(n) or n.max() < 2:
         raise InputError("no image has two assignments or more", item="counts", remedy="Collect more answers per image.")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from retest.analysis._checks import as_binary, check_at_least, check_open_fraction, same_length
+from retest.analysis._checks import as_binary, as_counts, check_open_fraction, check_whole, same_length
 from retest.analysis.correctness import Correctness
-from retest.errors import InputError
+from retest.errors import InputError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,11 @@ def mcnemar(only_a: ArrayLike, only_b: ArrayLike) -> NDArray[np.float64]:
     Args:
         only_a: images that the first model alone gets right, any shape.
         only_b: images that the second alone gets right, same shape.
+
+    Raises:
+        UsageError: these are no counts.
     """
-    b, c = np.broadcast_arrays(np.asarray(only_a, dtype=np.int64), np.asarray(only_b, dtype=np.int64))
+    b, c = as_counts("only_a", only_a), as_counts("only_b", only_b)
     p: NDArray[np.float64] = np.minimum(1.0, 2.0 * bdtr(np.minimum(b, c).astype(np.float64), np.maximum(b + c, 1), 0.5))
     return np.where(b + c == 0, 1.0, p)
 
@@ -60,8 +63,13 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         float64 (m,), in the order given.
+
+    Raises:
+        UsageError: these are not such p-values.
     """
     p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise UsageError("are not a list of numbers from 0 to 1", item="p_values", remedy="Give one p-value per comparison.")
     order = np.argsort(p, kind="stable")
     adjusted = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     result = np.empty_like(p)
@@ -101,8 +109,8 @@ def compare_models(
     if same_length(correct_a=a, correct_b=b) == 0:
         raise InputError("there are no images", item="correct_a", remedy="Give at least one image.")
     check_open_fraction("confidence", confidence)
-    check_at_least("bootstrap", bootstrap, 100)
-    check_at_least("seed", seed, 0)
+    check_whole("bootstrap", bootstrap, 100)
+    check_whole("seed", seed, 0)
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((~a & b).sum())
     low, high = _bootstrap_ends(n, np.array([only_a]), np.array([only_b]), confidence, bootstrap, seed)
     p = float(mcnemar(only_a, only_b))
@@ -132,9 +140,11 @@ def compare_all_pairs(
         UsageError: a model is unknown or a parameter out of range.
     """
     check_open_fraction("confidence", confidence)
-    check_at_least("bootstrap", bootstrap, 100)
-    check_at_least("seed", seed, 0)
+    check_whole("bootstrap", bootstrap, 100)
+    check_whole("seed", seed, 0)
     names = list(table.models if models is None else models)
+    if not names:
+        raise UsageError("no model is named", item="models", remedy=f"Models there: {', '.join(table.models)}.")
     correct = np.stack([table.row(name) for name in names])
     hits = correct.sum(axis=1)
     order = sorted(range(len(names)), key=lambda m: (-hits[m], names[m]))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, gammaln, ndtr, ndtri, xlogy
 
-from retest.analysis._checks import check_at_least, check_fraction, check_open_fraction
+from retest.analysis._checks import check_fraction, check_open_fraction, check_whole
 from retest.analysis.matching import MatchingParameters
 from retest.analysis.matching_simulation import EstimatorCheck, MatchingScenario, check_estimators
 from retest.errors import ConfigError, UsageError
@@ -149,7 +149,7 @@ def interval_half_width(n: int, *, accuracy: float, confidence: float = 0.95) ->
     Raises:
         UsageError: ``n`` is less than 1, or ``accuracy`` or ``confidence`` is no fraction.
     """
-    check_at_least("n", n, 1)
+    check_whole("n", n, 1)
     check_fraction("accuracy", accuracy)
     check_open_fraction("confidence", confidence)
     k, tail = n * accuracy, 0.5 * (1.0 - confidence)  # not rounded, so that the width falls steadily with n
@@ -184,8 +184,8 @@ def drop_power(n_original: int, n_new: int, *, accuracy: float, drop: float, alp
     Raises:
         UsageError: there are no images in a set, or an accuracy or ``alpha`` is no fraction.
     """
-    check_at_least("n_original", n_original, 1)
-    check_at_least("n_new", n_new, 1)
+    check_whole("n_original", n_original, 1)
+    check_whole("n_new", n_new, 1)
     check_open_fraction("alpha", alpha)
     check_fraction("accuracy", accuracy)
     check_fraction("accuracy - drop", accuracy - drop)
@@ -213,7 +213,7 @@ def images_for_power(*, accuracy: float, drop: float, power: float = 0.8, n_orig
     """
     check_open_fraction("power", power)
     if n_original is not None:
-        check_at_least("n_original", n_original, 1)
+        check_whole("n_original", n_original, 1)
     return _first(lambda n: drop_power(n if n_original is None else n_original, n, accuracy=accuracy, drop=drop, alpha=alpha) >= power)
 
 
@@ -233,7 +233,7 @@ def paired_power(n: int, *, discordant: float, difference: float, alpha: float =
     Raises:
         UsageError: ``n`` is less than 1, a share is impossible or ``alpha`` no fraction.
     """
-    check_at_least("n", n, 1)
+    check_whole("n", n, 1)
     check_open_fraction("alpha", alpha)
     check_fraction("discordant", discordant)
     if not 0.0 <= difference <= discordant:
@@ -275,9 +275,10 @@ def labelling_cost(
     """
     values = {"classes": classes, "candidates_per_class": candidates_per_class, "annotators": annotators}
     for name, value in (*values.items(), ("candidates_per_hit", candidates_per_hit)):
-        check_at_least(name, value, 1)
-    check_at_least("reward_cents", reward_cents, 0)
-    check_at_least("fee_percent", fee_percent, 0)
+        check_whole(name, value, 1)
+    check_whole("reward_cents", reward_cents, 0)
+    if not fee_percent >= 0:
+        raise UsageError(f"is {fee_percent}, less than 0", item="fee_percent", remedy="Give the fee in percent of the reward.")
     hits = classes * -(-candidates_per_class // candidates_per_hit)
     rewards = hits * annotators * reward_cents
     fee = math.ceil(rewards * fee_percent / 100 - 1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from retest.analysis._checks import check_at_least
+from retest.analysis._checks import check_whole
 from retest.analysis.frequency import AnnotationCounts
 from retest.analysis.mixture import count_cells
 from retest.errors import InputError
@@ -19,7 +19,11 @@ def thin_counts(n: Integers, k: Integers, annotators: int) -> Floats:
     """Probability that j of ``annotators`` chosen from the n of each cell selected the image, given k of n did.
 
     Hypergeometric: ``C(k, j) C(n - k, m - j) / C(n, m)``, float64 (c, m + 1); NaN where n < m.
+
+    Raises:
+        UsageError: ``annotators`` is negative.
     """
+    check_whole("annotators", annotators, 0)
     j = np.arange(annotators + 1)
     k, rest = k[:, None], (n - k)[:, None]
     m_j = annotators - j
@@ -45,7 +49,7 @@ def held_out_gap(original: AnnotationCounts, new: AnnotationCounts, *, annotator
         InputError: no image has enough assignments.
         UsageError: ``annotators`` is less than 1.
     """
-    check_at_least("annotators", annotators, 1)
+    check_whole("annotators", annotators, 1)
     means, totals = [], []
     for counts in (original, new):
         n, k, weight = count_cells(counts.take(counts.assignments > annotators))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from retest.analysis._checks import check_at_least, check_choice
+from retest.analysis._checks import check_choice, check_whole
 from retest.analysis.points import METRICS, Metric, ModelPoint, PairedModels
 from retest.errors import InputError
 
@@ -70,7 +70,7 @@ def read_table_rows(records: Iterable[Mapping[str, Any]], *, unit: Unit = "auto"
     """
     check_choice("unit", unit, UNITS)
     if n is not None:
-        check_at_least("n", n, 1)
+        check_whole("n", n, 1)
     try:
         return _read(records, unit, n)
     except InputError as error:
@@ -79,7 +79,7 @@ def read_table_rows(records: Iterable[Mapping[str, Any]], *, unit: Unit = "auto"
 
 
 def _read(records: Iterable[Mapping[str, Any]], unit: Unit, n: int | None) -> list[TableRow]:
-    cells = [{str(name).strip().lower(): value for name, value in record.items() if value not in (None, "")} for record in records]
+    cells = [{str(name).strip().lower(): cell for name, cell in record.items() if not _is_empty(cell)} for record in records]
     if not cells:
         raise InputError("the table has no rows", remedy="Give a CSV file with a header line and a row per model.")
     numbers = [_numbers(row, line) for line, row in enumerate(cells, start=1)]
@@ -128,6 +128,10 @@ def _point(first: TableRow, second: TableRow, metric: Metric, *, by_size: bool) 
 
 def _value(row: TableRow, metric: Metric) -> float | None:
     return row.top1 if metric == "top1" else row.top5
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def _number(cell: Any) -> float | None:

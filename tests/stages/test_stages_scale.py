@@ -188,7 +188,7 @@ def test_a_study_with_rows_is_left_alone(made):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"classes": 1}, "classes"), ({"hits": 3}, "hits"), ({"excluded": 1.5}, "between 0 and 1"), ({"unlabelled": 1.0}, "nothing to label")],
+    [({"classes": 1}, "classes"), ({"hits": 3}, "hits"), ({"excluded": 1.5}, "from 0 to 1"), ({"unlabelled": 1.0}, "nothing to label")],
 )
 def test_sizes_are_checked(wrong, message):
     with pytest.raises(UsageError, match=message):

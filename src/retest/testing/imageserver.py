@@ -20,6 +20,8 @@ from typing import Any, Final, Self
 import numpy as np
 from PIL import Image
 
+from retest.settings import check_choice
+
 __all__ = ["MANNERS", "FaultyImageServer", "mixed_manners", "sample_image"]
 
 MANNERS: Final[Mapping[str, str | None]] = {
@@ -84,12 +86,14 @@ class FaultyImageServer:
         manners: the manner of each image by number.
         stall_s: how long ``stall-once`` keeps silent and ``drip`` waits between two bytes.
         large_bytes: what ``too-large`` declares and ``endless`` at least sends.
+
+    Raises:
+        ConfigError: there is no such manner.
     """
 
     def __init__(self, manners: list[str], *, stall_s: float = 5.0, large_bytes: int = 2_000_000) -> None:
-        unknown = set(manners) - MANNERS.keys()
-        if unknown:
-            raise ValueError(f"unknown manners {sorted(unknown)}")
+        for manner in manners:
+            check_choice("manners", manner, MANNERS)
         self.manners = manners
         self.stall_s = stall_s
         self.large_bytes = large_bytes

@@ -17,7 +17,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from retest.errors import ConflictError, UsageError
+from retest.errors import ConfigError, ConflictError
+from retest.settings import check_count, check_number
 from retest.study import Study, StudyConfig, StudySettings, create_study
 from retest.testing._scale_labelling import insert_labelling
 from retest.testing._scale_rows import Layout, Writer, insert_images, insert_nearness
@@ -30,7 +31,7 @@ class ScaleParameters:
     """Size and make-up of a study; the defaults are those of a small one with the proportions of the published study.
 
     Raises:
-        UsageError: a number is too small, a share is none, or HITs do not go evenly into classes.
+        ConfigError: a number is too small, or a share is none.
     """
 
     classes: int = field(default=10, metadata={"help": "classes, each with as many candidates and HITs as every other (+-1)"})
@@ -50,16 +51,15 @@ class ScaleParameters:
     rejected: float = field(default=0.01, metadata={"help": "share of answers that are rejected"})
 
     def __post_init__(self) -> None:
-        least = {"classes": 2, "candidates": self.classes * 2, "hits": self.classes, "assignments_per_hit": 1, "val_per_class": 3}
-        least |= {"train_per_class": 0, "neighbors": 2, "annotators": self.assignments_per_hit}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise UsageError(f"must be at least {smallest}, not {getattr(self, name)}", item=name, remedy="Give a larger number")
+        check_count("classes", self.classes, low=2)
+        check_count("assignments_per_hit", self.assignments_per_hit, low=1)
+        least = {"candidates": 2 * self.classes, "hits": self.classes, "annotators": self.assignments_per_hit, "val_per_class": 3}
+        for name, smallest in (least | {"train_per_class": 0, "neighbors": 2}).items():
+            check_count(name, getattr(self, name), low=smallest)
         for name in ("unlabelled", "excluded", "near_duplicates", "reviewed", "rejected"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"must be between 0 and 1, not {getattr(self, name)}", item=name, remedy="Give a share")
+            check_number(name, getattr(self, name), high=1)
         if self.unlabelled == 1:
-            raise UsageError("leaves nothing to label", item="unlabelled", remedy="Give less than 1")
+            raise ConfigError("leaves nothing to label", item="unlabelled", remedy="Give less than 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def generate_study(
         progress: is told what was just written.
 
     Raises:
-        UsageError: a size is too small.
+        ConfigError: a size is too small, or the seed is negative.
         ConflictError: the study has rows already.
     """
     sizes = {"classes": classes, "candidates": candidates, "hits": hits, "assignments_per_hit": assignments_per_hit}
@@ -124,8 +124,7 @@ def fill_at_scale(
     study: Study, *, parameters: ScaleParameters, seed: int, progress: Callable[[str], None] = lambda _message: None
 ) -> ScaleFacts:
     """Fill an empty study; memory is some ten bytes per image shown in a HIT. Arguments as in :func:`generate_study`."""
-    if seed < 0:
-        raise UsageError(f"must be at least 0, not {seed}", item="seed", remedy="Give a whole number")
+    check_count("seed", seed)
     with study.database.read() as tables:
         if tables.classes.count() or tables.candidates.count() or tables.hits.totals().hits or tables.assignments.count():
             raise ConflictError("the study has rows already", item=str(study.folder), remedy="Choose a new folder or database")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from retest.records import Assignment, AssignmentStatus, Candidate, ClassInfo, Exclusion, Hit, Neighbor, OriginalImage, Split
 from retest.sampling import PUBLISHED_REVIEW_TARGETS, CandidateFacts, OriginalFacts
+from retest.settings import check_count, check_number
 from retest.store import Tables
 from retest.study import Study
 
@@ -25,7 +26,11 @@ DUPLICATED = "ILSVRC2012_test_00000001.JPEG"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticParameters:
-    """Size and make-up of a random study."""
+    """Size and make-up of a random study.
+
+    Raises:
+        ConfigError: a number is too small, or a share is none.
+    """
 
     candidates: int = field(default=1000, metadata={"help": "number of candidates"})
     classes: int = field(default=10, metadata={"help": "number of classes"})
@@ -34,6 +39,12 @@ class SyntheticParameters:
     excluded: float = field(default=0.1, metadata={"help": "share of candidates that are excluded"})
     near_duplicates: float = field(default=0.05, metadata={"help": "share of candidates that are near-duplicates of an original image"})
     unreviewed: float = field(default=0.1, metadata={"help": "share of candidates that are not sufficiently reviewed"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("candidates", 0), ("classes", 1), ("originals_per_class", 0), ("assignments", 1)):
+            check_count(name, getattr(self, name), low=least)
+        for name in ("excluded", "near_duplicates", "unreviewed"):
+            check_number(name, getattr(self, name), high=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,17 +147,16 @@ class EntryPages:
     def _thanks(self, participant: Participant | None, *, next_url: str, returned: bool = False) -> Response:
         """A page of this server also for Prolific: the task page follows redirects in a script, which may not leave the site."""
         answered = participant.answered if participant is not None else 0
+        prolific = participant is not None and participant.way == "prolific"
         completion = code = ""
-        if (
-            participant is not None and participant.way == "prolific" and answered
-        ):  # what was handed in is owed, whatever was returned after it
+        if prolific and answered:  # what was handed in is owed, whatever was returned after it
             code = self._settings.prolific_completion_code
             completion = f"{self._settings.prolific_completion_url}?{urlencode({'cc': code})}"
         return page(
             "thanks.html",
             answered=answered,
             personal=participant is not None,
-            prolific=participant is not None and participant.way == "prolific",
+            prolific=prolific,
             returned=returned,
             finished=participant is not None and not self._may_go_on(participant),
             next_url=next_url,

@@ -1,4 +1,4 @@
-"""Reading requests: bounded bodies, form fields, single query values."""
+"""Reading requests: bounded bodies and the fields of forms."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from retest.crowd import content_security_policy, html_of_question, image_origins
-from retest.crowd.taskserver import LeaseStatus, TaskAssignment, TaskDesk, TaskHit, TaskRefusedError
+from retest.crowd.taskserver import ANSWERED, LeaseStatus, TaskAssignment, TaskDesk, TaskHit, TaskRefusedError
 from retest.web.options import ServerOptions
 from retest.web.pages import message_page
 from retest.web.participants import Participants
@@ -23,7 +23,6 @@ from retest.web.requests import form_fields
 __all__ = ["TaskPages", "task_url"]
 
 _NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"
-_ANSWERED = (LeaseStatus.SUBMITTED, LeaseStatus.APPROVED, LeaseStatus.REJECTED)
 
 
 def task_url(options: ServerOptions, *, hit_id: str, assignment_id: str, worker_id: str) -> str:
@@ -67,7 +66,7 @@ class TaskPages:
         assignment = self._desk.assignment(assignment_id)
         if (hit_id and hit_id != assignment.hit_id) or (worker_id and worker_id != assignment.worker_id):
             raise TaskRefusedError("There is no such assignment", reason="unknown", remedy="Please open the task again from its link")
-        if assignment.status in _ANSWERED or assignment.status is LeaseStatus.RETURNED:
+        if assignment.status in ANSWERED or assignment.status is LeaseStatus.RETURNED:
             words = "You have returned this task." if assignment.status is LeaseStatus.RETURNED else "You have already answered this task."
             return message_page(words, "Nothing more is to be done here.", next_url=self._next_url(assignment_id))
         if assignment.status is LeaseStatus.ABANDONED:  # late, but welcome while a place is free

@@ -6,7 +6,7 @@
 
 from retest.crowd.taskserver.desk import Lease, TaskDesk, new_entity_id
 from retest.crowd.taskserver.errors import ProtocolError, TaskRefusedError
-from retest.crowd.taskserver.records import HitStatus, HitType, LeaseStatus, TaskAssignment, TaskHit, TaskRepository, TaskSession
+from retest.crowd.taskserver.records import ANSWERED, HitStatus, HitType, LeaseStatus, TaskAssignment, TaskHit, TaskRepository, TaskSession
 from retest.crowd.taskserver.requester import RequesterApi
 from retest.crowd.taskserver.shapes import OPERATIONS
 from retest.crowd.taskserver.sigv4 import verify_signature
@@ -14,6 +14,7 @@ from retest.crowd.taskserver.sqlite import STATE_FILE, SqliteTaskRepository
 from retest.crowd.taskserver.wire import HttpReply, RequesterEndpoint
 
 __all__ = [
+    "ANSWERED",
     "OPERATIONS",
     "STATE_FILE",
     "HitStatus",

@@ -240,7 +240,7 @@ def _check_open(assignment: TaskAssignment) -> None:
 def _check_worker(worker_id: str) -> None:
     if not _WORKER_ID.fullmatch(worker_id):
         raise UsageError(
-            "a worker id is an A followed by up to 63 capitals or digits", item="worker_id", remedy="Derive one with worker_id_of()"
+            "a worker id is an A followed by up to 63 capitals or digits", item="worker_id", remedy="Derive one with protocol_worker_id()"
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["HOLDING", "HitStatus", "HitType", "LeaseStatus", "TaskAssignment", "TaskHit", "TaskRepository", "TaskSession"]
+__all__ = ["ANSWERED", "HOLDING", "HitStatus", "HitType", "LeaseStatus", "TaskAssignment", "TaskHit", "TaskRepository", "TaskSession"]
 
 
 class LeaseStatus(StrEnum):

@@ -15,6 +15,12 @@ def known_classes(tables: Tables, memo: Memo) -> Mapping[str, ClassInfo]:
     return memo.get("known classes", key, lambda: {info.wnid: info for info in tables.classes.all()})
 
 
+def classes_by_index(tables: Tables, memo: Memo) -> Mapping[int, ClassInfo]:
+    """Class index -> class, for all classes of the study."""
+    key = generations_key(tables.generations.of("classes"))
+    return memo.get("classes by index", key, lambda: {info.cid: info for info in known_classes(tables, memo).values()})
+
+
 def class_name(classes: Mapping[str, ClassInfo], wnid: str) -> str:
     """The name of a class; the wnid of one that the study does not know."""
     return classes[wnid].name if wnid in classes else wnid

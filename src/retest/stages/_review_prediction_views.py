@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
@@ -12,6 +12,7 @@ from retest.records import ClassInfo
 from retest.stages._common import display_variant
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_names import classes_by_index
 from retest.stages._review_prediction_index import PredictionIndex
 from retest.stages._review_predictions import PREDICTED_LABEL, label_item
 from retest.stages._review_shelf import Board, PredictionShelf
@@ -73,17 +74,11 @@ class PredictionView:
     waiting: int
 
 
-def class_infos(tables: Tables, memo: Memo) -> dict[int, ClassInfo]:
-    """class index -> class."""
-    key = generations_key(tables.generations.of("classes"))
-    return memo.get("classes by index", key, lambda: {info.cid: info for info in tables.classes.all()})
-
-
 def prediction_views(
     study: Study, tables: Tables, shelf: PredictionShelf, board: Board, memo: Memo, rows: Sequence[int]
 ) -> list[PredictionView]:
     """Images of a test set by their places in its index, each with all that models say of it."""
-    index, infos = board.index, class_infos(tables, memo)
+    index, infos = board.index, classes_by_index(tables, memo)
     images = view_images(study, tables, [index.images[row] for row in rows])
     items = {
         (row, cid): label_item(index.images[row], infos[cid].wnid)
@@ -116,7 +111,7 @@ def _in_five(index: PredictionIndex, row: int) -> Counter[int]:
 
 def _view(
     index: PredictionIndex,
-    infos: dict[int, ClassInfo],
+    infos: Mapping[int, ClassInfo],
     image: ImageView,
     row: int,
     items: dict[tuple[int, int], str],

@@ -11,6 +11,7 @@ from retest.sampling.strategies import bin_names
 from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_counts import ClassCounts, all_counts, counts_are_current, from_stored, refresh_counts
 from retest.stages._review_memo import Memo, generations_key
+from retest.stages._review_names import known_classes
 from retest.store import Tables
 from retest.study import Study
 
@@ -130,7 +131,7 @@ def class_row(study: Study, memo: Memo, wnid: str) -> ClassRow:
 
 def _known(tables: Tables, memo: Memo) -> dict[str, _Known]:
     key = generations_key(tables.generations.of("classes"))
-    return memo.get("classes", key, lambda: {info.wnid: _Known(info, _text(info)) for info in tables.classes.all()})
+    return memo.get("classes", key, lambda: {wnid: _Known(info, _text(info)) for wnid, info in known_classes(tables, memo).items()})
 
 
 def _text(info: ClassInfo) -> str:

@@ -6,6 +6,7 @@ The labels are judged by decisions of kind ``predicted_label``: see :mod:`retest
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_judged import JudgingProgress, ModelProgress
 from retest.stages._review_memo import Memo, generations_key
-from retest.stages._review_prediction_views import Guess, LabelView, ModelView, PredictionView, class_infos, prediction_views
+from retest.stages._review_names import classes_by_index, known_classes
+from retest.stages._review_prediction_views import Guess, LabelView, ModelView, PredictionView, prediction_views
 from retest.stages._review_predictions import PREDICTED_LABEL, VERDICTS
 from retest.stages._review_shelf import Board, PredictionShelf, SetName
 from retest.store import Tables
@@ -42,7 +44,6 @@ __all__ = [
     "PredictionShelf",
     "PredictionView",
     "SetName",
-    "class_infos",
     "list_images",
     "list_sets",
     "open_board",
@@ -182,7 +183,7 @@ def list_images(
         rows = _chosen(study, tables, memo, board, wanted)
         start = 0 if after is None else _place_of(board, wanted, rows, after, behind=True)
         page = rows[start : start + limit].tolist()
-        infos = class_infos(tables, memo)
+        infos = classes_by_index(tables, memo)
         views = view_images(study, tables, [board.index.images[row] for row in page])
     shown = tuple(_image_row(board, row, infos, views) for row in page)
     return ImagePage(shown, len(rows), shown[-1].image.id if start + limit < len(rows) else None)
@@ -225,12 +226,10 @@ def _chosen(study: Study, tables: Tables, memo: Memo, board: Board, wanted: Pred
 
 
 def _cid(tables: Tables, memo: Memo, wnid: str) -> int:
-    cids = memo.get(
-        "class indices", generations_key(tables.generations.of("classes")), lambda: {info.wnid: info.cid for info in tables.classes.all()}
-    )
-    if wnid not in cids:
+    classes = known_classes(tables, memo)
+    if wnid not in classes:
         raise NotFoundError("the study has no such class", item=wnid, remedy="Search it under Classes")
-    return cids[wnid]
+    return classes[wnid].cid
 
 
 def _reviewed(tables: Tables, memo: Memo, board: Board) -> NDArray[np.int32]:
@@ -247,8 +246,8 @@ def _reviewed(tables: Tables, memo: Memo, board: Board) -> NDArray[np.int32]:
             key,
             lambda: [wnid for wnid, review in tables.revisions.reviews(board.name.dataset).items() if review.reviewed],
         )
-        cids = {info.wnid: cid for cid, info in class_infos(tables, memo).items()} if flags else {}
-        done += [cids[wnid] for wnid in flags if wnid in cids]
+        classes = known_classes(tables, memo)
+        done += [classes[wnid].cid for wnid in flags if wnid in classes]
     return np.array(done, dtype=np.int32)
 
 
@@ -263,7 +262,7 @@ def _place_of(board: Board, wanted: PredictionFilter, rows: NDArray[np.int32], i
     return int(np.searchsorted(rank[rows], rank[row], side="right" if behind else "left"))
 
 
-def _image_row(board: Board, row: int, infos: dict[int, ClassInfo], views: dict[str, ImageView]) -> ImageRow:
+def _image_row(board: Board, row: int, infos: Mapping[int, ClassInfo], views: dict[str, ImageView]) -> ImageRow:
     index = board.index
     runs, label = index.runs(row), int(index.labels[row])
     best, votes = runs[0] if runs else (-1, 0)

@@ -93,6 +93,8 @@ def test_robustness_band_holds_the_baseline(published_rows):
 def test_robustness_names_are_checked():
     with pytest.raises(UsageError, match=r"baseline: unknown model.s.: s9"):
         effective_robustness(points(), baseline=["s0", "s9"])
+    with pytest.raises(UsageError, match=r"baseline: unknown model\(s\): s0s1s2"):
+        effective_robustness(points(), baseline="s0s1s2")
     with pytest.raises(UsageError, match=r"without_intervention: unknown model.s.: nobody"):
         effective_robustness(points(), baseline=["s0", "s1", "s2"], without_intervention={"robust": "nobody"})
     with pytest.raises(InputError, match="too few for a fit"):

@@ -121,6 +121,11 @@ def test_kept_frequencies_are_those_without_the_annotator():
     assert (result.now_above, result.now_below) == (1, 0)  # b rises from 1/3 to 1/2; a and p fall from 2/3 to 1/2, which is not below
 
 
+def test_one_annotator_may_be_given_as_a_text():
+    assert sensitivity(HITS, ANSWERS, "good") == sensitivity(HITS, ANSWERS, ["good"])
+    assert sensitivity(HITS, ANSWERS, "good").assignments_left_out > 0
+
+
 def test_the_threshold_is_a_share():
     with pytest.raises(UsageError, match="threshold: must be between 0 and 1, not 70"):
         sensitivity(HITS, ANSWERS, [], threshold=70)

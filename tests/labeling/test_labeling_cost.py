@@ -94,7 +94,7 @@ def test_wrong_arguments_are_named():
         assignments_for_width(10)
     with pytest.raises(UsageError, match="needs more than 1000000 assignments"):
         assignments_for_width(1e-6)
-    with pytest.raises(UsageError, match="assignments: must be at least 1, not 0"):
+    with pytest.raises(ConfigError, match="assignments: must be a whole number of at least 1, not 0"):
         expected_half_width(0)
     with pytest.raises(ConfigError, match=r"reward_cents: must be a whole number of at least 0, not 0\.1"):
         CostParameters(reward_cents=0.1)

@@ -192,9 +192,12 @@ def test_coarse_scale_keeps_sums_within_int32(window, side):
         ({"window": 51}, "images of 50x60 pixels are smaller than the SSIM window of 51. Use .* at most 49"),
         ({"threshold": 1.5}, "threshold: 1.5 is not a dissimilarity"),
         ({"threshold": 0.1, "prerank": 9}, "prerank: threshold and prerank exclude each other"),
-        ({"prerank": 1}, "prerank: 1 pre-ranked references cannot hold 2 neighbours"),
-        ({"k": 0}, "k: k is 0"),
-        ({"threads": -1}, "threads: -1 threads"),
+        ({"prerank": 1}, "prerank: is 1, not a whole number of at least 2"),
+        ({"window": 35.0}, "window: is 35.0, not a whole number"),
+        ({"k": 2.5}, "k: is 2.5, not a whole number"),
+        ({"threads": True}, "threads: is True, not a whole number"),
+        ({"k": 0}, "k: is 0, not a whole number of at least 1"),
+        ({"threads": -1}, "threads: is -1, not a whole number of at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

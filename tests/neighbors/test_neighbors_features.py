@@ -120,7 +120,7 @@ def test_nothing_to_search():
             r"references\[1\]: the features are not finite",
         ),
         ({"queries": np.array([[np.inf, 2, 3, 4]], np.float32)}, InputError, r"queries\[0\]: the features are not finite"),
-        ({"k": 0}, UsageError, "k: k is 0"),
+        ({"k": 0}, UsageError, "k: is 0, not a whole number of at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(change, error, message):

@@ -64,8 +64,10 @@ def test_parts_that_cannot_be_joined_are_refused():
         merge([part], queries=2, k=2)
     with pytest.raises(UsageError, match="holds 2 neighbours per query, 3 are asked for"):
         merge([part], queries=9, k=3)
-    with pytest.raises(UsageError, match="k is 0"):
+    with pytest.raises(UsageError, match="k: is 0, not a whole number of at least 1"):
         merge([], queries=1, k=0)
+    with pytest.raises(UsageError, match="queries: is -1"):
+        merge([], queries=-1, k=1)
     with pytest.raises(UsageError, match="query places"):
         Part(good, np.array([1, 2]), np.arange(9))
     with pytest.raises(UsageError, match="outside the 1 references"):
@@ -133,7 +135,7 @@ def test_keys_depend_on_the_code_version(monkeypatch):
 def test_plans_refuse_nonsense():
     with pytest.raises(UsageError, match="1 ids are given more than once"):
         plan_blocks(["a", "a"], block_size=1)
-    with pytest.raises(UsageError, match="block_size is 0"):
+    with pytest.raises(UsageError, match="block_size: is 0, not a whole number"):
         plan_blocks(["a"], block_size=0)
 
 

@@ -136,6 +136,8 @@ def test_largest_remainder_refuses_nonsense():
     assert largest_remainder([], 5) == []
     with pytest.raises(InputError, match="must not be negative"):
         largest_remainder([1, -1], 5)
+    with pytest.raises(InputError, match="must not be negative or infinite"):
+        largest_remainder([1, float("nan")], 5)
     with pytest.raises(InputError, match=r"the tie-break order \[0, 0\] does not name each of 2 entries once"):
         largest_remainder([1, 1], 5, priority=[0, 0])
 

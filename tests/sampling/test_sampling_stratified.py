@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 
@@ -186,9 +187,10 @@ def test_order_and_tie_break_are_declared():
         assert list(targets.items()) == list(expected.items()), options
 
 
-def test_a_negative_count_is_refused():
-    with pytest.raises(InputError, match="c: stratum a has a negative reference count"):
-        stratum_targets({"c": {"a": -1}}, ["c"], per_class=1, stratification=StratifiedParameters())
+@pytest.mark.parametrize("count", [-1, math.nan, math.inf, "3"])
+def test_an_impossible_count_is_refused(count):
+    with pytest.raises(InputError, match=f"c: stratum a has the reference count {count!r}, not a number of at least 0"):
+        stratum_targets({"c": {"a": count}}, ["c"], per_class=1, stratification=StratifiedParameters())
 
 
 def sample(reference, available, *, per_class=10, previous=None, seed=1, **options):

@@ -73,6 +73,7 @@ def effective_robustness(
         InputError: the baseline does not determine a line; see :func:`retest.analysis.fit_accuracies`.
     """
     pairs = dict(without_intervention or {})
+    baseline = dict.fromkeys([baseline] if isinstance(baseline, str) else baseline)  # a text is one name, not its letters
     by_label = {point.label: point for point in points}
     _check_names({name for point in points for name in (point.model, point.label)}, baseline, "baseline")
     _check_names(set(by_label), (*pairs, *pairs.values()), "without_intervention")

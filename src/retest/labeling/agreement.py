@@ -140,7 +140,7 @@ def sensitivity_in_parts(
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"must be between 0 and 1, not {threshold!r}", item="threshold", remedy="The published study used 0.7.")
-    names = frozenset(left_out)
+    names = frozenset([left_out] if isinstance(left_out, str) else left_out)
     left = 0
 
     def pairs() -> Iterator[tuple[SelectionFrequency, SelectionFrequency]]:

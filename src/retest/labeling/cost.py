@@ -121,12 +121,9 @@ def expected_half_width(assignments: int, *, expected_frequency: float = 0.5, co
         confidence: 1 - alpha.
 
     Raises:
-        UsageError: n is below 1, or p or the confidence out of range.
+        ConfigError: n is no whole number of at least 1, or p or the confidence out of range.
     """
-    if assignments < 1:
-        raise UsageError(
-            f"must be at least 1, not {assignments}", item="assignments", remedy="One answer is the least that gives an interval."
-        )
+    check_count("assignments", assignments, low=1, remedy="One answer is the least that gives an interval.")
     _check_interval_arguments(expected_frequency, confidence)
     return _half_width(assignments, expected_frequency, confidence)
 

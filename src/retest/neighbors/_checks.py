@@ -53,16 +53,10 @@ def check_finite(name: str, squared_norms: NDArray[np.float64], positions: NDArr
         raise InputError("the features are not finite", item=f"{name}[{place}]", remedy="Check the featuriser's input.")
 
 
-def check_k(k: int) -> None:
-    """Require at least one neighbour."""
-    if k < 1:
-        raise UsageError(f"k is {k}", item="k", remedy="Ask for at least 1 neighbour.")
-
-
-def check_threads(threads: int) -> None:
-    """Require at least one thread."""
-    if threads < 1:
-        raise UsageError(f"{threads} threads", item="threads", remedy="Use at least 1.")
+def check_count(name: str, value: int, *, least: int = 1) -> None:
+    """Require a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise UsageError(f"is {value!r}, not a whole number of at least {least}", item=name, remedy=f"Give {least} or more.")
 
 
 def check_subset(subset: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from retest.errors import UsageError
+from retest.neighbors._checks import check_count
 
 CODE_VERSION = "1"
 """Part of every key. Raise it when a change of this room can change a stored result."""
@@ -60,8 +61,7 @@ def plan_blocks(
     Raises:
         UsageError: an id is given twice, or the block size is less than 1.
     """
-    if block_size < 1:
-        raise UsageError(f"block_size is {block_size}", item="plan_blocks", remedy="Use at least 1.")
+    check_count("block_size", block_size)
     left = set(ids)
     if len(left) < len(ids):
         raise UsageError(f"{len(ids) - len(left)} ids are given more than once", item="plan_blocks", remedy="Give every image once.")

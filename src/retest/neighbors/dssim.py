@@ -57,8 +57,8 @@ def nearest_dssim(
         UsageError: an argument has another type, shape or size, or images are smaller than the window.
     """
     _checks.check_image_pair(queries, references)
-    _checks.check_k(k)
-    _checks.check_threads(threads)
+    _checks.check_count("k", k)
+    _checks.check_count("threads", threads)
     _check_window(window, queries.shape[1:3])
     _check_mode(k, threshold, prerank)
     positions = _checks.check_subset(subset, len(references))
@@ -208,7 +208,8 @@ def _preranked(
 
 
 def _check_window(window: int, shape: tuple[int, ...]) -> None:
-    if window < 3 or window % 2 == 0 or window > MAX_WINDOW:
+    _checks.check_count("window", window, least=3)
+    if window % 2 == 0 or window > MAX_WINDOW:
         raise UsageError(f"the window {window} is not an odd number from 3 to {MAX_WINDOW}", item="window", remedy="Published: 35.")
     if min(shape[:2]) < window:
         raise UsageError(
@@ -223,5 +224,5 @@ def _check_mode(k: int, threshold: float | None, prerank: int | None) -> None:
         raise UsageError("threshold and prerank exclude each other", item="prerank", remedy="Give only one of the two.")
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise UsageError(f"{threshold} is not a dissimilarity", item="threshold", remedy="Use a number from 0 to 1.")
-    if prerank is not None and prerank < k:
-        raise UsageError(f"{prerank} pre-ranked references cannot hold {k} neighbours", item="prerank", remedy=f"Use at least {k}.")
+    if prerank is not None:
+        _checks.check_count("prerank", prerank, least=k)

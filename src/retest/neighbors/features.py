@@ -82,8 +82,8 @@ def search_features(
             item="references",
             remedy="Compare features of one featuriser.",
         )
-    _checks.check_k(k)
-    _checks.check_threads(threads)
+    _checks.check_count("k", k)
+    _checks.check_count("threads", threads)
     positions = _checks.check_subset(subset, len(references))
     search = _Search(queries, references, positions, min(k, max(positions.size, 1)), threads, progress)
     with _threads.single_threaded_blas():

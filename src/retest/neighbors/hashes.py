@@ -33,7 +33,7 @@ def perceptual_hashes(images: NDArray[np.uint8], *, threads: int = 1) -> NDArray
         UsageError: an argument has another type or shape.
     """
     _checks.check_images("images", images)
-    _checks.check_threads(threads)
+    _checks.check_count("threads", threads)
     parts = _threads.run(lambda part: _hashes(images[part]), _threads.cut(len(images), _IMAGES_AT_ONCE), threads=threads)
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
@@ -81,8 +81,8 @@ def nearest_hashes(
     for name, hashes in (("queries", queries), ("references", references)):
         if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
             raise UsageError("these are not hashes", item=name, remedy="Give uint64 (n,) as perceptual_hashes makes them.")
-    _checks.check_k(k)
-    _checks.check_threads(threads)
+    _checks.check_count("k", k)
+    _checks.check_count("threads", threads)
     positions = _checks.check_subset(subset, len(references))
     result = empty(len(queries), k)
 

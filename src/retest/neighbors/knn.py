@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import UsageError
+from retest.neighbors._checks import check_count
 from retest.records import Neighbor
 
 
@@ -118,10 +119,10 @@ def merge(parts: Sequence[Part], *, queries: int, k: int) -> Knn:
     that every part was searched with at least ``k`` neighbours (or holds all its references).
 
     Raises:
-        UsageError: ``k`` is less than 1, a part names a query outside 0..queries-1, or a part is too short.
+        UsageError: ``k`` is less than 1, ``queries`` negative, a part names a query outside 0..queries-1, or a part is too short.
     """
-    if k < 1:
-        raise UsageError(f"k is {k}", item="merge", remedy="Use at least 1.")
+    check_count("k", k)
+    check_count("queries", queries, least=0)
     rows: list[list[NDArray[np.int64]]] = [[] for _ in range(queries)]
     values: list[list[NDArray[np.float64]]] = [[] for _ in range(queries)]
     for part in parts:

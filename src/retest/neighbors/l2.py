@@ -46,7 +46,7 @@ def encode_l2(references: NDArray[np.uint8], *, subset: NDArray[np.int64] | None
         UsageError: an argument has another type or shape.
     """
     _checks.check_images("references", references)
-    _checks.check_threads(threads)
+    _checks.check_count("threads", threads)
     positions, flat = _checks.check_subset(subset, len(references)), _flat(references)
     scheme = Scheme.of(references.shape[1], references.shape[2])
     blocks = tuple(encode(flat, positions[part], scheme, threads=threads) for part in _parts(positions))
@@ -119,8 +119,8 @@ def search_l2(
 ) -> tuple[Knn, L2Work]:
     """``nearest_l2``, and how much the bounds ruled out (for measurements)."""
     _checks.check_image_pair(queries, references)
-    _checks.check_k(k)
-    _checks.check_threads(threads)
+    _checks.check_count("k", k)
+    _checks.check_count("threads", threads)
     positions = _positions(references, subset, codes)
     search = _Search(_flat(queries), Scheme.of(queries.shape[1], queries.shape[2]), min(k, max(positions.size, 1)), threads, progress)
     flat_references = _flat(references)

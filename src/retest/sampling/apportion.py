@@ -22,10 +22,10 @@ def largest_remainder(counts: Sequence[int], places: int, *, priority: Sequence[
         priority: indices of ``counts``, the entry that wins a tie first; by default the last entry first.
 
     Raises:
-        InputError: a count or ``places`` is negative, or ``priority`` is not a permutation of the indices.
+        InputError: a count or ``places`` is negative or not finite, or ``priority`` is not a permutation of the indices.
     """
-    if places < 0 or any(count < 0 for count in counts):
-        raise InputError(f"counts and places must not be negative: {list(counts)}, {places}", remedy="Correct the counts")
+    if not 0 <= places < math.inf or not all(0 <= count < math.inf for count in counts):
+        raise InputError(f"counts and places must not be negative or infinite: {list(counts)}, {places}", remedy="Correct the counts")
     order = list(priority) if priority is not None else list(reversed(range(len(counts))))
     if sorted(order) != list(range(len(counts))):
         raise InputError(f"the tie-break order {order} does not name each of {len(counts)} entries once", remedy="Correct the order")

@@ -126,12 +126,12 @@ def group_by_class(images: Iterable[_Image] | ByClass[_Image], classes: Iterable
 
 
 def sorted_classes(classes: Iterable[str]) -> list[str]:
-    """The classes to sample, each once.
+    """The classes to sample, each once; a text is one class, not its letters.
 
     Raises:
         InputError: there are none.
     """
-    wnids = sorted(set(classes))
+    wnids = [classes] if isinstance(classes, str) else sorted(set(classes))
     if not wnids:
         raise InputError("there are no classes to sample", remedy="Import or define the classes of the study first")
     return wnids

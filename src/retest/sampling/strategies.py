@@ -13,7 +13,7 @@ from retest.errors import SamplingError
 from retest.records import Revision
 from retest.sampling.apportion import largest_remainder
 from retest.sampling.driver import ClassChoice, ClassInput, images_by_class, sample_classes
-from retest.sampling.facts import ByClass, CandidateFacts, OriginalFacts, group_by_class
+from retest.sampling.facts import ByClass, CandidateFacts, OriginalFacts, group_by_class, sorted_classes
 from retest.sampling.parameters import SamplingParameters
 from retest.sampling.result import SampleResult, StratumReport
 from retest.sampling.strata import StratumDraw, draw_up_to, fill_strata, sort_into
@@ -130,7 +130,7 @@ def sample_wnid_histogram(
         InputError: an image is given twice or has an impossible frequency, or there are no classes.
     """
     edges = parameters.histogram_edges
-    wnids = sorted(set(classes))
+    wnids = sorted_classes(classes)
     labelled = {
         wnid: [image.frequency for image in images if image.num_assignments >= parameters.min_num_annotations_val]
         for wnid, images in group_by_class(originals, wnids)

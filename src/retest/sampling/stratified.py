@@ -7,13 +7,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from retest.errors import InputError
 from retest.records import Revision
 from retest.sampling.apportion import largest_remainder
 from retest.sampling.driver import ClassChoice, ClassInput, sample_classes
-from retest.sampling.facts import ByClass, CandidateFacts
+from retest.sampling.facts import ByClass, CandidateFacts, sorted_classes
 from retest.sampling.parameters import SamplingParameters, StratifiedParameters
 from retest.sampling.result import SampleResult
 from retest.sampling.strata import fill_strata, sort_into
@@ -59,16 +60,14 @@ def stratum_targets(
         stratification: rule, order and tie-break.
 
     Raises:
-        InputError: a reference count is negative.
+        InputError: a reference count is no number of at least 0.
     """
     wnids = sorted(set(classes))
     counted = _effective(reference, stratification)
     result = {}
     for wnid in wnids:
         counts = counted.get(wnid, {})
-        negative = next((name for name, count in counts.items() if count < 0), None)
-        if negative is not None:
-            raise InputError(f"stratum {negative} has a negative reference count", item=wnid, remedy="Count the reference images again")
+        _check_counts(wnid, counts)
         result[wnid] = _class_targets(counts, per_class, stratification)
     return result
 
@@ -107,10 +106,10 @@ def sample_stratified(
 
     Raises:
         SamplingError: ``starting_from`` has an image twice in a class.
-        InputError: a candidate is given twice or has an impossible frequency, a reference count is negative, no classes.
+        InputError: a candidate is given twice or has an impossible frequency, a reference count is impossible, no classes.
     """
     settings = stratification or StratifiedParameters()
-    wnids = sorted(set(classes))
+    wnids = sorted_classes(classes)
     places = stratum_targets(reference, wnids, per_class=parameters.per_class, stratification=settings)
     return sample_classes(
         "sample_stratified",
@@ -205,6 +204,13 @@ def redistribute(targets: Sequence[int], capacities: Sequence[int], weights: Seq
             result[index] = min(capacities[index], result[index] + share)
         missing = sum(targets) - sum(result)
     return result
+
+
+def _check_counts(wnid: str, counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, Real) or not 0 <= count < math.inf:
+            problem = f"stratum {name} has the reference count {count!r}, not a number of at least 0"
+            raise InputError(problem, item=wnid, remedy="Count the reference images again")
 
 
 def _class_targets(counts: Mapping[str, int], per_class: int, settings: StratifiedParameters) -> dict[str, int]:

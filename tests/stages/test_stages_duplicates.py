@@ -18,7 +18,7 @@ from PIL import Image
 from retest.cli import cli
 from retest.errors import InputError, NotFoundError, StageError, StoreError, UsageError
 from retest.records import NeighborReview
-from retest.stages import duplicates, neighbors
+from retest.stages import duplicates, neighbors, review
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
 
@@ -177,8 +177,8 @@ def test_a_decision_can_be_taken_back_and_its_history_stays(study: Study):
     candidate = min(c.id for c in tiny.candidates_of(study).values())
 
     def decide(metric: str, *near: str) -> None:
-        review = NeighborReview(candidate, metric, ("val/cat/00.png", "val/cat/01.png"), near, "someone", tiny.STAMP.time)
-        duplicates.record_reviews(study, [review], stamp=tiny.STAMP)
+        made = NeighborReview(candidate, metric, ("val/cat/00.png", "val/cat/01.png"), near, "someone", tiny.STAMP.time)
+        duplicates.record_reviews(study, [made], stamp=tiny.STAMP)
 
     decide("l2", "val/cat/00.png", "val/cat/01.png")
     decide("dssim", "val/cat/00.png")
@@ -190,8 +190,8 @@ def test_a_decision_can_be_taken_back_and_its_history_stays(study: Study):
     assert pairs(study) == []
     with study.database.read() as tables:
         history = tables.decisions.all(kind="near_duplicate_review")
-    assert [entry["before"] for entry in history] == [[], [], [], ["val/cat/00.png"], ["val/cat/01.png"]]
     assert [len(entry["after"]["near_duplicates"]) for entry in history] == [2, 1, 1, 0, 0]
+    assert [entry["before"] for entry in history] == [None, None, *(history[earlier]["after"] for earlier in (0, 1, 2))]
 
 
 def test_the_queue_empties_and_fills_again_when_the_target_grows(complete: Study):
@@ -253,12 +253,32 @@ def test_deciding_about_what_waits_empties_the_queue_and_reopening_fills_it_agai
     assert [entry.text for entry in decisions(study)][2] == f"{len(references)} looked at, 0 near-duplicates"
 
 
+def test_what_was_decided_by_command_step_by_step_is_taken_back_in_the_review_pages(ready: Study):
+    neighbors.find_neighbors(ready)
+    study = dataclasses.replace(ready, config=dataclasses.replace(ready.config, review=tiny.ReviewParameters(targets={"l2": 1e12})))
+    item = duplicates.queue(study).items[0]
+    candidate, references = item.candidate_id, [n.reference for n in item.neighbors][::-1]
+    first, others = references[:2], references[2:]
+    duplicates.decide(study, candidate, metric="l2", references=first, near_duplicates=first[:1], stamp=tiny.STAMP)
+    duplicates.decide(study, candidate, metric="l2", references=others, near_duplicates=others[:1], stamp=tiny.STAMP)
+    assert pairs(study) == sorted((candidate, one) for one in (first[0], others[0]))
+    newest, oldest = review.history(study, review.DecisionFilter(kind=duplicates.REVIEW)).decisions
+    (undone,) = review.take_back(study, [newest.no], stamp=tiny.STAMP)
+    assert undone.state == {"references": sorted(first), "near_duplicates": first[:1]} == oldest.after
+    assert pairs(study) == [(candidate, first[0])]
+    assert {n.reference for n in duplicates.queue(study).items[0].neighbors} == set(others)
+    review.take_back(study, [undone.no], stamp=tiny.STAMP)
+    review.take_back(study, [newest.no, oldest.no, undone.no, undone.no + 1], stamp=tiny.STAMP)
+    assert pairs(study) == []
+    assert duplicates.queue(study).items[0] == item
+
+
 def test_reopening_one_metric_keeps_what_another_says(study: Study):
     tiny.find_candidates(study)
     candidate = min(c.id for c in tiny.candidates_of(study).values())
     for metric in ("l2", "dssim"):
-        review = NeighborReview(candidate, metric, ("val/cat/00.png",), ("val/cat/00.png",), "someone", tiny.STAMP.time)
-        duplicates.record_reviews(study, [review], stamp=tiny.STAMP)
+        made = NeighborReview(candidate, metric, ("val/cat/00.png",), ("val/cat/00.png",), "someone", tiny.STAMP.time)
+        duplicates.record_reviews(study, [made], stamp=tiny.STAMP)
     assert duplicates.reopen(study, candidate, metrics=["l2"], stamp=tiny.STAMP) == {"l2": 1}
     assert pairs(study) == [(candidate, "val/cat/00.png")]
     assert duplicates.reopen(study, candidate, stamp=tiny.STAMP) == {"dssim": 1}

@@ -14,7 +14,7 @@ import stage_studies as tiny
 from retest.crowd import HitTask, PublishedHit, SimulatedCrowd
 from retest.errors import CrowdError, InputError, NotFoundError, StageError, UsageError
 from retest.records import Assignment, AssignmentStatus, Hit
-from retest.stages import label, label_crowd
+from retest.stages import label, label_crowd, review
 from retest.store import Tables
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
@@ -164,6 +164,19 @@ def test_excluded_hits_count_nowhere_and_their_images_are_asked_about_again(read
     assert {image for new in plan(ready).hits for image in new.images_to_label} >= set(hit.images_to_label) - {
         image for image, wnid in after if after[image, wnid] >= 3
     }
+
+
+def test_leaving_a_hit_out_again_is_one_decision_and_another_reason_is_taken_back_to_the_first(ready: Study):
+    tiny.label_all(ready)
+    with ready.database.read() as tables:
+        uuid = next(iter(tables.hits.all())).uuid
+    for reason in ("wrong page", "wrong page", "rehearsal"):
+        label.exclude_hits(ready, [uuid], reason=reason, stamp=tiny.STAMP)
+    found = review.history(ready, review.DecisionFilter(kind="exclude_hit")).decisions
+    assert [(one.before, one.after) for one in found] == [("wrong page", "rehearsal"), (None, "wrong page")]
+    review.take_back(ready, [found[0].no], stamp=tiny.STAMP)
+    with ready.database.read() as tables:
+        assert tables.hits.excluded() == {uuid: "wrong page"}
 
 
 # ------------------------------------------------------------------------------------------------------------------ money

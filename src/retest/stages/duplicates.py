@@ -97,13 +97,16 @@ def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: St
     """Store decisions: all references shown become reviewed, those marked become pairs; append-only history in the ledger.
 
     The newest decision in each metric counts, and a pair stays as long as it is marked in some metric: whether reviews come one by
-    one or together makes no difference.
+    one or together makes no difference. The ledger holds what is said of the candidate in the metric before and after, as the review
+    pages write it, so that they can take it back.
     """
     count = 0
     with study.database.write() as tables:
         for review in reviews:
-            tables.reviews.add([review])
             marked, candidate = set(review.near_duplicates), review.candidate_id
+            before = tables.pair_queue.reviewed(review.metric, [candidate]).get(candidate, {})
+            after = before | {reference: reference in marked for reference in review.references}
+            tables.reviews.add([review])
             tables.pairs.add(((candidate, r) for r in review.near_duplicates), user=review.reviewer, time=review.time)
             shown, still_marked = set(review.references), tables.reviews.marked(candidate)
             withdrawn = sorted((tables.pairs.of(candidate) & shown) - still_marked)
@@ -113,11 +116,18 @@ def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: St
                 user=review.reviewer or stamp.user,
                 kind=REVIEW,
                 item=f"{candidate}/{review.metric}",
-                before=withdrawn,
-                after={"references": list(review.references), "near_duplicates": sorted(marked)},
+                before=_state(before),
+                after=_state(after),
             )
             count += 1
     return count
+
+
+def _state(reviewed: Mapping[str, bool]) -> dict[str, list[str]] | None:
+    """What was looked at and what of it is a near-duplicate, as the ledger has it; None where nothing was looked at."""
+    if not reviewed:
+        return None
+    return {"references": sorted(reviewed), "near_duplicates": sorted(reference for reference, near in reviewed.items() if near)}
 
 
 def decide(
@@ -263,7 +273,7 @@ def history(study: Study, *, candidate_id: str | None = None) -> list[PastDecisi
 def _in_words(row: Mapping[str, Any]) -> str:
     if row["kind"] == OVERRIDE:
         return "stays against the rule" if row["after"] else "follows the rule again"
-    said = row["after"] or row["before"]
+    said = row["after"] or row["before"] or {"references": [], "near_duplicates": []}
     marked = said["near_duplicates"]
     text = f"{len(said['references'])} looked at, {len(marked)} near-duplicates" + (f": {', '.join(marked)}" if marked else "")
     return f"asked again ({text})" if row["kind"] == REOPENED or row["after"] is None else text

@@ -374,8 +374,11 @@ def compute_frequencies(study: Study) -> CountingReport | None:
 
 
 def exclude_hits(study: Study, uuids: Iterable[str], *, reason: str, stamp: Stamp) -> None:
-    """Let HITs count nowhere; recorded as a decision."""
+    """Let HITs count nowhere; recorded as a decision where the reason is new."""
     with study.database.write() as tables:
-        for uuid in uuids:
-            tables.hits.exclude([uuid], reason)
-            tables.decisions.add(time=stamp.time, user=stamp.user, kind="exclude_hit", item=uuid, after=reason)
+        wanted = list(dict.fromkeys(uuids))
+        before = tables.hits.excluded(wanted)
+        for uuid in wanted:
+            if before.get(uuid) != reason:
+                tables.hits.exclude([uuid], reason)
+                tables.decisions.add(time=stamp.time, user=stamp.user, kind="exclude_hit", item=uuid, before=before.get(uuid), after=reason)

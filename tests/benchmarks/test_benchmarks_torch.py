@@ -102,3 +102,12 @@ def test_inconsistent_data_sets_are_refused(change, message):
     ArrayImages("fine", **arguments)
     with pytest.raises(InputError, match=message):
         ArrayImages("tiny", **(arguments | change))
+
+
+def test_labels_that_are_given_stay_the_caller_s_own():
+    labels = np.array([0, 1, 0])
+    made = ArrayImages("tiny", image_ids=["a", "b", "c"], labels=labels, data=np.zeros((3, 4, 4, 3), np.uint8), class_names=["cat", "dog"])
+    labels[0] = 1
+    assert made.labels.tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match="read-only"):
+        made.labels[0] = 1

@@ -71,7 +71,12 @@ class _Indexed:
 
 
 class FileImages(_Indexed):
-    """A data set whose images are files. ``paths[i]`` belongs to ``image_ids[i]``."""
+    """A data set whose images are files. ``paths[i]`` belongs to ``image_ids[i]``.
+
+    Raises:
+        InputError: ids repeat, or labels do not fit the images or the classes.
+        UsageError: there are more or fewer paths than images.
+    """
 
     def __init__(
         self,
@@ -88,7 +93,7 @@ class FileImages(_Indexed):
         self.paths = tuple(paths)
         self.class_names = tuple(class_names)
         if len(self.paths) != len(self.image_ids):
-            raise UsageError(f"{len(self.paths)} paths for {len(self.image_ids)} images", item=name)
+            raise UsageError(f"{len(self.paths)} paths for {len(self.image_ids)} images", item=name, remedy="Give every image one path")
         _check_unique(self.image_ids, name)
 
     def read(self, index: int) -> bytes:
@@ -109,7 +114,11 @@ class FileImages(_Indexed):
 
 
 class ArrayImages(_Indexed):
-    """A data set whose images are one array: ``data`` is uint8 (n, height, width, 3)."""
+    """A data set whose images are one array: ``data`` is uint8 (n, height, width, 3).
+
+    Raises:
+        InputError: ids repeat, labels do not fit the images or the classes, or the array is none of images.
+    """
 
     def __init__(
         self,
@@ -157,7 +166,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def _checked_labels(labels: Sequence[int] | NDArray[np.int64], count: int, classes: int, name: str) -> NDArray[np.int64]:
-    array = np.asarray(labels, dtype=np.int64)
+    array = np.array(labels, dtype=np.int64)  # a copy: it is made read-only
     if array.shape != (count,):
         raise InputError(f"{array.size} labels for {count} images", item=name, remedy="Use the published files")
     if count and (array.min() < -1 or array.max() >= classes):

@@ -62,13 +62,14 @@ class ImageFolder(FileImages):
     Args:
         root: the folder.
         split: "train", "val" (default) or "test".
-        classes: the benchmark's classes; by default the class folders (of the training split where there is one).
+        classes: the benchmark's classes, in whose order by class index the labels count; by default the class folders (of the training
+            split where there is one).
         labels_file: label file of a flat split; by default one in ``root`` whose name says that it is this split's.
         name: name of the data set; by default "<folder name>-<split>".
 
     Raises:
         UsageError: no such split.
-        InputError: no images, no labels, or a class that is not among ``classes``.
+        InputError: no images, no labels, a class that is not among ``classes``, or a folder that cannot be read.
     """
 
     def __init__(

@@ -131,9 +131,13 @@ class ImageNetV2(FileImages):
         Args:
             images: (image id, wnid) of the revision, for example ``Revision.images``.
             class_index: wnid -> class index.
+
+        Raises:
+            UsageError: the folder is the re-upload, whose files are numbered.
         """
         if self.layout != "numbered":
-            raise UsageError("files of the re-upload are numbered, so they cannot be matched with candidate ids", item=str(self.root))
+            problem = "files of the re-upload are numbered, so they cannot be matched with candidate ids"
+            raise UsageError(problem, item=str(self.root), remedy="Use the first release, whose files are named by candidate ids")
         published = dict(images)
         found = dict(zip(self.image_ids, self.labels.tolist(), strict=True))
         lines = [f"{image}: in the revision but not in the folder" for image in sorted(published.keys() - found.keys())]

@@ -24,11 +24,11 @@ def pytest_make_parametrize_id(config, val, argname):
 @pytest.fixture(scope="module")
 def browser():
     """A running Chromium (Playwright's synchronous kind) for the tests of a module; with it running, asyncio cannot be used."""
-    from chromium_browser import CHROMIUM, launch
+    from chromium_browser import MISSING, launch
 
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
+    if MISSING is not None:
+        pytest.skip(MISSING)
     with api.sync_playwright() as playwright:
         running = launch(playwright)
         yield running

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from chromium_browser import CHROMIUM, launch
+from chromium_browser import MISSING, launch
 from retest.cli import cli
 from retest.errors import InputError, NotFoundError, StageError, UsageError
 from retest.labeling.two_pass import Pass, Verdict
@@ -290,7 +290,7 @@ def test_wrong_usage_exits_with_2(study):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 def test_the_sheet_saves_what_was_ticked(study, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     sheet = tmp_path / "sheet.html"

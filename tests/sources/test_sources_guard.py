@@ -73,7 +73,9 @@ def test_public_addresses_are_reached(address: str) -> None:
 
 @given(st.ip_addresses())
 def test_nothing_that_python_calls_private_is_reached(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if address.is_private or address.is_loopback or address.is_link_local or address.is_multicast:
+    """6to4 leads to the IPv4 address within: before 3.11.4 Python called all of it private, whatever was in it."""
+    meant = getattr(address, "sixtofour", None) or address
+    if meant.is_private or meant.is_loopback or meant.is_link_local or meant.is_multicast:
         assert address_problem(str(address)) is not None
 
 

@@ -239,12 +239,6 @@ ENDPOINTS = (
         answer=CandidatesAnswer,
         query=PageQuery,
     ),
-    Endpoint(
-        path="/originals",
-        handler=_originals,
-        summary="Original images of a class",
-        answer=OriginalsAnswer,
-        query=OriginalsQuery,
-    ),
+    Endpoint(path="/originals", handler=_originals, summary="Original images of a class", answer=OriginalsAnswer, query=OriginalsQuery),
     Endpoint(path="/image", handler=_details, summary="Everything known of an image", answer=DetailsAnswer, query=ImageQuery),
 )

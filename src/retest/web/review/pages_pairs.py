@@ -180,11 +180,7 @@ PAGES = (Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-du
 ENDPOINTS = (
     Endpoint(path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"),
     Endpoint(
-        path="/pairs/candidate",
-        handler=_candidate,
-        query=CandidateQuery,
-        answer=PairsItem,
-        summary="One candidate beside its neighbours",
+        path="/pairs/candidate", handler=_candidate, query=CandidateQuery, answer=PairsItem, summary="One candidate beside its neighbours"
     ),
     Endpoint(
         path="/pairs/progress",

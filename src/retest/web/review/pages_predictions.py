@@ -234,13 +234,7 @@ PAGES = (
 )
 ENDPOINTS = (
     Endpoint(path="/predictions/sets", handler=_all_sets, answer=SetsAnswer, summary="Test sets with predictions"),
-    Endpoint(
-        path="/predictions",
-        handler=_list,
-        query=ListQuery,
-        answer=ListAnswer,
-        summary="Images of a test set by how models agree",
-    ),
+    Endpoint(path="/predictions", handler=_list, query=ListQuery, answer=ListAnswer, summary="Images of a test set by how models agree"),
     Endpoint(
         path="/predictions/queue",
         handler=_queue,
@@ -249,11 +243,7 @@ ENDPOINTS = (
         summary="The next images of a filter with all that models say",
     ),
     Endpoint(
-        path="/predictions/image",
-        handler=_image,
-        query=ImageQuery,
-        answer=PredictionItem,
-        summary="One image with all that models say",
+        path="/predictions/image", handler=_image, query=ImageQuery, answer=PredictionItem, summary="One image with all that models say"
     ),
     Endpoint(
         path="/predictions/progress",

@@ -256,13 +256,7 @@ PAGES = (
     Page(path="/revision/diff", handler=_diff_page, query=DiffQuery, within="/revisions"),
 )
 ENDPOINTS = (
-    Endpoint(
-        path="/revision/classes",
-        handler=_classes_api,
-        query=RevisionQuery,
-        answer=ClassesAnswer,
-        summary="Classes of a revision",
-    ),
+    Endpoint(path="/revision/classes", handler=_classes_api, query=RevisionQuery, answer=ClassesAnswer, summary="Classes of a revision"),
     Endpoint(
         path="/revision/class",
         handler=_class_api,
@@ -271,19 +265,9 @@ ENDPOINTS = (
         summary="A class of a revision beside original images",
     ),
     Endpoint(
-        path="/revision/facts",
-        handler=_facts_api,
-        query=NameQuery,
-        answer=FactsAnswer,
-        summary="A revision in figures, with its checks",
+        path="/revision/facts", handler=_facts_api, query=NameQuery, answer=FactsAnswer, summary="A revision in figures, with its checks"
     ),
-    Endpoint(
-        path="/revision/diff",
-        handler=_diff_api,
-        query=DiffQuery,
-        answer=DiffAnswer,
-        summary="What changed between two revisions",
-    ),
+    Endpoint(path="/revision/diff", handler=_diff_api, query=DiffQuery, answer=DiffAnswer, summary="What changed between two revisions"),
     Endpoint(
         method="POST",
         path="/revision/carry-over",

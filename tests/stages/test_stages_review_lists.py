@@ -1,13 +1,17 @@
 """Lists for reviewers: where a page ends, and what is refused by name."""
 
 import pytest
+import stage_studies as tiny
 
 from retest.errors import NotFoundError, UsageError
-from retest.stages import review, review_candidates, review_classes, review_people, review_revisions
+from retest.records import Revision
+from retest.stages import review, review_candidates, review_classes, review_people, review_revisions, revisions
 from retest.stages._common import Stamp
 from retest.stages._review_memo import Memo
 from retest.stages.review import DecisionFilter
 from retest.stages.review_candidates import CandidateFilter
+
+STAMP = Stamp("owner", "2026-01-01T00:00:00+00:00")
 
 
 def test_the_last_page_of_the_history_says_that_it_is_the_last(study):
@@ -20,6 +24,22 @@ def test_the_last_page_of_the_history_says_that_it_is_the_last(study):
     assert last.next is None
     assert review.history(study, DecisionFilter(), limit=1000).next is None
     assert review.history(study, DecisionFilter(user="nobody")) == review.HistoryPage((), None)
+
+
+def test_reviews_carried_over_by_command_can_be_taken_back(complete):
+    images = tuple(sorted((one.id, one.wnid) for one in tiny.candidates_of(complete).values()))
+    with complete.database.write() as tables:
+        for name in ("a-1", "a-2"):
+            tables.revisions.add(Revision(name, "sample_best", images, is_valid=True, seed=0))
+    revisions.review_classes(complete, "a-1", ["cat", "dog"], reviewed=True, stamp=STAMP)
+    assert revisions.carry_over(complete, "a-1", "a-2", stamp=STAMP).changed == ("cat", "dog")
+    assert revisions.carry_over(complete, "a-1", "a-2", stamp=STAMP).changed == ()
+    (note,) = review.history(complete, DecisionFilter(kind="carry_over")).decisions
+    assert (note.item, note.after) == ("a-2", {"from": "a-1", "classes": 2})
+    (dog,) = review.history(complete, DecisionFilter(item="a-2/dog")).decisions
+    review.take_back(complete, [dog.no], stamp=STAMP)
+    with complete.database.read() as tables:
+        assert {wnid for wnid, one in tables.revisions.reviews("a-2").items() if one.reviewed} == {"cat"}
 
 
 def test_a_revision_that_there_is_not_is_an_error_and_no_empty_page(complete):

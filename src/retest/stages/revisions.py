@@ -78,7 +78,7 @@ def review_classes(
 def carry_over(study: Study, old: str, new: str, *, stamp: Stamp) -> ReviewChange:
     """Carry the reviews of ``old`` over to ``new``: a class stays reviewed if its images did not change and it was not problematic.
 
-    What has been decided about ``new`` itself is left alone.
+    What has been decided about ``new`` itself is left alone. The ledger has a decision per class, and one that says where they came from.
 
     Raises:
         NotFoundError: one of the revisions does not exist.
@@ -88,7 +88,10 @@ def carry_over(study: Study, old: str, new: str, *, stamp: Stamp) -> ReviewChang
         known = _reviews(tables, after)
         carried = carry_over_reviews(_reviews(tables, before).values(), before, after)
         changes = [review for review in carried if review.reviewed and not (known[review.wnid].reviewed or known[review.wnid].problematic)]
-        _record(tables, known, changes, stamp, carried_over_from=old)
+        _record(tables, known, changes, stamp)
+        if changes:
+            origin = {"from": old, "classes": len(changes)}
+            tables.decisions.add(time=stamp.time, user=stamp.user, kind="carry_over", item=new, after=origin)
         return _change(known, changes)
 
 
@@ -143,7 +146,7 @@ def _reviews(tables: Tables, revision: Revision) -> dict[str, ClassReview]:
     return fresh | tables.revisions.reviews(revision.name)
 
 
-def _record(tables: Tables, known: Mapping[str, ClassReview], new: Iterable[ClassReview], stamp: Stamp, **more: Any) -> None:
+def _record(tables: Tables, known: Mapping[str, ClassReview], new: Iterable[ClassReview], stamp: Stamp) -> None:
     changes = list(new)
     tables.revisions.put_reviews(changes)
     tables.decisions.add_many(
@@ -153,7 +156,7 @@ def _record(tables: Tables, known: Mapping[str, ClassReview], new: Iterable[Clas
             "kind": _KIND,
             "item": f"{review.revision}/{review.wnid}",
             "before": _flags(known[review.wnid]),
-            "after": _flags(review) | more,
+            "after": _flags(review),
         }
         for review in changes
     )

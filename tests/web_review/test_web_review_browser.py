@@ -518,6 +518,9 @@ def test_pages_fit_the_screen(browser, server, width):
     for path in PAGES:
         person.page.goto(f"{server.url}/review{path}")
         assert person.page.evaluate("() => document.documentElement.scrollWidth") <= width, path
+        here = person.page.locator(".top nav [aria-current]").bounding_box()
+        assert 0 <= here["x"] <= width - here["width"], path  # where one is can be seen
+        assert here["y"] + here["height"] < 90, path
     person.close()
 
 

@@ -440,7 +440,12 @@ function showKeys() {
   dialog.showModal();
 }
 
-document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// On narrow screens the navigation is one line: show where one is.
+const here = document.querySelector(".top nav [aria-current]");
+if (here) {
+  const line = here.parentElement;
+  line.scrollLeft = here.offsetLeft - line.offsetLeft - (line.clientWidth - here.offsetWidth) / 2;
+}
 if (document.getElementById("keys")) {
   key("?", "Show this sheet", showKeys);
   key("Ctrl+z", "Undo your latest decision", () => void undo());

@@ -262,7 +262,7 @@ def test_what_was_decided_by_command_step_by_step_is_taken_back_in_the_review_pa
     duplicates.decide(study, candidate, metric="l2", references=first, near_duplicates=first[:1], stamp=tiny.STAMP)
     duplicates.decide(study, candidate, metric="l2", references=others, near_duplicates=others[:1], stamp=tiny.STAMP)
     assert pairs(study) == sorted((candidate, one) for one in (first[0], others[0]))
-    newest, oldest = review.history(study, review.DecisionFilter(kind=duplicates.REVIEW)).decisions
+    newest, oldest = review.history(study, review.DecisionFilter(kind="near_duplicate_review")).decisions
     (undone,) = review.take_back(study, [newest.no], stamp=tiny.STAMP)
     assert undone.state == {"references": sorted(first), "near_duplicates": first[:1]} == oldest.after
     assert pairs(study) == [(candidate, first[0])]

@@ -7,8 +7,9 @@ from review_server import STAMP, ReviewServer
 
 from retest.records import Candidate, Exclusion, Neighbor
 from retest.stages import duplicates, review, review_components, review_pairs
+from retest.stages._ledger import review_item
 from retest.stages._review_memo import Memo
-from retest.stages._review_pairs import queue_is_current, refresh_queue, review_item
+from retest.stages._review_pairs import queue_is_current, refresh_queue
 from retest.stages.review import Change, DecisionConflictError
 
 TARGET = 1.2e8

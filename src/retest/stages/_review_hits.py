@@ -12,13 +12,13 @@ from retest.errors import InputError, NotFoundError
 from retest.labeling import count_answers
 from retest.stages._common import Stamp
 from retest.stages._frequencies import follow_frequencies
+from retest.stages._ledger import EXCLUDE_HIT
 from retest.stages._review_core import Role, State, register
 from retest.stages._review_counts import follow, recount
 from retest.stages._review_derived import component_members, resolve_members
 from retest.store import Tables
 from retest.study import Study
 
-EXCLUDE_HIT = "exclude_hit"
 MAX_REASON = 1000
 
 

@@ -20,13 +20,13 @@ from retest.duplicates import neighbors_to_review, review_threshold
 from retest.errors import InputError, NotFoundError
 from retest.records import Neighbor, NeighborReview
 from retest.stages._common import Stamp, completion_key
+from retest.stages._ledger import OVERRIDE, REVIEW, review_item, review_state
 from retest.stages._review_core import Role, State, register
 from retest.store import Tables
 from retest.store.catalog import LIFTED
 from retest.store.review_pairs import QueueRow
 from retest.study import Study
 
-REVIEW, OVERRIDE = "near_duplicate_review", "near_duplicate_override"
 MAX_FACTOR = 2.0
 """The queue reaches up to this many times the review target: thresholds can be chosen up to there."""
 STAGE, ITEM, OWN, LIFTED_SINCE = "review", "pair_queue", "pair_queue_own_changes", "pair_queue_lifted_since"
@@ -35,11 +35,6 @@ MANY_LISTS = 50_000
 _BLOCK = 50  # candidates at a time: whoever waits for the processor or for a turn to write waits for no more
 _UNREVIEWED = 1e100
 _ATTEMPTS = 3
-
-
-def review_item(candidate_id: str, metric: str) -> str:
-    """The item of a candidate's neighbours in a metric."""
-    return f"{candidate_id}/{metric}"
 
 
 def reviewed_candidate(item: str) -> tuple[str, str]:
@@ -257,8 +252,7 @@ class NeighborReviewKind:
         found: dict[str, State] = {}
         for metric, candidates in _by_metric(items).items():
             for candidate, references in tables.pair_queue.reviewed(metric, candidates).items():
-                marked = sorted(reference for reference, near in references.items() if near)
-                found[review_item(candidate, metric)] = {"references": sorted(references), "near_duplicates": marked}
+                found[review_item(candidate, metric)] = review_state(references)
         return found
 
     def check(self, study: Study, tables: Tables, wishes: Mapping[str, State]) -> None:

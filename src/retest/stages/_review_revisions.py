@@ -7,16 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from retest.errors import InputError, NotFoundError
 from retest.records import ClassReview
 from retest.stages._common import Stamp
+from retest.stages._ledger import CLASS_REVIEW, class_item, class_state
 from retest.stages._review_core import Role, State, register
 from retest.store import Tables
 from retest.study import Study
-
-CLASS_REVIEW = "class_review"
-
-
-def class_item(revision: str, wnid: str) -> str:
-    """The item of a class of a revision."""
-    return f"{revision}/{wnid}"
 
 
 class ClassReviewKind:
@@ -29,9 +23,7 @@ class ClassReviewKind:
         for revision, wnids in _by_revision(items).items():
             known = tables.revisions.reviews(revision, wnids)
             for wnid in wnids:
-                flags = known.get(wnid)
-                state = {"reviewed": bool(flags and flags.reviewed), "problematic": bool(flags and flags.problematic)}
-                found[class_item(revision, wnid)] = state
+                found[class_item(revision, wnid)] = class_state(known.get(wnid))
         return found
 
     def check(self, study: Study, tables: Tables, wishes: Mapping[str, State]) -> None:

@@ -25,11 +25,9 @@ from retest.stages._duplicates import (
     refresh_resolution,
     shared_photos,
 )
+from retest.stages._ledger import OVERRIDE, REOPENED, REVIEW, review_item, review_state
 from retest.store import Tables
 from retest.study import Study
-
-REVIEW, REOPENED, OVERRIDE = "near_duplicate_review", "near_duplicate_reopened", "near_duplicate_override"
-"""Kinds of decisions in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +113,12 @@ def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: St
                 time=review.time or stamp.time,
                 user=review.reviewer or stamp.user,
                 kind=REVIEW,
-                item=f"{candidate}/{review.metric}",
-                before=_state(before),
-                after=_state(after),
+                item=review_item(candidate, review.metric),
+                before=review_state(before),
+                after=review_state(after),
             )
             count += 1
     return count
-
-
-def _state(reviewed: Mapping[str, bool]) -> dict[str, list[str]] | None:
-    """What was looked at and what of it is a near-duplicate, as the ledger has it; None where nothing was looked at."""
-    if not reviewed:
-        return None
-    return {"references": sorted(reviewed), "near_duplicates": sorted(reference for reference, near in reviewed.items() if near)}
 
 
 def decide(
@@ -211,8 +202,8 @@ def reopen(study: Study, candidate_id: str, *, metrics: Sequence[str] | None = N
                 continue
             withdrawn = sorted((tables.pairs.of(candidate_id) & marked) - tables.reviews.marked(candidate_id))
             tables.pairs.remove((candidate_id, reference) for reference in withdrawn)
-            before = {"references": sorted(references), "near_duplicates": sorted(marked)}
-            _note(tables, stamp, REOPENED, f"{candidate_id}/{metric}", before, None)
+            before = review_state({reference: reference in marked for reference in references})
+            _note(tables, stamp, REOPENED, review_item(candidate_id, metric), before, None)
             counts[metric] = len(references)
     if not counts:
         where = "" if metrics is None else f" in {', '.join(metrics)}"

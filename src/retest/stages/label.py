@@ -28,6 +28,7 @@ from retest.stages._frequencies import refresh_frequencies
 from retest.stages._hit_pages import asked_pages, published_pages
 from retest.stages._keys import current_key_version
 from retest.stages._label_outcomes import Collection, Plan, Preview, Submission
+from retest.stages._ledger import EXCLUDE_HIT
 from retest.stages._money import guard_money, note_reward
 from retest.store import Tables
 from retest.store.hit_pages import HitEntry
@@ -381,4 +382,4 @@ def exclude_hits(study: Study, uuids: Iterable[str], *, reason: str, stamp: Stam
         for uuid in wanted:
             if before.get(uuid) != reason:
                 tables.hits.exclude([uuid], reason)
-                tables.decisions.add(time=stamp.time, user=stamp.user, kind="exclude_hit", item=uuid, before=before.get(uuid), after=reason)
+                tables.decisions.add(time=stamp.time, user=stamp.user, kind=EXCLUDE_HIT, item=uuid, before=before.get(uuid), after=reason)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from retest.errors import NotFoundError
 from retest.stages._duplicates import refresh_resolution, was_resolved
+from retest.stages._ledger import OVERRIDE
 from retest.stages._review_checks import check_limit
 from retest.stages._review_derived import component_members
 from retest.stages._review_images import ImageView, view_images
-from retest.stages._review_pairs import OVERRIDE
 from retest.study import Study
 
 __all__ = [

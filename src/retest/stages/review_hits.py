@@ -15,9 +15,9 @@ from typing import Any
 from retest.errors import NotFoundError
 from retest.records import ClassInfo
 from retest.stages._inspect import HitInspection, inspect_hit
+from retest.stages._ledger import EXCLUDE_HIT
 from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_hit_figures import refresh_figures, settle
-from retest.stages._review_hits import EXCLUDE_HIT
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, generations_key
 from retest.stages._review_names import class_name, known_classes

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from retest.errors import NotFoundError, UsageError
 from retest.records import Neighbor
+from retest.stages._ledger import REVIEW, review_item, review_state
 from retest.stages._review_checks import check_limit
 from retest.stages._review_core import State
 from retest.stages._review_images import ImageView, view_images
@@ -17,10 +18,8 @@ from retest.stages._review_memo import Memo, generations_key
 from retest.stages._review_names import class_name, known_classes
 from retest.stages._review_pairs import (
     MAX_FACTOR,
-    REVIEW,
     queue_is_current,
     refresh_queue,
-    review_item,
     waiting_neighbors,
 )
 from retest.store import Tables
@@ -285,7 +284,7 @@ def _views(
             candidate=views[candidate],
             metric=metric,
             neighbors=tuple(of_neighbor(near) for near in shown[candidate]),
-            state={"references": sorted(done), "near_duplicates": sorted(r for r, near in done.items() if near)} if done else None,
+            state=review_state(done),
             version=latest[item].no if item in latest else 0,
             name=class_name(classes, views[candidate].wnid or ""),
         )

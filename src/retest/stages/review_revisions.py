@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from retest.errors import NotFoundError, UsageError
 from retest.records import ClassInfo, ClassReview, Revision, SelectionFrequency, Split
 from retest.sampling import CandidateFacts, RevisionDiff, RevisionWarning, carry_over_reviews, check_revision, diff_revisions
+from retest.stages._ledger import CLASS_REVIEW, class_item, class_state
 from retest.stages._review_checks import check_choice, check_limit
 from retest.stages._review_core import Change
 from retest.stages._review_images import ImageView, view_images
 from retest.stages._review_memo import Memo, Recent, generations_key
 from retest.stages._review_names import class_name, known_classes
-from retest.stages._review_revisions import CLASS_REVIEW, class_item
 from retest.store import RevisionSummary, Tables
 from retest.study import Study
 
@@ -261,7 +261,7 @@ def carried_over(study: Study, old: str, new: str) -> list[Change]:
         fresh = ClassReview(new, "", reviewed=False, problematic=False)
         wanted = [r.wnid for r in carried if r.reviewed and not (known.get(r.wnid, fresh).reviewed or known.get(r.wnid, fresh).problematic)]
         latest = tables.decisions.latest(CLASS_REVIEW, [class_item(new, wnid) for wnid in wanted])
-    none, done = {"reviewed": False, "problematic": False}, {"reviewed": True, "problematic": False}
+    none, done = class_state(None), class_state(ClassReview(new, "", reviewed=True, problematic=False))
     items = [class_item(new, wnid) for wnid in wanted]
     return [Change(CLASS_REVIEW, item, done, latest[item].no if item in latest else 0, none) for item in items]
 

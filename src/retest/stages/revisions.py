@@ -19,10 +19,9 @@ from retest.sampling import (
 )
 from retest.stages._common import Stamp
 from retest.stages._facts import refresh
+from retest.stages._ledger import CLASS_REVIEW, class_item, class_state
 from retest.store import Tables
 from retest.study import Study
-
-_KIND = "class_review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +152,13 @@ def _record(tables: Tables, known: Mapping[str, ClassReview], new: Iterable[Clas
         {
             "time": stamp.time,
             "user": stamp.user,
-            "kind": _KIND,
-            "item": f"{review.revision}/{review.wnid}",
-            "before": _flags(known[review.wnid]),
-            "after": _flags(review),
+            "kind": CLASS_REVIEW,
+            "item": class_item(review.revision, review.wnid),
+            "before": class_state(known[review.wnid]),
+            "after": class_state(review),
         }
         for review in changes
     )
-
-
-def _flags(review: ClassReview) -> dict[str, Any]:
-    return {"reviewed": review.reviewed, "problematic": review.problematic}
 
 
 def _change(known: Mapping[str, ClassReview], new: Iterable[ClassReview]) -> ReviewChange:

@@ -21,6 +21,12 @@ def test_the_description_is_valid_openapi(server):
         assert client.get("/review/api/openapi.json").json() == openapi_document()
 
 
+def test_records_have_names_of_their_own_and_no_module_shows():
+    names = openapi_document()["components"]["schemas"]
+    assert len(names) > 50
+    assert [name for name in names if not name.isalnum()] == []
+
+
 @pytest.mark.slow
 def test_every_operation_keeps_to_its_description(server, tmp_path):
     pytest.importorskip("schemathesis")

@@ -8,19 +8,19 @@ from retest.web.review.models import Answer, ImageItem
 from retest.web.review.visit import image_url
 
 __all__ = [
-    "ClassItem",
+    "JudgingAnswer",
     "ListAnswer",
     "ModelProgressItem",
+    "PredictedClassItem",
     "PredictionItem",
-    "ProgressAnswer",
-    "QueueAnswer",
+    "PredictionsQueueAnswer",
     "RowItem",
     "SetItem",
     "SetsAnswer",
 ]
 
 
-class ClassItem(Answer):
+class PredictedClassItem(Answer):
     """A class that models name. ``wnid`` is null where the study does not know it."""
 
     cid: int
@@ -30,7 +30,7 @@ class ClassItem(Answer):
     gloss: str
 
     @classmethod
-    def of(cls, cid: int, info: ClassInfo | None) -> ClassItem:
+    def of(cls, cid: int, info: ClassInfo | None) -> PredictedClassItem:
         if info is None:
             return cls(cid=cid, wnid=None, name=f"class {cid}", synonyms=[], gloss="")
         return cls(cid=cid, wnid=info.wnid, name=info.name, synonyms=list(info.synset[1:]), gloss=info.gloss)
@@ -42,7 +42,7 @@ class LabelItem(Answer):
     ``own`` marks the image's own label; ``votes`` models name the class first, ``in_top5`` have it among their best five.
     """
 
-    of: ClassItem
+    of: PredictedClassItem
     own: bool
     votes: int
     in_top5: int
@@ -96,8 +96,8 @@ class RowItem(Answer):
     """An image in the list: ``votes`` of ``models`` models say ``best``, ``right`` are right; ``waiting`` labels have no verdict."""
 
     image: ImageItem
-    label: ClassItem | None
-    best: ClassItem | None
+    label: PredictedClassItem | None
+    best: PredictedClassItem | None
     votes: int
     right: int
     models: int
@@ -114,7 +114,7 @@ class ListAnswer(Answer):
     next: str | None
 
 
-class QueueAnswer(Answer):
+class PredictionsQueueAnswer(Answer):
     """Images one after the other, of ``total``; ``more`` says whether it goes on."""
 
     items: list[PredictionItem]
@@ -134,7 +134,7 @@ class ModelProgressItem(Answer):
     high: float | None
 
 
-class ProgressAnswer(Answer):
+class JudgingAnswer(Answer):
     """How far a test set is judged: pairs of image and predicted label, images, and the models so far."""
 
     labels: int
@@ -160,7 +160,7 @@ class SetsAnswer(Answer):
 
 def _label(view: LabelView) -> LabelItem:
     return LabelItem(
-        of=ClassItem.of(view.cid, view.info),
+        of=PredictedClassItem.of(view.cid, view.info),
         own=view.own,
         votes=view.votes,
         in_top5=view.in_top5,

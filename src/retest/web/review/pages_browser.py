@@ -89,7 +89,7 @@ class MarkItem(Answer):
     version: int
 
 
-class ImageItem(Answer):
+class ClassImageItem(Answer):
     """An image with its answers for the class; ``image`` is the address of its picture, ``stored`` whether there is one."""
 
     id: str
@@ -103,7 +103,7 @@ class ImageItem(Answer):
     height: int | None
 
 
-class CandidateItem(ImageItem):
+class CandidateItem(ClassImageItem):
     """A candidate with its marks. ``near_duplicate``: resolution drops it; ``paired_with``: its near-duplicates by decision."""
 
     exclusion: MarkItem
@@ -123,7 +123,7 @@ class CandidatesAnswer(Answer):
 class OriginalsAnswer(Answer):
     """Original images of a class."""
 
-    originals: list[ImageItem]
+    originals: list[ClassImageItem]
 
 
 class FrequencyItem(Answer):
@@ -187,7 +187,7 @@ def _originals(visit: Visit, query: OriginalsQuery, body: None) -> dict[str, Any
 
 
 def _image(facts: ImageFacts) -> dict[str, Any]:
-    """An :class:`ImageItem`: a page has hundreds, and a model of each would cost more than the database."""
+    """An :class:`ClassImageItem`: a page has hundreds, and a model of each would cost more than the database."""
     return {
         "id": facts.id,
         "frequency": facts.frequency,

@@ -108,7 +108,7 @@ class PairsItem(Answer):
         )
 
 
-class QueueAnswer(Answer):
+class PairsQueueAnswer(Answer):
     """Candidates that wait; ``next`` is the ``after`` of the next page, null at the end."""
 
     items: list[PairsItem]
@@ -122,7 +122,7 @@ class StepItem(Answer):
     left: int
 
 
-class ProgressAnswer(Answer):
+class PairsProgressAnswer(Answer):
     """How much is left: candidates within the threshold, neighbours within the target, and candidates at other thresholds."""
 
     metric: str
@@ -154,7 +154,7 @@ def _pairs_page(visit: Visit, query: PairsQuery) -> Response:
     return visit.render("pairs.html", metrics=metrics, metric=metric, query=query, progress=progress, widest=widest)
 
 
-def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
+def _queue(visit: Visit, query: QueueQuery, body: None) -> PairsQueueAnswer:
     found = stage.next_candidates(
         visit.study,
         visit.desk.memo,
@@ -164,21 +164,21 @@ def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
         after=query.after,
         limit=query.limit,
     )
-    return QueueAnswer(items=[PairsItem.of(one) for one in found.items], next=found.next)
+    return PairsQueueAnswer(items=[PairsItem.of(one) for one in found.items], next=found.next)
 
 
 def _candidate(visit: Visit, query: CandidateQuery, body: None) -> PairsItem:
     return PairsItem.of(stage.candidate_pairs(visit.study, visit.desk.memo, query.candidate, query.metric, threshold=query.threshold))
 
 
-def _left(visit: Visit, query: ProgressQuery, body: None) -> ProgressAnswer:
+def _left(visit: Visit, query: ProgressQuery, body: None) -> PairsProgressAnswer:
     found = _progress(visit, query.metric, query.threshold)
-    return ProgressAnswer(**asdict(found) | {"steps": [StepItem(threshold=t, left=n) for t, n in found.steps]})
+    return PairsProgressAnswer(**asdict(found) | {"steps": [StepItem(threshold=t, left=n) for t, n in found.steps]})
 
 
 PAGES = (Page(path="/pairs", handler=_pairs_page, query=PairsQuery, nav="Near-duplicates"),)
 ENDPOINTS = (
-    Endpoint(path="/pairs/queue", handler=_queue, query=QueueQuery, answer=QueueAnswer, summary="Candidates that wait for review"),
+    Endpoint(path="/pairs/queue", handler=_queue, query=QueueQuery, answer=PairsQueueAnswer, summary="Candidates that wait for review"),
     Endpoint(
         path="/pairs/candidate", handler=_candidate, query=CandidateQuery, answer=PairsItem, summary="One candidate beside its neighbours"
     ),
@@ -186,7 +186,7 @@ ENDPOINTS = (
         path="/pairs/progress",
         handler=_left,
         query=ProgressQuery,
-        answer=ProgressAnswer,
+        answer=PairsProgressAnswer,
         summary="How much is left, at this and at other thresholds",
     ),
 )

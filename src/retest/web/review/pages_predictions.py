@@ -13,12 +13,12 @@ from retest.stages import review_predictions as stage
 from retest.stages.review_predictions import Board, JudgingProgress, PredictionFilter, SetName
 from retest.web.review.models import ImageItem
 from retest.web.review.models_predictions import (
-    ClassItem,
+    JudgingAnswer,
     ListAnswer,
     ModelProgressItem,
+    PredictedClassItem,
     PredictionItem,
-    ProgressAnswer,
-    QueueAnswer,
+    PredictionsQueueAnswer,
     RowItem,
     SetItem,
     SetsAnswer,
@@ -182,8 +182,8 @@ def _list(visit: Visit, query: ListQuery, body: None) -> ListAnswer:
     images = [
         RowItem(
             image=ImageItem.of(row.image),
-            label=None if row.label < 0 else ClassItem.of(row.label, row.label_class),
-            best=None if row.best < 0 else ClassItem.of(row.best, row.best_class),
+            label=None if row.label < 0 else PredictedClassItem.of(row.label, row.label_class),
+            best=None if row.best < 0 else PredictedClassItem.of(row.best, row.best_class),
             votes=row.votes,
             right=row.right,
             models=row.models,
@@ -196,7 +196,7 @@ def _list(visit: Visit, query: ListQuery, body: None) -> ListAnswer:
     return ListAnswer(images=images, total=found.total, next=found.next)
 
 
-def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
+def _queue(visit: Visit, query: QueueQuery, body: None) -> PredictionsQueueAnswer:
     found = stage.predictions_queue(
         visit.study,
         visit.desk.predictions,
@@ -207,7 +207,7 @@ def _queue(visit: Visit, query: QueueQuery, body: None) -> QueueAnswer:
         before=query.before,
         limit=query.limit,
     )
-    return QueueAnswer(items=[PredictionItem.of(one) for one in found.items], total=found.total, more=found.more)
+    return PredictionsQueueAnswer(items=[PredictionItem.of(one) for one in found.items], total=found.total, more=found.more)
 
 
 def _image(visit: Visit, query: ImageQuery, body: None) -> PredictionItem:
@@ -215,13 +215,13 @@ def _image(visit: Visit, query: ImageQuery, body: None) -> PredictionItem:
     return PredictionItem.of(stage.prediction_view(visit.study, visit.desk.predictions, board, visit.desk.memo, query.image))
 
 
-def _progress(visit: Visit, query: SetQuery, body: None) -> ProgressAnswer:
+def _progress(visit: Visit, query: SetQuery, body: None) -> JudgingAnswer:
     found: JudgingProgress = _ready(visit, query).judged.progress()
     models = [
         ModelProgressItem(model=m.model, labelled=m.labelled, top1=m.top1, n=m.n, multilabel=m.multilabel, low=m.low, high=m.high)
         for m in found.models
     ]
-    return ProgressAnswer(labels=found.labels, waiting=found.waiting, images=found.images, images_done=found.images_done, models=models)
+    return JudgingAnswer(labels=found.labels, waiting=found.waiting, images=found.images, images_done=found.images_done, models=models)
 
 
 def _all_sets(visit: Visit, query: Query, body: None) -> SetsAnswer:
@@ -239,7 +239,7 @@ ENDPOINTS = (
         path="/predictions/queue",
         handler=_queue,
         query=QueueQuery,
-        answer=QueueAnswer,
+        answer=PredictionsQueueAnswer,
         summary="The next images of a filter with all that models say",
     ),
     Endpoint(
@@ -249,7 +249,7 @@ ENDPOINTS = (
         path="/predictions/progress",
         handler=_progress,
         query=SetQuery,
-        answer=ProgressAnswer,
+        answer=JudgingAnswer,
         summary="How far a test set is judged, and multi-label accuracy so far",
     ),
 )

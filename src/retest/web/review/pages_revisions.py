@@ -71,7 +71,7 @@ class RevisionClass(Answer):
     warnings: int
 
 
-class ClassesAnswer(Answer):
+class RevisionClassesAnswer(Answer):
     """Classes of a revision; ``next`` is the ``after`` of the next page, null at the end. ``current``: the warnings are of the present."""
 
     classes: list[RevisionClass]
@@ -81,7 +81,7 @@ class ClassesAnswer(Answer):
     current: bool
 
 
-class ClassAnswer(Answer):
+class RevisionClassAnswer(Answer):
     """A class of a revision. Decide with kind class_review about ``item``."""
 
     item: str
@@ -186,15 +186,15 @@ def _diff_page(visit: Visit, query: DiffQuery) -> Response:
     return visit.render("revision_diff.html", diff=stage.difference(visit.study, visit.desk.memo, query.old, query.new))
 
 
-def _classes_api(visit: Visit, query: RevisionQuery, body: None) -> ClassesAnswer:
+def _classes_api(visit: Visit, query: RevisionQuery, body: None) -> RevisionClassesAnswer:
     found = _classes(visit, query)
     rows = [RevisionClass(**asdict(row)) for row in found.rows]
-    return ClassesAnswer(classes=rows, total=found.total, reviewed=found.reviewed, next=found.next, current=found.current)
+    return RevisionClassesAnswer(classes=rows, total=found.total, reviewed=found.reviewed, next=found.next, current=found.current)
 
 
-def _class_api(visit: Visit, query: ClassQuery, body: None) -> ClassAnswer:
+def _class_api(visit: Visit, query: ClassQuery, body: None) -> RevisionClassAnswer:
     found = _view(visit, query)
-    return ClassAnswer(
+    return RevisionClassAnswer(
         item=stage.class_item(query.name, query.wnid),
         row=RevisionClass(**asdict(found.row)),
         images=[ImageItem.of(one) for one in found.images],
@@ -256,12 +256,14 @@ PAGES = (
     Page(path="/revision/diff", handler=_diff_page, query=DiffQuery, within="/revisions"),
 )
 ENDPOINTS = (
-    Endpoint(path="/revision/classes", handler=_classes_api, query=RevisionQuery, answer=ClassesAnswer, summary="Classes of a revision"),
+    Endpoint(
+        path="/revision/classes", handler=_classes_api, query=RevisionQuery, answer=RevisionClassesAnswer, summary="Classes of a revision"
+    ),
     Endpoint(
         path="/revision/class",
         handler=_class_api,
         query=ClassQuery,
-        answer=ClassAnswer,
+        answer=RevisionClassAnswer,
         summary="A class of a revision beside original images",
     ),
     Endpoint(

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "LARGEST_INTEGER",
     "Assignment",
     "AssignmentStatus",
     "Candidate",
@@ -35,6 +36,10 @@ __all__ = [
     "SelectionFrequency",
     "Split",
 ]
+
+
+LARGEST_INTEGER: Final = 2**63 - 1
+"""The largest integer that a study's database can hold; no record has a larger one, or one below its negative."""
 
 
 class Split(StrEnum):

@@ -24,6 +24,7 @@ from layout_tree import (
     D,
     answer,
     hit_row,
+    plain_id,
     reference_id,
     search_row,
     tar_tree,
@@ -635,6 +636,38 @@ def test_original_images_of_another_benchmark_may_have_any_file_name(tmp_path):
         assert data.check() == ()
     data = PublishedData(tmp_path / "0")
     assert {image.id: image.split for image in data.original_images()} == {"val/cat/1.png": Split.VAL, "train/dog/2.png": Split.TRAIN}
+
+
+@pytest.mark.parametrize("big", [2**63, 10**30, -(10**30)])
+def test_numbers_that_no_database_holds_are_warned_of(tmp_path, big):
+    documents = {
+        "metadata__class_info": [{"cid": 0, "wnid": WNIDS[0]}, {"cid": big, "wnid": WNIDS[1]}],
+        "search_results__x": [search_row("big", WNIDS[0], width=big)],
+        "datasets__x": {"sampling_function": "sample_best", "seed": big, "image_filenames": [[A, WNIDS[0]]]},
+        "metadata__nearest_neighbor_results": {A: {"l2": [[A, 0], [B, big * 10**400]], "dssim": [[B, 0.5]]}},
+    }
+    data = read_with(tmp_path, **documents)
+    assert [info.wnid for info in data.classes()] == [WNIDS[0]]
+    assert {row.id: row.width for row in data.candidates() if isinstance(row, Candidate)}[plain_id("big")] is None
+    assert {revision.name: revision.seed for revision in data.revisions()}["x"] == 0
+    assert [row.metric for row in data.neighbors()] == ["dssim"]
+    told = {(warning.kind, warning.file) for warning in data.warnings if warning.kind.startswith("malformed")}
+    assert told >= {("malformed_record", f"{name.replace('__', '/')}.json") for name in documents if name != "search_results__x"}
+    assert ("malformed_size", "search_results/x.json") in told
+
+
+def test_characters_that_no_database_takes_are_replaced_and_told(tmp_path):
+    row = search_row("text", WNIDS[0], title="half \ud83d", license="whole \U0001f600 \u00e4", tags=["\udfff", {"\ud800": 1}])
+    reasons = {A: "broken \udc00", B: "gr\u00fcn"}
+    data = read_with(tmp_path, search_results__x=[row], metadata__candidate_blacklist=reasons)
+    found = next(one for one in data.candidates() if isinstance(one, Candidate) and one.query["file"] == "x.json")
+    assert (found.title, found.license) == ("half \ufffd", "whole \U0001f600 \u00e4")
+    assert found.query["tags"] == ["\ufffd", {"\ufffd": 1}]
+    assert {one.candidate_id: one.reason for one in data.exclusions()} == {A: "broken \ufffd", B: "gr\u00fcn"}
+    assert [(one.file, one.item) for one in warned(data, "unusable_text")] == [
+        ("search_results/x.json", "0"),
+        ("metadata/candidate_blacklist.json", A),
+    ]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tree, monkeypatch):

@@ -394,7 +394,8 @@ def test_defaults_are_the_published_values():
     ("field", "value", "message"),
     [
         ("per_class", 0, "must be a whole number of at least 1, not 0"),
-        ("seed", 1.5, "must be a whole number, not 1.5"),
+        ("seed", 1.5, "must be a whole number from -9223372036854775807 to 9223372036854775807, not 1.5"),
+        ("seed", 2**63, "must be a whole number from -9223372036854775807 to 9223372036854775807, not 9223372036854775808"),
         ("threshold", 1.2, "the value must be a number from 0 to 1, not 1.2"),
         ("class_thresholds", {"n1": -0.1}, "the value of n1 must be a number from 0 to 1, not -0.1"),
         ("class_thresholds", 0.5, "must be a table of name = number, not 0.5"),

@@ -219,11 +219,15 @@ def _python_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         else {}
     )
     data, labels = fields.get("data"), fields.get("labels")
-    valid = isinstance(labels, list) and len(labels) == _BATCH and {int}.issuperset(map(type, labels))
-    if not valid or not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (_BATCH, _PIXELS):
-        problem = f"does not hold data (uint8, {_BATCH} x {_PIXELS}) and {_BATCH} labels"
+    if not _are_labels(labels) or not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (_BATCH, _PIXELS):
+        problem = f"does not hold data (uint8, {_BATCH} x {_PIXELS}) and {_BATCH} labels from 0 to 9"
         raise InputError(problem, item=str(path), remedy="Use the published CIFAR-10 archive")
     return _as_images(data), np.asarray(labels, dtype=np.int64)
+
+
+def _are_labels(labels: Any) -> bool:
+    right = isinstance(labels, list) and len(labels) == _BATCH and {int}.issuperset(map(type, labels))
+    return right and min(labels) >= 0 and max(labels) < len(CIFAR_CLASSES)
 
 
 def _as_images(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -251,7 +255,6 @@ def _prediction_list(path: Path, count: int) -> NDArray[np.int64]:
         raise InputError(f"is not valid JSON ({error})", item=str(path), remedy="Download it again") from error
     if not isinstance(values, list) or not {int}.issuperset(map(type, values)) or len(values) != count:
         raise InputError(f"is not a list of {count} integers", item=str(path), remedy="Use the published file")
-    top = np.asarray(values, dtype=np.int64)
-    if top.min() < 0 or top.max() >= len(CIFAR_CLASSES):
-        raise InputError(f"holds classes from {top.min()} to {top.max()}", item=str(path), remedy="Use the published file")
-    return top
+    if min(values) < 0 or max(values) >= len(CIFAR_CLASSES):
+        raise InputError(f"holds classes from {min(values)} to {max(values)}", item=str(path), remedy="Use the published file")
+    return np.asarray(values, dtype=np.int64)

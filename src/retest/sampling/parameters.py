@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
+from retest.records import LARGEST_INTEGER
 from retest.settings import check_choice, check_count, check_flag, check_number
 
 PUBLISHED_REVIEW_TARGETS: dict[str, float] = {"l2": 1.2e8, "dssim": 0.2205, "fc7": 1.32e4}
@@ -52,8 +53,7 @@ class SamplingParameters:
 
     def __post_init__(self) -> None:
         check_count("per_class", self.per_class, low=1)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ConfigError(f"must be a whole number, not {self.seed!r}", item="seed", remedy="Choose any whole number and keep it")
+        check_count("seed", self.seed, low=-LARGEST_INTEGER, high=LARGEST_INTEGER, remedy="Choose any such number and keep it")
         check_number("threshold", self.threshold, high=1.0)
         for name in ("min_num_annotations", "min_num_annotations_val", "min_num_val_images_per_wnid"):
             check_count(name, getattr(self, name), low=0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from retest.errors import InputError
-from retest.records import ClassReview, Revision
+from retest.records import LARGEST_INTEGER, ClassReview, Revision
 
 _ORDER = (
     "sampling_function",
@@ -67,7 +67,7 @@ def revision_from_published(document: Mapping[str, Any], *, name: str | None = N
         sampling_function=_text(document, "sampling_function", name),
         images=_images(document, name),
         is_valid=_typed(document, "is_valid", bool, True, name),
-        seed=_typed(document, "seed", int, 0, name),
+        seed=_seed(document, name),
         parameters={key: value for key, value in document.items() if key not in _RECORD_KEYS},
         starting_from=started.removesuffix(".json") if isinstance(started, str) else None,
         user=_text(document, "username", name),
@@ -157,6 +157,13 @@ def _typed(document: Mapping[str, Any], key: str, kind: type, default: Any, name
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{key} is {value!r}, not of type {kind.__name__}", item=name, remedy="Correct the file")
     return value
+
+
+def _seed(document: Mapping[str, Any], name: str) -> int:
+    seed: int = _typed(document, "seed", int, 0, name)
+    if abs(seed) > LARGEST_INTEGER:
+        raise InputError(f"seed is {seed}, which takes more than 64 bits", item=name, remedy="Correct the file")
+    return seed
 
 
 def _text(document: Mapping[str, Any], key: str, name: str) -> str:

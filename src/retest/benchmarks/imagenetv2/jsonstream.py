@@ -24,7 +24,8 @@ _DECODER = json.JSONDecoder()
 class JsonStream:
     """The elements of a top-level list, or the items of a top-level object, of a text stream.
 
-    All methods raise ``ValueError`` on malformed JSON (like :mod:`json`), and yield what came before it.
+    All methods raise ``ValueError`` on malformed JSON (like :mod:`json`), and yield what came before it. ``escapes`` says whether
+    the keys and the value yielded last were written with escapes of characters (``\\u...``).
     """
 
     def __init__(self, text: IO[str]) -> None:
@@ -32,12 +33,14 @@ class JsonStream:
         self._buffer = ""
         self._at = 0
         self._chunk = _CHUNK
+        self.escapes = False
 
     def elements(self) -> Iterator[Any]:
         """Yield the elements of the top-level list."""
         self._expect("[")
         if not self._skip("]"):
             while True:
+                self.escapes = False
                 yield self._value()
                 if self._separator("]"):
                     break
@@ -53,8 +56,10 @@ class JsonStream:
             if key in descend and self._peek() == "{":
                 for inner in self._keys():
                     yield (key, inner), self._value()
+                    self.escapes = False
             else:
                 yield (key,), self._value()
+            self.escapes = False
         self._end()
 
     def starts_with(self) -> str:
@@ -85,6 +90,7 @@ class JsonStream:
                 continue
             # A number may be cut anywhere ("0." of "0.5"), so a value counts once something that ends it is in sight.
             if self._buffer[end : end + 1] in _ENDS or not self._fill():
+                self.escapes = self.escapes or self._buffer.find("\\u", self._at, end) >= 0
                 self._at = end
                 self._chunk = _CHUNK
                 return value

@@ -7,7 +7,7 @@ from typing import Any
 
 from retest.benchmarks.imagenetv2.reading import Source, texts
 from retest.benchmarks.imagenetv2.records import AdditionalImages, is_candidate_id
-from retest.records import ClassInfo, Exclusion
+from retest.records import LARGEST_INTEGER, ClassInfo, Exclusion
 
 __all__ = [
     "read_additional_images",
@@ -108,7 +108,9 @@ def _class_rows(source: Source, path: str) -> Iterator[ClassInfo]:
     for position, row in source.elements(path):
         parsed = _class_row(row)
         if parsed is None:
-            source.warn("malformed_record", path, position, "a class needs cid (integer), wnid, synset (list of texts) and gloss")
+            source.warn(
+                "malformed_record", path, position, "a class needs cid (integer of at least 0), wnid, synset (list of texts) and gloss"
+            )
             continue
         if parsed.wnid in seen_wnids or parsed.cid in seen_cids:
             source.warn("duplicate_class", path, parsed.wnid, "the wnid or class index occurs twice; the first one counts")
@@ -127,7 +129,9 @@ def _class_row(row: Any) -> ClassInfo | None:
         return None
     cid, wnid, gloss = row.get("cid"), row.get("wnid"), row.get("gloss", "")
     synset, parents = texts(row.get("synset", [])), texts(row.get("parent_terms", []))
-    if not isinstance(cid, int) or isinstance(cid, bool) or not isinstance(wnid, str) or not isinstance(gloss, str):
+    if not isinstance(cid, int) or isinstance(cid, bool) or not 0 <= cid <= LARGEST_INTEGER:
+        return None
+    if not isinstance(wnid, str) or not isinstance(gloss, str):
         return None
     return None if synset is None or parents is None else ClassInfo(wnid, cid, synset, gloss, parents)
 

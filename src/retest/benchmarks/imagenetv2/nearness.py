@@ -97,10 +97,21 @@ def _neighbors(rows: Any) -> tuple[Neighbor, ...] | None:
     for row in rows:
         if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str):
             return None
-        if isinstance(row[1], bool) or not isinstance(row[1], (int, float)) or row[1] != row[1]:
+        distance = _finite_or_infinite(row[1])
+        if distance is None:
             return None
-        result.append(Neighbor(row[0], float(row[1])))
+        result.append(Neighbor(row[0], distance))
     return tuple(result)
+
+
+def _finite_or_infinite(value: Any) -> float | None:
+    """A number as float64; None for anything else, NaN and integers beyond float64."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _check_neighbors(source: Source, path: str, candidate_id: str, metric: str, neighbors: tuple[Neighbor, ...]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from retest.benchmarks.imagenetv2.jsonstream import JsonStream
 from retest.benchmarks.imagenetv2.records import ReadWarning
 from retest.benchmarks.imagenetv2.tree import Tree
 
 __all__ = ["Source", "texts"]
+
+T = TypeVar("T")
+
+_NOT_STORABLE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -39,7 +44,8 @@ class Source:
             if stream.starts_with() != "[":
                 self.warn("malformed_file", path, "", "the file should hold a JSON list")
                 return
-            yield from enumerate(stream.elements())
+            for position, value in enumerate(stream.elements()):
+                yield position, self._storable(path, position, value) if stream.escapes else value
 
     def items(self, path: str, *, descend: Collection[str] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
         """Yield (keys, value) of a file that holds an object; repeated keys are warned of and the first one counts."""
@@ -50,11 +56,25 @@ class Source:
                 self.warn("malformed_file", path, "", "the file should hold a JSON object")
                 return
             for keys, value in stream.items(descend=descend):
+                if stream.escapes:
+                    keys, value = self._storable(path, "/".join(keys), (keys, value))
                 if keys in seen:
                     self.warn("duplicate_key", path, "/".join(keys), "the key occurs twice; the first one counts")
                     continue
                 seen.add(keys)
                 yield keys, value
+
+    def _storable(self, path: str, item: object, value: T) -> T:
+        """``value``, where need be with a mark in place of characters that no database takes."""
+        storable: T = _storable(value)
+        if storable != value:
+            self.warn(
+                "unusable_text",
+                path,
+                _storable(item),
+                "holds half of a surrogate pair, which is no text that can be stored; replaced by U+FFFD",
+            )
+        return storable
 
     def data(self, path: str) -> bytes | None:
         """The bytes of a file; None (and a warning) when it cannot be read."""
@@ -107,6 +127,16 @@ class _Guard:
             self._source.warn("malformed_file", self._path, "", f"the file is not valid JSON: {message}; what came before was read")
             return True
         return False
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_storable, value))
+    if isinstance(value, dict):
+        return {_storable(key): _storable(part) for key, part in value.items()}
+    return value
 
 
 def texts(value: object) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retest.benchmarks.imagenetv2.reading import Source
 from retest.benchmarks.imagenetv2.records import RawPredictions
-from retest.records import ClassReview, Revision
+from retest.records import LARGEST_INTEGER, ClassReview, Revision
 
 __all__ = ["read_class_reviews", "read_predictions", "read_revisions"]
 
@@ -97,8 +97,8 @@ def _images(source: Source, path: str, value: Any) -> tuple[tuple[str, str], ...
 
 def _revision(source: Source, path: str, name: str, values: dict[str, Any], images: tuple[tuple[str, str], ...]) -> Revision:
     seed, valid = values.get("seed"), values.get("is_valid", True)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        source.warn("malformed_record", path, name, f"the seed is {seed!r}, not an integer; taken as 0")
+    if not isinstance(seed, int) or isinstance(seed, bool) or abs(seed) > LARGEST_INTEGER:
+        source.warn("malformed_record", path, name, f"the seed is {seed!r}, not an integer of 64 bits; taken as 0")
         seed = 0
     if not isinstance(valid, bool):
         source.warn("malformed_record", path, name, f"is_valid is {valid!r}; taken as false")

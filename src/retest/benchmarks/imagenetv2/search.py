@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from retest.benchmarks.imagenetv2.reading import Source
 from retest.benchmarks.imagenetv2.records import Occurrence
-from retest.records import Candidate, DuplicateOccurrence
+from retest.records import LARGEST_INTEGER, Candidate, DuplicateOccurrence
 
 __all__ = ["CANDIDATE_KEYS", "EXTRA_KEYS", "RESERVED_FILES", "UNKNOWN_DATE", "expected_ids", "read_search_results"]
 
@@ -169,7 +169,7 @@ def _size(source: Source, path: str, item: str, row: dict[str, Any], key: str) -
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_INTEGER:
         source.warn("malformed_size", path, item, f"{key} is {value!r}, not a positive number; taken as unknown")
         return None
     return value

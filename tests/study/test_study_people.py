@@ -187,7 +187,10 @@ def test_stopped_anywhere_it_is_finished_under_the_same_name(study: Study, tmp_p
 
         with suppress(KeyboardInterrupt):
             forget_worker(mine, "BOB", stamp=tiny.STAMP, answers=True, known_ids=people.find("BOB"), forget_elsewhere=step)
-        if stop_at < 3:
+        if stop_at < 3:  # somebody else, who is forgotten meanwhile, makes nothing of this be forgotten
+            with mine.database.read() as tables:
+                other = next(answer.worker for answer in tables.assignments.all() if answer.worker != worker)
+            forget_worker(mine, other, stamp=tiny.STAMP)
             done = forget_worker(mine, "BOB", stamp=tiny.STAMP, answers=True, known_ids=people.find("BOB"), forget_elsewhere=people.forget)
             assert done.workers == (worker,)
         assert people.find("BOB") == people.find(raw) == []
@@ -195,6 +198,24 @@ def test_stopped_anywhere_it_is_finished_under_the_same_name(study: Study, tmp_p
             assert tables.assignments.raw_ids(raw) == {}
             assert list(tables.assignments.of_worker(worker)) == []
             assert tables.settings.get("forgetting") == {}
+
+
+def test_somebody_without_answers_is_forgotten_when_it_is_started_again(study: Study, tmp_path: Path):
+    copy_study(study, tmp_path / "mine")
+    with closing(open_study(tmp_path / "mine")) as mine, closing(Participants(mine.folder / "participants.db")) as people:
+        raw = people.invite("IDLE", now=1.0).worker_id
+
+        def stop(worker_id: str) -> None:
+            people.forget(worker_id)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            forget_worker(mine, "IDLE", stamp=tiny.STAMP, known_ids=people.find("IDLE"), forget_elsewhere=stop)
+        done = forget_worker(mine, "IDLE", stamp=tiny.STAMP, known_ids=people.find("IDLE"), forget_elsewhere=people.forget)
+        assert (done.workers, done.raw_ids) == ((), 1)
+        with mine.database.read() as tables:
+            assert tables.settings.get("forgetting") == {}
+    assert raw.encode() not in on_disk(tmp_path / "mine")
 
 
 def test_the_command_asks_first(study: Study, tmp_path: Path):

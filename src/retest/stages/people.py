@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from retest.crowd.taskserver import STATE_FILE
 from retest.crowd.taskserver.forgetting import forget_worker as forget_on_server
@@ -63,7 +64,7 @@ def forget_worker(
     with study.database.write() as tables:
         people, raw = _known(tables, who, known_ids)
         # Whoever is half forgotten when the machine dies is found again under the same name.
-        tables.settings.put(_PENDING, {who: {"people": people, "raw": raw}})
+        tables.settings.put(_PENDING, {**_pending(tables), who: {"people": people, "raw": raw}})
     server = study.folder / STATE_FILE
     for worker_id in raw:
         if server.is_file():
@@ -72,7 +73,7 @@ def forget_worker(
         forget_elsewhere(worker_id)
     with study.database.write() as tables:
         done = _forget(tables, people, len(raw), stamp, answers=answers)
-        tables.settings.put(_PENDING, {})
+        tables.settings.put(_PENDING, {name: half for name, half in _pending(tables).items() if name != who})
     study.database.empty_log()
     return done
 
@@ -87,10 +88,16 @@ def check_known(study: Study, who: str, known_ids: Iterable[str] = ()) -> None:
         _known(tables, who, known_ids)
 
 
+def _pending(tables: Tables) -> dict[str, Any]:
+    """Who is half forgotten, under the names that were given, with what is known of them."""
+    found: dict[str, Any] = tables.settings.get(_PENDING) or {}
+    return found
+
+
 def _known(tables: Tables, who: str, known_ids: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """worker -> raw id, and all raw ids."""
     people = _people(tables, who, known_ids)
-    raw = sorted({*people.values(), *known_ids} - {""})
+    raw = sorted({*people.values(), *known_ids, *_pending(tables).get(who, {}).get("raw", ())} - {""})
     if not people and not raw:
         raise NotFoundError(
             "the study knows no annotator of this name", item=who, remedy="Give the hash that retest label workers shows, or the raw id"
@@ -100,7 +107,7 @@ def _known(tables: Tables, who: str, known_ids: Iterable[str]) -> tuple[dict[str
 
 def _people(tables: Tables, who: str, known_ids: Iterable[str]) -> dict[str, str]:
     """worker -> raw id; the id is empty where it is not known (any more)."""
-    pending = (tables.settings.get(_PENDING) or {}).get(who, {})
+    pending = _pending(tables).get(who, {})
     people: dict[str, str] = {worker: raw for name in (who, *known_ids) for worker, raw in tables.assignments.raw_ids(name).items()}
     if not people and next(tables.assignments.of_worker(who), None) is not None:
         people = {who: ""}

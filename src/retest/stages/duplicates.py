@@ -103,7 +103,7 @@ def record_reviews(study: Study, reviews: Iterable[NeighborReview], *, stamp: St
         for review in reviews:
             marked, candidate = set(review.near_duplicates), review.candidate_id
             before = tables.pair_queue.reviewed(review.metric, [candidate]).get(candidate, {})
-            after = before | {reference: reference in marked for reference in review.references}
+            after = before | {reference: reference in marked for reference in (*review.references, *review.near_duplicates)}
             tables.reviews.add([review])
             tables.pairs.add(((candidate, r) for r in review.near_duplicates), user=review.reviewer, time=review.time)
             shown, still_marked = set(review.references), tables.reviews.marked(candidate)

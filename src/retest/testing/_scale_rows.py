@@ -251,8 +251,8 @@ def _add_reviews(writer: Writer, layout: Layout, metric: str, part: NDArray[np.i
         pair = references[:1] if layout.marked[part[at]] else []
         who = f"reviewer {int(part[at]) % 5}"
         reviewed += ((ids[at], metric, reference, reference in pair, who, TIME) for reference in references)
-        after = json.dumps({"references": references, "near_duplicates": pair})
-        history.append((TIME, who, "near_duplicate_review", f"{ids[at]}/{metric}", "[]", after))
+        after = json.dumps({"references": sorted(references), "near_duplicates": pair})
+        history.append((TIME, who, "near_duplicate_review", f"{ids[at]}/{metric}", "null", after))
     columns = ("candidate_id", "metric", "reference", "near_duplicate", "reviewer", "time")
     count = writer.insert(schema.reviewed_neighbors, columns, reviewed)
     writer.insert(schema.decisions, ("time", "user", "kind", "item", "before", "after"), history)

@@ -1,4 +1,4 @@
-"""Files that are either absent or whole, whatever is killed when, and known by their hash."""
+"""Files that are either absent or whole, whatever is killed when, known by their hash, and none of them missed in silence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from retest.errors import InputError, StoreError
 
-__all__ = ["cannot_write", "file_hash", "open_atomic", "remove_leftovers", "write_atomic"]
+__all__ = ["cannot_write", "file_hash", "files_below", "open_atomic", "refuse_unreadable", "remove_leftovers", "write_atomic"]
 
 _LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
 
@@ -96,3 +96,47 @@ def file_hash(path: Path, *, what: str = "") -> str:
     except OSError as error:
         problem = f"{what} cannot be read ({error.strerror or error})".lstrip()
         raise InputError(problem, item=str(path), remedy="Check the path and the file's permissions") from error
+
+
+def files_below(folder: Path, *, skip: Callable[[str], bool], unreadable: Callable[[Path, OSError], None]) -> Iterator[Path]:
+    """Files below ``folder`` in sorted order, those of a folder before those of its subfolders.
+
+    Links to folders are followed, except for those that lead back to a folder they lie in.
+
+    Args:
+        folder: where to look.
+        skip: names of subfolders for which it is true are left out.
+        unreadable: is told of every folder that cannot be listed.
+    """
+    return _below(folder, frozenset(), skip, unreadable)
+
+
+def _below(
+    folder: Path, above: frozenset[tuple[int, int]], skip: Callable[[str], bool], unreadable: Callable[[Path, OSError], None]
+) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError as error:
+        unreadable(folder, error)
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    subfolders = [entry.name for entry in entries if entry.is_dir()]
+    yield from (folder / entry.name for entry in entries if not entry.is_dir())
+    for name in subfolders:
+        if not skip(name):
+            yield from _below(folder / name, above | {here}, skip, unreadable)
+
+
+def refuse_unreadable(folder: Path, error: OSError) -> None:
+    """For :func:`files_below` where no file may be missing.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        f"cannot be read ({error.strerror or error})", item=str(folder), remedy="Check the folder and its permissions"
+    ) from error

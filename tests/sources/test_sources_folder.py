@@ -12,6 +12,7 @@ from retest.records import Candidate, ClassInfo
 from retest.sources import FolderSource, SearchParameters, identify
 from retest.sources import folder as folder_module
 from retest.testing.sources import SourceContract, all_photos, walk
+from unreadable import make_unreadable
 
 TENCH = ClassInfo("n01440764", 0, ("tench",))
 
@@ -89,6 +90,14 @@ def test_links_that_leave_the_folder_are_skipped_counted_and_never_read(root: Pa
     assert page.skipped == {"outside_root": 1, "not_a_regular_file": 1}
     with pytest.raises(SourceError, match="leads out of the folder"):
         source.fetch(candidate("n01440764/out.jpg"))
+
+
+def test_folders_that_are_not_entered_are_counted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "n01440764/closed").mkdir()
+    (root / "n01440764/linked").symlink_to(tmp_path)
+    make_unreadable(monkeypatch, "closed")
+    source = FolderSource(root)
+    assert source.page(source.queries(TENCH)[0], None).skipped == {"linked_folder": 1, "unreadable_folder": 1}
 
 
 def test_a_class_folder_that_is_a_link_to_the_outside_has_no_photos(root: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from retest.stages._common import image_blob_key
 from retest.stages._decoding import Fetched, MakeVariants, in_order_decoded
 from retest.study import Study
 from retest.testing.database import canonical_dump, differences
+from unreadable import make_unreadable
 
 # -------------------------------------------------------------------------------------------------------------- benchmark
 
@@ -36,6 +37,17 @@ def test_a_benchmark_is_registered_once(study: Study):
     before = canonical_dump(study, skip=())
     assert dataclasses.replace(first, added=0) == benchmark.register_benchmark(study)
     assert differences(before, canonical_dump(study, skip=())) == []
+
+
+def test_no_folder_of_original_images_is_missed(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "val/cat").rename(tmp_path / "cats")
+    (tmp_path / "val/cat").mkdir()
+    (tmp_path / "val/cat/all").symlink_to(tmp_path / "cats")
+    (tmp_path / "cats/again").symlink_to(tmp_path / "val/cat")  # leads back
+    assert benchmark.register_benchmark(study).val == 24
+    make_unreadable(monkeypatch, "dog")
+    with pytest.raises(InputError, match="dog: cannot be read"):
+        benchmark.register_benchmark(study)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +255,7 @@ def test_a_broken_original_is_left_out_everywhere(study: Study, tmp_path: Path):
         assert problems == {"val/cat/00.png": "html", "val/dog/00.png": "not_fetched"}
         shown = {image for hit in tables.hits.all() for image in hit.images_all}
         assert not shown & set(problems)
-        assert set(tables.originals.ids_by_class(Split.VAL)["cat"]) - shown == {"val/cat/00.png"}
+        assert set(tables.originals.ids(split=Split.VAL, wnid="cat")) - shown == {"val/cat/00.png"}
         assert tables.exclusions.all() == {}
 
 

@@ -18,6 +18,7 @@ from retest.cli import cli
 from retest.errors import InputError, UsageError
 from retest.images import ImageParameters
 from retest.stages.leakage import find_leakage, leakage_page
+from unreadable import make_unreadable
 
 SMALL = ImageParameters(compare_side=64, display_side=65)
 STRANGE = "<script>alert('x')</script>&\".png"
@@ -159,6 +160,18 @@ def test_one_folder_or_an_empty_one(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image that can be read"):
         find_leakage(train, tmp_path / "empty")
+
+
+def test_no_folder_is_missed(folders, tmp_path, monkeypatch):
+    """Leakage from images that were not looked at would go unseen: links are followed, and what cannot be listed ends the search."""
+    train, test = folders
+    save(picture(100), tmp_path / "elsewhere" / "copy.png")
+    (train / "linked").symlink_to(tmp_path / "elsewhere")
+    found = find_leakage(train, test, images=SMALL)
+    assert "linked/copy.png" in {pair.train for pair in found.pairs}
+    make_unreadable(monkeypatch, "class1")
+    with pytest.raises(InputError, match="class1: cannot be read"):
+        find_leakage(train, test, images=SMALL)
 
 
 def test_the_command(folders, tmp_path):

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import stage_studies as tiny
 
 from retest.crowd import CrowdParameters, SimulatedCrowd, progress_histogram
@@ -20,7 +21,7 @@ from retest.stages import _consistency, _hit_pages, check, duplicates, label, la
 from retest.stages._closing import record_closed
 from retest.stages._duplicates import near_duplicates_of_originals, shared_photos
 from retest.stages._neighbor_plan import find_groups
-from retest.store import Tables
+from retest.store import Tables, schema
 from retest.study import Study, open_study
 from retest.testing.scale import ScaleParameters, generate_study
 
@@ -77,7 +78,8 @@ def test_the_list_of_hits(mixed: Study, monkeypatch: pytest.MonkeyPatch):
 
 def _outstanding(tables: Tables) -> dict[tuple[str, str], int]:
     counts, wanted, excluded = tables.assignments.counts_by_hit(), tables.hits.requested_assignments(), tables.hits.excluded()
-    closed, own = {row["item"] for row in tables.decisions.all(kind="close_hit")}, tables.hits.published_here()
+    closed = {row["item"] for row in tables.decisions.all(kind="close_hit")}
+    own = set(tables.connection.execute(sa.select(schema.hits.c.uuid).where(schema.hits.c.crowd.is_not(None))).scalars())
     missing = {}
     for hit in tables.hits.all():
         open_ = hit.uuid not in closed and hit.uuid not in excluded and (not hit.submitted or hit.uuid in own)
@@ -101,7 +103,7 @@ def test_a_plan(mixed: Study):
             near_duplicates_of_originals=near_duplicates_of_originals(tables),
             wnids=list(infos),
         )
-        pools = tables.originals.ids_by_class(Split.VAL)
+        pools = {wnid: tables.originals.ids(split=Split.VAL, wnid=wnid) for wnid in infos}
         work = [ClassImages(w, ids, tuple(pools[w]), tuple(pools[infos[w].most_similar[1]])) for w, ids in selection.by_class().items()]
         expected = plan_hits(work, mixed.config.labeling, taken_uuids=set(tables.hits.requested_assignments()))
         assert any(_outstanding(tables).values())

@@ -148,8 +148,8 @@ def test_classes_and_originals_come_back(database: Database):
         assert list(tables.originals.all()) == sorted(originals, key=lambda image: image.id)
         assert [image.id for image in tables.originals.all(split=Split.VAL)] == ["val/00000001.JPEG", "val/00000002.JPEG"]
         assert list(tables.originals.all(wnid="n9")) == []
-        assert tables.originals.ids_by_class(Split.VAL) == {"n00000001": ["val/00000001.JPEG", "val/00000002.JPEG"]}
-        assert tables.originals.ids_by_class(Split.TEST) == {}
+        assert tables.originals.ids(split=Split.VAL, wnid="n00000001") == ["val/00000001.JPEG", "val/00000002.JPEG"]
+        assert tables.originals.ids(split=Split.TEST, wnid="n00000001") == []
         assert tables.originals.counts() == {"test": 1, "train": 1, "val": 2}
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from retest.benchmarks._walk import files_below
 from retest.benchmarks.base import FileImages, subfolders
 from retest.benchmarks.imagenetv2.records import original_of
 from retest.benchmarks.labelfiles import read_label_file
 from retest.errors import InputError, UsageError
+from retest.files import files_below, refuse_unreadable
 from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
 
@@ -159,7 +159,8 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
     """Images below a folder as relative paths, sorted; and the other files, which are no images by their suffix."""
     images: list[Path] = []
     others: list[Path] = []
-    for file in files_below(folder, skip=_is_hidden, unreadable=_refuse):
+    # A class that cannot be listed must not be missing: the indices of all later classes would change.
+    for file in files_below(folder, skip=_is_hidden, unreadable=refuse_unreadable):
         if not _is_hidden(file.name):
             (images if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file.relative_to(folder))
     return images, tuple(others)
@@ -167,11 +168,6 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _refuse(folder: Path, error: OSError) -> None:
-    """A class that cannot be listed must not be missing: the indices of all later classes would change."""
-    raise InputError(f"cannot be read ({error.strerror})", item=str(folder), remedy="Check the folder and its permissions") from error
 
 
 def _by_class_folder(folder: Path, files: list[Path]) -> dict[Path, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -99,15 +100,15 @@ class FolderSource:
         from retest.images import IMAGE_SUFFIXES  # here, so that the sources can be imported without an image library
 
         paths: list[str] = []
-        skipped: dict[str, int] = {}
-        for path in _files(self._root / wnid):
+        skipped: Counter[str] = Counter()
+        for path in _files(self._root / wnid, skipped):
             relative = path.relative_to(self._root).as_posix()
             reason = self._reason(path, relative) if path.suffix.lower() in IMAGE_SUFFIXES else "not_an_image_file"
             if reason is None:
                 paths.append(relative)
             else:
-                skipped[reason] = skipped.get(reason, 0) + 1
-        return sorted(paths), skipped
+                skipped[reason] += 1
+        return sorted(paths), dict(+skipped)
 
     def _reason(self, path: Path, relative: str) -> str | None:
         if not relative.isprintable() or "\\" in relative:
@@ -130,7 +131,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for directory, names, files in os.walk(folder, followlinks=False):
+def _files(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+    """Files below a folder; counts in ``skipped`` the folders that are not entered: links (they may lead anywhere) and unreadable ones."""
+    unreadable: list[OSError] = []
+    for directory, names, files in os.walk(folder, onerror=unreadable.append, followlinks=False):
         names[:] = [name for name in names if not name.startswith(".")]
+        skipped["linked_folder"] += sum((Path(directory) / name).is_symlink() for name in names)
         yield from (Path(directory) / name for name in files if not name.startswith("."))
+    skipped["unreadable_folder"] += len(unreadable)

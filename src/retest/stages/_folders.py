@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import ImageError, InputError
+from retest.files import files_below, refuse_unreadable
 from retest.images import IMAGE_SUFFIXES, ImageParameters, compare_array
 from retest.neighbors import Knn, NeighborParameters
 from retest.stages._common import Progress, in_order
@@ -73,11 +74,11 @@ def folder_images(
     """The images of a folder and its subfolders by name; the pixels lie in a temporary file that goes at the end.
 
     Raises:
-        InputError: there is no image that can be read.
+        InputError: a folder in it cannot be listed, or there is no image that can be read.
     """
     paths = sorted(
         (path.relative_to(folder).as_posix(), path)
-        for path in folder.rglob("*")
+        for path in files_below(folder, skip=lambda _: False, unreadable=refuse_unreadable)
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     names: list[str] = []

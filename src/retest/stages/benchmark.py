@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import ConfigError, InputError
+from retest.files import files_below, refuse_unreadable
 from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
 from retest.stages._common import Progress, silent
@@ -34,8 +35,8 @@ def register_benchmark(study: Study, *, progress: Progress = silent) -> Benchmar
 
     Raises:
         ConfigError: a folder is missing, or none is set.
-        InputError: a class folder is not in the class list, a class list is not in the published form, a name is not UTF-8, or
-            two images share an id.
+        InputError: a class folder is not in the class list, a class list is not in the published form, a folder cannot be
+            listed, a name is not UTF-8, or two images share an id.
     """
     settings = study.config.benchmark
     folders = {split: study.path(getattr(settings, split)) for split in ("train", "val", "test") if getattr(settings, split)}
@@ -146,7 +147,7 @@ def _list_images(folders: dict[str, Path], wnids: set[str], *, by_name: bool) ->
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return sorted(_readable(entry) for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(_readable(entry) for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
 
 
 def _class_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
@@ -156,10 +157,13 @@ def _class_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
 
 
 def _all_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+    for path in sorted(files_below(folder, skip=_is_hidden, unreadable=refuse_unreadable)):
+        if not _is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             yield _readable(path)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _readable(path: Path) -> Path:

@@ -117,14 +117,6 @@ class OriginalTable(TableGroup):
         query = sa.select(t.c.wnid).distinct().where(t.c.split == str(split), t.c.wnid.is_not(None)).order_by(t.c.wnid)
         return list(self._connection.execute(query).scalars())
 
-    def ids_by_class(self, split: Split) -> dict[str, list[str]]:
-        """wnid -> sorted image ids of one split."""
-        result: dict[str, list[str]] = {}
-        for image in self.all(split=split):
-            if image.wnid is not None:
-                result.setdefault(image.wnid, []).append(image.id)
-        return result
-
     def counts(self) -> dict[str, int]:
         return self._counts_by(schema.originals.c.split)
 

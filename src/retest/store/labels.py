@@ -88,19 +88,6 @@ class HitTable(TableGroup):
         query = sa.select(t.c.hit_type_id, t.c.assignments).where(t.c.crowd == crowd, t.c.submitted.is_(True))
         return [(row.hit_type_id or "", row.assignments) for row in self._rows(query)]
 
-    def published_here(self) -> set[str]:
-        """uuids of the HITs that this study published itself; imported ones were answered long ago and elsewhere."""
-        t = schema.hits
-        return {row.uuid for row in self._rows(sa.select(t.c.uuid).where(t.c.crowd.is_not(None), t.c.submitted.is_(True)))}
-
-    def publication_attempts(self) -> dict[str, str]:
-        """uuid -> back end of the HITs that were about to be published there, with an outcome that was never noted."""
-        t = schema.hits
-        return {
-            row.uuid: row.crowd
-            for row in self._rows(sa.select(t.c.uuid, t.c.crowd).where(t.c.crowd.is_not(None), t.c.submitted.is_(False)))
-        }
-
     def mark_attempt(self, uuid: str, *, crowd: str | None) -> None:
         """Note that a HIT is about to be published on a back end; None takes the note back: nothing was sent."""
         self._set(uuid, {"crowd": crowd})

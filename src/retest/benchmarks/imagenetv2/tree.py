@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from retest.benchmarks._walk import files_below
 from retest.benchmarks.archives import DEFAULT_LIMITS, ArchiveLimits, MemberStream, TarMember, iter_members, safe_member_path
 from retest.benchmarks.imagenetv2.layout import FOLDERS, family_of
 from retest.errors import InputError
+from retest.files import files_below
 
 __all__ = ["ArchiveTree", "FolderTree", "Tree", "open_tree"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from ordinary_user import without_privileges
 from retest.errors import InputError, StoreError
-from retest.files import file_hash, open_atomic, remove_leftovers, write_atomic
+from retest.files import file_hash, files_below, open_atomic, refuse_left_out, remove_leftovers, write_atomic
 
 
 def test_an_atomic_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -116,3 +118,62 @@ def test_the_hash_of_a_file_is_its_sha256_and_one_that_cannot_be_read_is_named(t
     assert file_hash(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example 1
     with pytest.raises(InputError, match=r"gone: the weights file cannot be read \(No such file"):
         file_hash(tmp_path / "gone", what="the weights file")
+
+
+def listed(folder: Path, **options: object) -> tuple[list[str], list[tuple[str, str]]]:
+    told: list[tuple[str, str]] = []
+    found = files_below(
+        folder, skip=lambda name: name == ".git", left_out=lambda p, why: told.append((p.relative_to(folder).as_posix(), why)), **options
+    )
+    return [path.relative_to(folder).as_posix() for path in found], told
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """Real folders a and b, links between them and to themselves, and two links to a folder elsewhere, which leads back."""
+    root = tmp_path / "root"
+    for name in ("root/a/1", "root/b/2", "root/.git/3", "away/deep/4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for place, target in (("a/more", "../b"), ("b/up", ".."), ("a/me", "me"), ("a/gone", "nowhere"), ("b/.git", "../a")):
+        (root / place).symlink_to(target)
+    (root / "first").symlink_to(tmp_path / "away")
+    (root / "second").symlink_to(tmp_path / "away")
+    (tmp_path / "away/deep/back").symlink_to(root)
+    (tmp_path / "away/all").symlink_to(tmp_path)
+    return root
+
+
+def test_every_file_is_listed_once(linked: Path):
+    assert listed(linked) == (["a/1", "a/gone", "a/me", "b/2", "first/deep/4"], [])
+
+
+def test_links_that_lead_elsewhere_can_be_left_alone(linked: Path):
+    why = "is a link that leads elsewhere"
+    assert listed(linked, follow_out=False) == (["a/1", "a/gone", "a/me", "b/2"], [("first", why), ("second", why)])
+
+
+def test_folders_that_all_lead_to_each_other_take_no_time(tmp_path: Path):
+    for one in range(12):
+        (tmp_path / f"{one:02}").mkdir()
+        (tmp_path / f"{one:02}" / "file").touch()
+        for other in range(12):
+            (tmp_path / f"{one:02}" / f"to {other}").symlink_to(f"../{other:02}")
+    assert listed(tmp_path)[0] == [f"{one:02}/file" for one in range(12)]
+
+
+def test_a_link_into_a_closed_folder_is_told():
+    with tempfile.TemporaryDirectory() as name:  # not in tmp_path, which is closed to others as a whole
+        Path(name).chmod(0o755)
+        folder, closed = Path(name) / "folder", Path(name) / "closed"
+        (closed / "inner").mkdir(parents=True)
+        folder.mkdir()
+        (folder / "link").symlink_to(closed / "inner")
+        closed.chmod(0)
+        try:
+            with without_privileges():
+                assert listed(folder) == ([], [("link", "cannot be read (Permission denied)")])
+                with pytest.raises(InputError, match=r"link: cannot be read \(Permission denied\). Check the folder"):
+                    list(files_below(folder, skip=lambda _: False, left_out=refuse_left_out))
+        finally:
+            closed.chmod(0o755)

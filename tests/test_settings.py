@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from retest.errors import ConfigError
@@ -19,6 +20,8 @@ from retest.settings import check_choice, check_count, check_flag, check_number
         (True, {}, "x: must be a whole number of at least 0, not True. Correct the setting"),
         ("3", {"remedy": "Give 3."}, "x: must be a whole number of at least 0, not '3'. Give 3."),
         (None, {}, "x: must be a whole number of at least 0, not None. Correct the setting"),
+        (np.int64(3), {}, "x: must be a whole number of at least 0, not np.int64(3). Give int(...) of it"),
+        (np.float64(3), {}, "x: must be a whole number of at least 0, not np.float64(3.0). Correct the setting"),
     ],
 )
 def test_counts(value, bounds, message):
@@ -34,10 +37,12 @@ def test_counts(value, bounds, message):
         (1.5, {"high": 1.0}, "x: the value must be a number from 0 to 1, not 1.5. Correct the setting"),
         (-0.1, {}, "x: the value must be a number of at least 0, not -0.1. Correct the setting"),
         (0, {"ends": False}, "x: the value must be a number above 0, not 0. Correct the setting"),
-        (math.inf, {"ends": False}, "x: the value must be a number above 0, not inf. Correct the setting"),
+        (math.inf, {"ends": False}, "x: the value must be a finite number above 0, not inf. Correct the setting"),
         (1, {"high": 1.0, "ends": False}, "x: the value must be a number between 0 and 1, ends excluded, not 1. Correct the setting"),
         (math.nan, {"what": "the edge"}, "x: the edge must be a number of at least 0, not nan. Correct the setting"),
         (False, {}, "x: the value must be a number of at least 0, not False. Correct the setting"),
+        (np.float64(1), {}, None),
+        (np.float32(1), {}, "x: the value must be a number of at least 0, not np.float32(1.0). Give float(...) of it"),
         ("1", {}, "x: the value must be a number of at least 0, not '1'. Correct the setting"),
     ],
 )

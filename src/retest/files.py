@@ -9,12 +9,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from retest.errors import InputError, StoreError
 
-__all__ = ["cannot_write", "file_hash", "files_below", "open_atomic", "refuse_unreadable", "remove_leftovers", "write_atomic"]
+__all__ = ["cannot_write", "file_hash", "files_below", "open_atomic", "refuse_left_out", "remove_leftovers", "write_atomic"]
 
 _LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
 
@@ -98,45 +99,79 @@ def file_hash(path: Path, *, what: str = "") -> str:
         raise InputError(problem, item=str(path), remedy="Check the path and the file's permissions") from error
 
 
-def files_below(folder: Path, *, skip: Callable[[str], bool], unreadable: Callable[[Path, OSError], None]) -> Iterator[Path]:
+def files_below(
+    folder: Path, *, skip: Callable[[str], bool], left_out: Callable[[Path, str], None], follow_out: bool = True
+) -> Iterator[Path]:
     """Files below ``folder`` in sorted order, those of a folder before those of its subfolders.
 
-    Links to folders are followed, except for those that lead back to a folder they lie in.
+    A link to a folder that lies below ``folder`` is passed over, as its files are found where they are. Folders elsewhere are entered
+    once, however many links lead to them.
 
     Args:
         folder: where to look.
-        skip: names of subfolders for which it is true are left out.
-        unreadable: is told of every folder that cannot be listed.
+        skip: names of subfolders for which it is true are passed over.
+        left_out: is told of every folder that was not looked into although its files may belong here, and why.
+        follow_out: whether links to folders elsewhere are followed at all.
     """
-    return _below(folder, frozenset(), skip, unreadable)
+    return _Walk(folder.resolve(), skip, left_out, follow_out).below(folder)
 
 
-def _below(
-    folder: Path, above: frozenset[tuple[int, int]], skip: Callable[[str], bool], unreadable: Callable[[Path, OSError], None]
-) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name)
-    except OSError as error:
-        unreadable(folder, error)
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    subfolders = [entry.name for entry in entries if entry.is_dir()]
-    yield from (folder / entry.name for entry in entries if not entry.is_dir())
-    for name in subfolders:
-        if not skip(name):
-            yield from _below(folder / name, above | {here}, skip, unreadable)
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    root: Path
+    skip: Callable[[str], bool]
+    left_out: Callable[[Path, str], None]
+    follow_out: bool
+    entered: set[tuple[int, int]] = field(default_factory=set)
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        try:
+            status = folder.stat()
+            here = (status.st_dev, status.st_ino)
+            if here in self.entered:
+                return
+            self.entered.add(here)
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            self.left_out(folder, _unreadable(error))
+            return
+        kinds = [(folder / entry.name, self._kind(folder, entry)) for entry in entries]
+        yield from (path for path, kind in kinds if kind == "file")
+        for path, kind in kinds:
+            if kind == "folder":
+                yield from self.below(path)
+
+    def _kind(self, folder: Path, entry: os.DirEntry[str]) -> str | None:
+        """What to do with an entry: "file", "folder", or None to pass over it."""
+        path = folder / entry.name
+        try:
+            if not entry.is_dir():
+                return "file"
+            if self.skip(entry.name):
+                return None
+            if entry.is_symlink() and path.resolve().is_relative_to(self.root):
+                return None
+            if entry.is_symlink() and not self.follow_out:
+                self.left_out(path, "is a link that leads elsewhere")
+                return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return "file"  # a link to itself leads nowhere, as one to what is gone
+            if not self.skip(entry.name):
+                self.left_out(path, _unreadable(error))
+            return None
+        return "folder"
 
 
-def refuse_unreadable(folder: Path, error: OSError) -> None:
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or error})"
+
+
+def refuse_left_out(folder: Path, problem: str) -> None:
     """For :func:`files_below` where no file may be missing.
 
     Raises:
         InputError: always.
     """
-    raise InputError(
-        f"cannot be read ({error.strerror or error})", item=str(folder), remedy="Check the folder and its permissions"
-    ) from error
+    raise InputError(problem, item=str(folder), remedy="Check the folder and its permissions")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from numbers import Integral, Real
 
 from retest.errors import ConfigError
 
@@ -25,7 +26,7 @@ def check_count(name: str, value: object, *, low: int = 0, high: int | None = No
     is_count = isinstance(value, int) and not isinstance(value, bool)
     if not is_count or value < low or (high is not None and value > high):  # type: ignore[operator]
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"must be a whole number {bounds}, not {value!r}", item=name, remedy=remedy)
+        raise ConfigError(f"must be a whole number {bounds}, not {value!r}", item=name, remedy=_plain(value, Integral, "int") or remedy)
 
 
 def check_number(
@@ -54,7 +55,14 @@ def check_number(
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not (low <= value <= high if ends else low < value < high):  # type: ignore[operator]
-        raise ConfigError(f"{what} must be a number {_range(low, high, ends=ends)}, not {value!r}", item=name, remedy=remedy)
+        number = "finite number" if value == math.inf else "number"
+        problem = f"{what} must be a {number} {_range(low, high, ends=ends)}, not {value!r}"
+        raise ConfigError(problem, item=name, remedy=_plain(value, Real, "float") or remedy)
+
+
+def _plain(value: object, abstract: type, kind: str) -> str | None:
+    """The remedy for numbers of numpy, such as the length of an array: settings are stored as JSON, which has none of those."""
+    return f"Give {kind}(...) of it" if isinstance(value, abstract) and not isinstance(value, int | float) else None
 
 
 def _range(low: float, high: float, *, ends: bool) -> str:

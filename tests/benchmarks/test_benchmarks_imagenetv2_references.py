@@ -138,6 +138,13 @@ def test_a_candidate_of_an_odd_id_is_no_original_image(tmp_path):
     assert "photo-101.jpg" not in {warning.item for warning in data.check() if warning.kind == "unexpected_id" and not warning.file}
 
 
+def test_a_candidate_as_positive_control_is_a_candidate(tmp_path):
+    data = read_with(tmp_path, mturk__hit_data_live__x=[hit_row("v1", WNIDS[0], [], [ONLY_IN_HIT], [])])
+    assert ONLY_IN_HIT in {candidate.id for candidate in data.referenced_candidates()}
+    assert ONLY_IN_HIT not in {image.id for image in data.original_images()}
+    assert [warning for warning in data.check() if warning.item == ONLY_IN_HIT and warning.kind == "unexpected_id"] == []
+
+
 def test_original_images_of_another_benchmark_may_have_any_file_name(tmp_path):
     """Named by split and path as retest does, or by their file names alone: nothing to warn of where all are alike."""
     for number, names in enumerate((["val/cat/1.png", "train/dog/2.png"], ["cat-1.png", "dog-2.png"])):
@@ -191,15 +198,17 @@ def test_a_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
     assert list(data.hit_candidates()) == []
 
 
-def test_links_to_folders_are_followed_once(tmp_path):
+def test_links_to_folders_elsewhere_are_told_and_not_followed(tmp_path):
     tree = write_tree(tmp_path / "tree")
-    expected = PublishedData(tree).inventory
     (tree / "data/predictions").rename(tmp_path / "elsewhere")
     (tree / "data/predictions").symlink_to(tmp_path / "elsewhere")
     (tree / "data/metadata/back").symlink_to(tree / "data")
+    (tree / "data/metadata/me").symlink_to("me")
     data = PublishedData(tree)
-    assert data.inventory == expected
-    assert data.warnings == ()
+    told = [(warning.file, warning.message) for warning in data.warnings]
+    assert ("predictions", "is a link that leads elsewhere") in told
+    assert {file for file, _ in told} == {"predictions", "metadata/me"}
+    assert list(data.predictions()) == []
 
 
 def test_what_needs_other_files_can_be_asked_for_first(tree):

@@ -78,7 +78,7 @@ def test_the_estimate_states_the_half_width_of_its_assignments():
 @pytest.mark.parametrize("p", [0.5, 0.7, 0.95, 1])
 def test_the_half_width_falls_with_every_answer(p):
     # What the inverse relies on.
-    widths = [expected_half_width(n, expected_frequency=p) for n in range(1, 300)]
+    widths = [expected_half_width(n, expected_frequency=p) for n in np.arange(1, 300)]
     assert np.all(np.diff(widths) < 0)
 
 

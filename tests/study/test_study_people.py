@@ -218,6 +218,23 @@ def test_somebody_without_answers_is_forgotten_when_it_is_started_again(study: S
     assert raw.encode() not in on_disk(tmp_path / "mine")
 
 
+def test_who_is_half_forgotten_under_one_name_is_forgotten_whole_under_another(study: Study, tmp_path: Path):
+    copy_study(study, tmp_path / "mine")
+    with closing(open_study(tmp_path / "mine")) as mine:
+
+        def stop(_worker_id: str) -> None:
+            raise KeyboardInterrupt
+
+        with mine.database.read() as tables:
+            ((worker, raw),) = tables.assignments.raw_ids(worker_of(mine)).items()
+        with pytest.raises(KeyboardInterrupt):
+            forget_worker(mine, raw, stamp=tiny.STAMP, forget_elsewhere=stop)
+        forget_worker(mine, worker, stamp=tiny.STAMP)
+        with mine.database.read() as tables:
+            assert tables.settings.get("forgetting") == {}
+    assert raw.encode() not in on_disk(tmp_path / "mine")
+
+
 def test_the_command_asks_first(study: Study, tmp_path: Path):
     copy_study(study, tmp_path / "mine")
     arguments = ["people", "forget", worker_of(study), "--study", str(tmp_path / "mine"), "--answers"]

@@ -99,6 +99,31 @@ def test_all_wrong_images_are_judged_with_the_keyboard_undone_and_kept(browser, 
     person.close()
 
 
+def test_images_that_are_refused_ahead_are_told_at_once_and_the_way_back_ends_as_ever(browser, server):
+    ids = give_hard(server)
+    person = Person(browser, server, "Ann")
+    page = person.open(f"/predictions/image?dataset=x-a-1&image={ids[0]}&show=all_wrong", READY)
+
+    def answer(route):
+        if "after=" in route.request.url:
+            return route.fulfill(status=422, json={"problem": "There is no such image", "item": None, "remedy": "Look again"})
+        return route.continue_()
+
+    page.route("**/review/api/predictions/queue?*", answer)
+    page.reload()
+    page.wait_for_selector(".toast")
+    assert page.inner_text(".toast") == "There is no such image. Look again"
+    page.keyboard.press("p")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.toast')].some((one) => one.textContent.includes('That is the first one'))"
+    )
+    while not page.query_selector("#end"):
+        page.keyboard.press("n")
+        page.wait_for_timeout(100)
+    assert page.inner_text("#end.problem") == "There is no such image. Look again"
+    person.close()
+
+
 def test_two_people_who_judge_one_label_see_both_sides(browser, server):
     ids = give_hard(server)
     people = [Person(browser, server, name) for name in ("Ann", "Rex")]

@@ -10,7 +10,7 @@ from retest.benchmarks.base import FileImages, subfolders
 from retest.benchmarks.imagenetv2.records import original_of
 from retest.benchmarks.labelfiles import read_label_file
 from retest.errors import InputError, UsageError
-from retest.files import files_below, refuse_unreadable
+from retest.files import files_below, refuse_left_out
 from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
 
@@ -160,7 +160,7 @@ def _image_files(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
     images: list[Path] = []
     others: list[Path] = []
     # A class that cannot be listed must not be missing: the indices of all later classes would change.
-    for file in files_below(folder, skip=_is_hidden, unreadable=refuse_unreadable):
+    for file in files_below(folder, skip=_is_hidden, left_out=refuse_left_out):
         if not _is_hidden(file.name):
             (images if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file.relative_to(folder))
     return images, tuple(others)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Integral
 
 from retest.errors import UsageError
 from retest.labeling.plan import HitParameters
@@ -123,9 +124,10 @@ def expected_half_width(assignments: int, *, expected_frequency: float = 0.5, co
     Raises:
         ConfigError: n is no whole number of at least 1, or p or the confidence out of range.
     """
-    check_count("assignments", assignments, low=1, remedy="One answer is the least that gives an interval.")
+    count = int(assignments) if isinstance(assignments, Integral) and not isinstance(assignments, bool) else assignments
+    check_count("assignments", count, low=1, remedy="One answer is the least that gives an interval.")
     _check_interval_arguments(expected_frequency, confidence)
-    return _half_width(assignments, expected_frequency, confidence)
+    return _half_width(count, expected_frequency, confidence)
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.errors import ImageError, InputError
-from retest.files import files_below, refuse_unreadable
+from retest.files import files_below, refuse_left_out
 from retest.images import IMAGE_SUFFIXES, ImageParameters, compare_array
 from retest.neighbors import Knn, NeighborParameters
 from retest.stages._common import Progress, in_order
@@ -78,7 +78,7 @@ def folder_images(
     """
     paths = sorted(
         (path.relative_to(folder).as_posix(), path)
-        for path in files_below(folder, skip=lambda _: False, unreadable=refuse_unreadable)
+        for path in files_below(folder, skip=lambda _: False, left_out=refuse_left_out)
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     names: list[str] = []

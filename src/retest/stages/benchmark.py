@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import ConfigError, InputError
-from retest.files import files_below, refuse_unreadable
+from retest.files import files_below, refuse_left_out
 from retest.images import IMAGE_SUFFIXES
 from retest.records import ClassInfo, OriginalImage, Split
 from retest.stages._common import Progress, silent
@@ -157,7 +157,7 @@ def _class_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
 
 
 def _all_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(files_below(folder, skip=_is_hidden, unreadable=refuse_unreadable)):
+    for path in sorted(files_below(folder, skip=_is_hidden, left_out=refuse_left_out)):
         if not _is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             yield _readable(path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,15 @@ def forget_worker(
         forget_elsewhere(worker_id)
     with study.database.write() as tables:
         done = _forget(tables, people, len(raw), stamp, answers=answers)
-        tables.settings.put(_PENDING, {name: half for name, half in _pending(tables).items() if name != who})
+        left = {name: half for name, half in _pending(tables).items() if name != who and not _is_part(half, people, raw)}
+        tables.settings.put(_PENDING, left)
     study.database.empty_log()
     return done
+
+
+def _is_part(half: Mapping[str, Any], people: Mapping[str, str], raw: Collection[str]) -> bool:
+    """Whether all of a half forgotten person is forgotten now: the same one, under another name."""
+    return half["people"].keys() <= people.keys() and set(half["raw"]) <= set(raw)
 
 
 def check_known(study: Study, who: str, known_ids: Iterable[str] = ()) -> None:

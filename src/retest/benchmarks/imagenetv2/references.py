@@ -54,7 +54,13 @@ class References:
             self.image(image_id, where)
 
     def original(self, image_id: str, wnid: str | None, where: str) -> None:
-        """An original image; ``wnid`` where the mention tells its true class (None: it does not)."""
+        """An original image; ``wnid`` where the mention tells its true class (None: it does not).
+
+        A candidate in its place, as a control of a plan made by hand may be, is one that is mentioned.
+        """
+        if is_candidate_id(image_id):
+            self.mentioned.setdefault(image_id, where)
+            return
         named = original_of(image_id)
         if named is None:
             self.unexpected.setdefault(image_id, where)

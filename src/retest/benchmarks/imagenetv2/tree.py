@@ -100,14 +100,15 @@ def _open_folder(path: Path) -> FolderTree:
     sizes: dict[str, int] = {}
     notes: list[tuple[str, str]] = []
 
-    def unreadable(place: Path, error: OSError) -> None:
-        notes.append((place.relative_to(base).as_posix(), f"cannot be read ({error.strerror})"))
+    def left_out(place: Path, problem: str) -> None:
+        notes.append((place.relative_to(base).as_posix(), problem))
 
-    for file in files_below(base / only, skip=_SKIPPED_FOLDERS.__contains__, unreadable=unreadable):
+    # Published data come from strangers: a link in them may lead to any folder of this machine.
+    for file in files_below(base / only, skip=_SKIPPED_FOLDERS.__contains__, left_out=left_out, follow_out=False):
         try:
             sizes[file.relative_to(base).as_posix()] = file.stat().st_size
         except OSError as error:
-            unreadable(file, error)
+            left_out(file, f"cannot be read ({error.strerror})")
     return FolderTree(base, sizes, (), tuple(notes))
 
 

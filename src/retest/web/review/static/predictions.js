@@ -41,7 +41,7 @@ let at = 0;
 let current = 0;
 let ended = { after: false, before: false };
 let loading = null;
-let refused = "";
+const refused = { after: "", before: "" };
 let total = null;
 let openDetails = { more: false, models: false };
 let timer = 0;
@@ -65,8 +65,9 @@ async function load(direction) {
       total = page.total;
       count();
     } catch (error) {
-      refused = problemOf(error);
+      refused[direction] = problemOf(error);
       ended[direction] = true;
+      if (items.length) toast(refused[direction], { kind: "problem" });
     } finally {
       loading = null;
     }
@@ -130,7 +131,7 @@ function draw() {
   count();
   if (!one) {
     const end = items.length ? "That was the last image of this filter." : "No image fits this filter.";
-    place.replaceChildren(element("p", { id: "end", role: "status", class: refused ? "problem" : null }, refused || end), moves(one));
+    place.replaceChildren(element("p", { id: "end", role: "status", class: refused.after ? "problem" : null }, refused.after || end), moves(one));
     return;
   }
   const names = new Map(one.labels.map((label) => [label.of.cid, label]));

@@ -17,9 +17,12 @@ from contextlib import closing
 import numpy as np
 import pyarrow
 import pytest
+from export_study import make_export_study
 from PIL import Image
 
 from retest.errors import ConflictError
+from retest.records import ClassInfo, Revision
+from retest.stages.export import export_revision
 from retest.study import open_study
 
 FORMS = ("imagefolder", "webdataset", "parquet", "huggingface", "croissant")
@@ -202,7 +205,6 @@ def test_a_damaged_file_of_a_finished_export_is_written_again(exported, command,
 
 def test_shards_are_cut_in_order(study_folder, revision, tmp_path, monkeypatch):
     from retest.stages import _export_forms
-    from retest.stages.export import export_revision
 
     wds = pytest.importorskip("webdataset")
     monkeypatch.setattr(_export_forms, "SHARD_IMAGES", 4)
@@ -230,7 +232,6 @@ class BigImages:
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
 def test_an_archive_of_any_size_needs_little_memory(study_folder, tmp_path, monkeypatch, form):
     from retest.stages import _export_forms
-    from retest.stages.export import export_revision
 
     monkeypatch.setattr(_export_forms, "_ROW_GROUP", 2)
     seen = []
@@ -253,7 +254,6 @@ def test_an_archive_of_any_size_needs_little_memory(study_folder, tmp_path, monk
 
 @pytest.mark.parametrize("form", FORMS)
 def test_two_exports_into_one_folder_do_not_meet(exported, study_folder, tmp_path, form):
-    from retest.stages.export import export_revision
 
     seen = []
     with closing(open_study(study_folder)) as study:
@@ -273,7 +273,6 @@ def test_two_exports_into_one_folder_do_not_meet(exported, study_folder, tmp_pat
 
 
 def test_the_lock_of_a_killed_export_keeps_nobody_out(exported, study_folder, tmp_path):
-    from retest.stages.export import export_revision
 
     code = (
         "import os, sys; from pathlib import Path; from retest.stages._folder_lock import locked_folder\n"
@@ -304,3 +303,30 @@ def test_original_images_can_be_exported_as_well(command, tmp_path, pixels):
         assert row["file_name"].count("/") == 1
         np.testing.assert_array_equal(decoded((tmp_path / "out" / row["file_name"]).read_bytes()), pixels[row["image_id"]])
         assert (row["source"], row["license"]) == ("", "")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("by_index", [False, True])
+def test_names_of_classes_lead_nowhere_else(tmp_path, form, by_index):
+    """Imported studies name their classes; no name may be a path, hidden, too long, or meet that of another class."""
+    if by_index and form in ("webdataset", "parquet"):
+        pytest.skip("there are no class folders")
+    names = ["../../evil", "/evil", "a/b", "a_b", "A_B", "..", ".hidden", "a\\b", "x" * 300, "plain"]
+    with closing(open_study(make_export_study(tmp_path / "here/study", revisions=False))) as study:
+        with study.database.write() as tables:
+            tables.classes.put(
+                ClassInfo(name, 10 + number) for number, name in enumerate(names[:-1])
+            )  # "plain" is known by the revision only
+            ids = [candidate.id for candidate in tables.candidates.all()][: len(names)]
+            tables.revisions.add(Revision("names-a-1", "imported", tuple(zip(ids, names, strict=True)), is_valid=True, seed=0))
+        before = tree(tmp_path)
+        out = tmp_path / "here/out"
+        export_revision(study, "names-a-1", out, form=form, by_index=by_index)
+        assert {path: data for path, data in tree(tmp_path).items() if not path.startswith("here/out/")}.keys() == before.keys()
+    if form in ("imagefolder", "huggingface", "croissant"):
+        folders = [path.parent for path in out.rglob("*.jpg")]
+        assert len({str(folder).lower() for folder in folders}) == len(folders) == len(names)
+        assert all(folder.parent == (out / "test" if form == "huggingface" else out) and folder.name[0] != "." for folder in folders)
+        classes = json.loads((out / "manifest.json").read_text())["classes"]
+        assert {classes[name] for name in names} == {folder.name for folder in folders}
+        assert classes["plain"] == "plain"

@@ -43,7 +43,7 @@ class Written:
 
 def write_images(study: Study, content: ExportSet, out: Path, folders: dict[str, str], advance: Advance, *, below: str = "") -> Written:
     """``out/<below><class>/<file>`` for every image; a file with the right bytes is left alone."""
-    places = tuple(f"{below}{folders.get(image.wnid, image.wnid)}/{image.name}" for image in content.images)
+    places = tuple(f"{below}{folders[image.wnid]}/{image.name}" for image in content.images)
     written = 0
     for image, place in zip(content.images, places, strict=True):
         path = out / place

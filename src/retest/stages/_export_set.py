@@ -105,6 +105,8 @@ class ExportSet:
     cids: Mapping[str, int]
     """wnid -> class index of every class of the study"""
     class_names: Mapping[str, str]
+    folders: Mapping[str, str]
+    """wnid -> name of the folder of its images, for every class of the study and of the revision"""
     facts: StudyFacts
 
     def fingerprint(self, form: str) -> str:
@@ -145,7 +147,8 @@ def load_set(study: Study, tables: Tables, name: str) -> ExportSet:
         for image, wnid in revision.images
     )
     cids = {info.wnid: info.cid for info in classes}
-    return ExportSet(revision, images, cids, {info.wnid: info.name for info in classes}, _facts(study, tables, name))
+    folders = _folder_names({**cids, **dict.fromkeys(image.wnid for image in images)})
+    return ExportSet(revision, images, cids, {info.wnid: info.name for info in classes}, folders, _facts(study, tables, name))
 
 
 def _facts(study: Study, tables: Tables, name: str) -> StudyFacts:
@@ -172,12 +175,28 @@ def _facts(study: Study, tables: Tables, name: str) -> StudyFacts:
 
 
 def _file_names(images: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """A file name per (image id, class); ids that would share one within a class, or make too long a one, get a part of their hash."""
-    plain = {(image, wnid): image.replace("/", "_").replace("\\", "_") for image, wnid in images}
-    shared = Counter((name.lower(), wnid) for (_, wnid), name in plain.items())
+    """A file name per (image id, class)."""
+    return {key: name if name.lower().endswith(JPEG_SUFFIXES) else f"{name}.jpg" for key, name in _names(images).items()}
+
+
+def _folder_names(wnids: Iterable[str]) -> dict[str, str]:
+    """wnid -> name of a folder. Classes of imported studies are named by strangers."""
+    return {wnid: name for (wnid, _), name in _names((wnid, "") for wnid in wnids).items()}
+
+
+def _names(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """A name on disk per (name, group), no path and not hidden; those that would share one within a group, or make too long a one, get a
+    part of their hash."""
+    plain = {key: _one_name(key[0]) for key in keys}
+    shared = Counter((name.lower(), group) for (_, group), name in plain.items())
     result = {}
-    for (image, wnid), name in plain.items():
-        if shared[name.lower(), wnid] > 1 or len(name.encode()) > _LONGEST_NAME:
-            name = f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{content_hash(image.encode())[:16]}"
-        result[image, wnid] = name if name.lower().endswith(JPEG_SUFFIXES) else f"{name}.jpg"
+    for (text, group), name in plain.items():
+        if shared[name.lower(), group] > 1 or len(name.encode()) > _LONGEST_NAME:
+            name = f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{content_hash(text.encode())[:16]}"
+        result[text, group] = name
     return result
+
+
+def _one_name(text: str) -> str:
+    name = text.translate(str.maketrans("/\\\0", "___"))
+    return f"_{name}" if name.startswith(".") or not name else name

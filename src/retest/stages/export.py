@@ -85,7 +85,8 @@ def _writers(study: Study, content: ExportSet, out: Path, folders: dict[str, str
 
 def _folders(content: ExportSet, *, by_index: bool) -> dict[str, str]:
     width = len(str(max(content.cids.values(), default=0)))
-    return {wnid: f"{cid:0{width}d}" if by_index else wnid for wnid, cid in content.cids.items()}
+    numbers = {wnid: f"{cid:0{width}d}" for wnid, cid in content.cids.items()} if by_index else {}
+    return {**content.folders, **numbers}
 
 
 def _begin(out: Path, content: ExportSet, form: str, *, by_index: bool) -> None:

@@ -26,17 +26,6 @@ from retest.benchmarks.imagenetv2 import PublishedData
 from retest.errors import InputError
 from retest.records import Candidate
 
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("clone"))
-
-
-@pytest.fixture
-def data(tree):
-    return PublishedData(tree)
-
-
 # Damaged files
 
 

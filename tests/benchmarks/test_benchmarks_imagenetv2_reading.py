@@ -27,17 +27,6 @@ from reading_published import read_with, warned
 from retest.benchmarks.imagenetv2 import Occurrence, PublishedData, submitter_of
 from retest.records import AssignmentStatus, Candidate, Neighbor, NeighborReview
 
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("clone"))
-
-
-@pytest.fixture
-def data(tree):
-    return PublishedData(tree)
-
-
 # Candidates
 
 

@@ -29,19 +29,6 @@ from retest.records import Candidate, OriginalImage, Split
 from unreadable import make_unreadable
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("clone"))
-
-
-@pytest.fixture
-def data(tree):
-    return PublishedData(tree)
-
-
-# References between files
-
-
 def test_candidates_known_by_reference(data):
     found = {row.id: row for row in data.referenced_candidates()}
     assert not {A, B, B2, C, D} & found.keys()

@@ -30,13 +30,17 @@ $(VENV)/.created:
 
 $(VENV)/.base: $(VENV)/.created requirements/base.txt pyproject.toml
 	@echo "Installing into $(VENV) (once) ..."
-	@$(PIP) install -r requirements/base.txt
+	@$(PIP) install --no-compile -r requirements/base.txt
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 
+# pip holds all that one call downloads until all of it is unpacked: the CUDA libraries that PyPI's torch wants come first and alone, so that
+# 2 GB less are needed at the peak. Modules are compiled when they are first imported, most of them never: a minute less.
 $(VENV)/.test: $(VENV)/.base requirements/test.txt
-	@echo "Installing the test tools into $(VENV) (once) ..."
-	@$(PIP) install -r requirements/test.txt
+	@echo "Installing the test tools into $(VENV) (once, about 7 GB) ..."
+	@grep -E '^(nvidia-|cuda-|triton)' requirements/test.txt > $(VENV)/cuda.txt
+	@$(PIP) install --no-compile --no-deps -r $(VENV)/cuda.txt
+	@$(PIP) install --no-compile -r requirements/test.txt
 	@touch $@
 
 demo: $(VENV)/.base

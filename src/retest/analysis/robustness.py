@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from retest.analysis.fits import LinearFit, fit_accuracies, prediction_band
 from retest.analysis.points import ModelPoint
 from retest.analysis.scales import Scale
@@ -80,28 +78,29 @@ def effective_robustness(
     standard = [point for point in points if point.model in baseline or point.label in baseline]
     fit = fit_accuracies(standard, scale=scale, confidence=confidence, bootstrap=bootstrap, seed=seed)
     band = prediction_band(fit, [point.original for point in points], confidence=confidence)
-    new = np.array([point.new for point in points])
-    rho, low, high = 100.0 * (new - band.new), 100.0 * (new - band.high), 100.0 * (new - band.low)
     inside = {point.label for point in standard}
-    rows = []
-    for i, point in enumerate(points):
-        plain = pairs.get(point.label)
-        tau = None if plain is None else 100.0 * (point.new - by_label[plain].new)
-        rows.append(
-            RobustnessRow(
-                point.label,
-                point.label in inside,
-                point.original,
-                point.new,
-                float(band.new[i]),
-                float(rho[i]),
-                float(low[i]),
-                float(high[i]),
-                plain,
-                tau,
-            )
-        )
+    plain = {label: by_label[without] for label, without in pairs.items()}
+    rows = [
+        _row(point, point.label in inside, plain.get(point.label), expected=float(new), low=float(low), high=float(high))
+        for point, new, low, high in zip(points, band.new, band.low, band.high, strict=True)
+    ]
     return EffectiveRobustness(fit, tuple(sorted(rows, key=lambda row: (-row.rho_points, row.model))))
+
+
+def _row(point: ModelPoint, in_baseline: bool, plain: ModelPoint | None, *, expected: float, low: float, high: float) -> RobustnessRow:
+    """``plain``: the same model without the intervention; ``expected``, ``low`` and ``high``: of the baseline, fractions."""
+    return RobustnessRow(
+        model=point.label,
+        in_baseline=in_baseline,
+        original=point.original,
+        new=point.new,
+        expected=expected,
+        rho_points=100.0 * (point.new - expected),
+        rho_low_points=100.0 * (point.new - high),
+        rho_high_points=100.0 * (point.new - low),
+        relative_to=None if plain is None else plain.label,
+        tau_points=None if plain is None else 100.0 * (point.new - plain.new),
+    )
 
 
 def _check_names(known: set[str], names: Collection[str], parameter: str) -> None:

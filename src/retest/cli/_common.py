@@ -67,6 +67,23 @@ def parameter_options(kind: type[Any]) -> Callable[[F], F]:
     return decorate
 
 
+def grouped_options(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options that the command gets as one argument ``name``, a dataclass ``kind`` with a field for each."""
+    fields = [field.name for field in dataclasses.fields(kind)]
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def with_group(*arguments: Any, **given: Any) -> Any:
+            return command(*arguments, **{name: kind(**{field: given.pop(field) for field in fields})}, **given)
+
+        result: Any = with_group
+        for option in reversed(options):
+            result = option(result)
+        return result  # type: ignore[no-any-return]
+
+    return decorate
+
+
 @contextmanager
 def opened(folder: Path) -> Iterator[Study]:
     """An open study that is closed at the end."""

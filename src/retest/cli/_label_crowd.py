@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 import click
 
-from retest.cli._common import bars
+from retest.cli._common import F, bars, grouped_options
 from retest.crowd import BACKENDS, Crowd, CrowdParameters, MTurkCrowd, SimulatedCrowdParameters
 from retest.errors import UsageError
 from retest.study import Study
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 LOCAL_SERVER = "http://127.0.0.1:8000"
 _SIMULATED_START = "2026-01-01T00:00:00+00:00"
@@ -35,21 +31,14 @@ class CrowdChoice:
 
 def crowd_options(command: F) -> F:
     """``--crowd``, ``--endpoint``, ``--live/--sandbox`` and ``--seed``, handed over as one ``choice``."""
-    options = (
+    return grouped_options(
+        "choice",
+        CrowdChoice,
         click.option("--crowd", "backend", type=click.Choice(BACKENDS), default=None, help="Who answers; default: [crowd] backend."),
         click.option("--endpoint", default=None, metavar="URL", help="Server that speaks the MTurk protocol; default: [crowd] endpoint."),
         click.option("--live/--sandbox", default=None, help="Mechanical Turk for real money, or its sandbox; default: [crowd] live."),
         click.option("--seed", default=0, show_default=True, help="Seed of the simulated annotators."),
-    )
-
-    @functools.wraps(command)
-    def wrapper(*arguments: Any, backend: str | None, endpoint: str | None, live: bool | None, seed: int, **others: Any) -> Any:
-        return command(*arguments, choice=CrowdChoice(backend, endpoint, live, seed), **others)
-
-    result: Any = wrapper
-    for option in reversed(options):
-        result = option(result)
-    return result  # type: ignore[no-any-return]
+    )(command)
 
 
 def parameters_of(study: Study, choice: CrowdChoice) -> CrowdParameters:

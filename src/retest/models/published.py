@@ -9,6 +9,7 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,24 +109,13 @@ def read_published_predictions(
         InputError: it is not an int64 table (len(images), k) of class indices, or would need pickle.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NotFoundError("no such file", item=str(path), remedy="Name a .npy file of predictions.")
-    try:
-        top = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:  # what its header can bring about
-        raise InputError(
-            f"cannot be read as an array ({error})", item=str(path), remedy="Expected int64 (N, 5) in NumPy's format."
-        ) from error
-    if not isinstance(top, np.ndarray) or top.dtype.kind not in "iu" or top.ndim != 2 or not top.shape[1]:
-        raise InputError("is not a table of class indices", item=str(path), remedy="Expected int64 (N, 5), best class first.")
+    top = _class_indices(path)
     if len(top) != len(images):
         raise InputError(
             f"has {len(top)} rows, {dataset} has {len(images)} images",
             item=str(path),
             remedy="Choose the data set that the file belongs to.",
         )
-    if top.size and int(top.min()) < 0:
-        raise InputError("holds a negative class index", item=str(path), remedy="Expected class indices counted from 0.")
     predictions = Predictions(
         dataset=dataset,
         model=published_model_name(path),
@@ -136,6 +126,23 @@ def read_published_predictions(
     )
     check_predictions(predictions)
     return correct_order(predictions) if correct else predictions
+
+
+def _class_indices(path: Path) -> NDArray[np.integer[Any]]:
+    """The table (n, k) of a file."""
+    if not path.is_file():
+        raise NotFoundError("no such file", item=str(path), remedy="Name a .npy file of predictions.")
+    try:
+        top = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:  # what its header can bring about
+        raise InputError(
+            f"cannot be read as an array ({error})", item=str(path), remedy="Expected int64 (N, 5) in NumPy's format."
+        ) from error
+    if not isinstance(top, np.ndarray) or top.dtype.kind not in "iu" or top.ndim != 2 or not top.shape[1]:
+        raise InputError("is not a table of class indices", item=str(path), remedy="Expected int64 (N, 5), best class first.")
+    if top.size and int(top.min()) < 0:
+        raise InputError("holds a negative class index", item=str(path), remedy="Expected class indices counted from 0.")
+    return top
 
 
 def write_published_predictions(path: Path | str, predictions: Predictions) -> None:

@@ -88,30 +88,21 @@ def check_images(
     def inspect(image: _Known) -> _Inspected:
         return _inspect(study, image, names, decoders, deep=deep)
 
-    findings: list[Finding] = []
-    repaired = checked = 0
+    checked, outcome = 0, _Outcome(study, repair)
     with (
         progress("Check images", total=total) as advance,
         ThreadPoolExecutor(_READERS) as readers,
         closing(_Record(study)) as record,
     ):
         for found in in_order(readers, inspect, _known_images(study, versions), window=4 * _READERS):
-            stored, checked = found.image.stored, checked + 1
-            if repair and found.missing and stored:
-                _forget(study, found.image.id, [stored[finding.what].blob_key for finding in found.missing if finding.what in stored])
-            findings += found.missing
-            for name, finding in found.copies:
-                if repair and name:
-                    study.blobs.put(public_blob_key(name), study.blobs.get(stored[names[1]].blob_key))
-                    repaired += 1
-                else:
-                    findings.append(finding)
+            outcome.add(found, shown=names[1])
             if found.whole is not None:
                 record.add(found.image.id, found.whole)
             elif found.image.whole and (found.missing or found.copies):
                 record.add(found.image.id, _DAMAGED)
+            checked += 1
             advance(1)
-    return CheckReport(checked, tuple(findings), repaired, search)
+    return CheckReport(checked, tuple(outcome.findings), outcome.repaired, search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +156,29 @@ class _Inspected:
     missing: list[Finding]
     copies: list[tuple[str, Finding]]
     whole: str | None = None
+
+
+class _Outcome:
+    """What was found, less what was repaired."""
+
+    def __init__(self, study: Study, repair: bool) -> None:
+        self.findings: list[Finding] = []
+        self.repaired = 0
+        self._study = study
+        self._repair = repair
+
+    def add(self, found: _Inspected, *, shown: str) -> None:
+        """One more image; ``shown`` is the variant that annotators see, of which its opaque copies are made."""
+        stored, blobs = found.image.stored, self._study.blobs
+        if self._repair and found.missing and stored:
+            _forget(self._study, found.image.id, [stored[one.what].blob_key for one in found.missing if one.what in stored])
+        self.findings += found.missing
+        for name, finding in found.copies:
+            if self._repair and name:
+                blobs.put(public_blob_key(name), blobs.get(stored[shown].blob_key))
+                self.repaired += 1
+            else:
+                self.findings.append(finding)
 
 
 class _Record:

@@ -100,18 +100,22 @@ def list_classes(
         for one in known.values()
         if all(word in one.text for word in words) and chosen((row := ClassRow(one.info, counts.get(one.info.wnid, empty))).counts)
     ]
-    # Two sorts: equals stay in the order of the wnid whatever the direction.
-    rows.sort(key=lambda row: row.info.wnid)
-    rows.sort(key=lambda row: _value(row, sort), reverse=descending)
-    start = 0
+    last = None
     if after is not None:
         if after not in known:
             raise NotFoundError("there is no such class", item=after, remedy="Start again at the first page")
         last = ClassRow(known[after].info, counts.get(after, empty))
-        start = next((i for i, row in enumerate(rows) if _is_behind(row, last, sort, descending)), len(rows))
-    page = rows[start : start + limit]
-    following = page[-1].info.wnid if start + limit < len(rows) else None
-    return ClassPage(tuple(page), len(rows), following, current)
+    page, following = _page(rows, last, sort, descending, limit)
+    return ClassPage(page, len(rows), following, current)
+
+
+def _page(rows: list[ClassRow], last: ClassRow | None, sort: str, descending: bool, limit: int) -> tuple[tuple[ClassRow, ...], str | None]:
+    """(the rows behind ``last``, wnid behind which the next page begins). Two sorts: equals are by wnid whatever the direction."""
+    rows = sorted(rows, key=lambda row: row.info.wnid)
+    rows.sort(key=lambda row: _value(row, sort), reverse=descending)
+    start = 0 if last is None else next((i for i, row in enumerate(rows) if _is_behind(row, last, sort, descending)), len(rows))
+    page = tuple(rows[start : start + limit])
+    return page, page[-1].info.wnid if start + limit < len(rows) else None
 
 
 def class_row(study: Study, memo: Memo, wnid: str) -> ClassRow:

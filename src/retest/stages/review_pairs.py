@@ -248,12 +248,8 @@ def _views(
     lists = tables.neighbors.get(candidates, metric)
     waiting = waiting_neighbors(study, tables, metric, lists, threshold)
     if everything:
-        most = study.config.review.num_neighbors
-        shown = {
-            candidate: [n for n in lists[candidate][:most] if n.distance <= threshold and n.reference != candidate]
-            for candidate in candidates
-            if candidate in lists
-        }
+        first = {candidate: lists[candidate][: study.config.review.num_neighbors] for candidate in candidates if candidate in lists}
+        shown = {one: [n for n in found if n.distance <= threshold and n.reference != one] for one, found in first.items()}
     else:
         shown = {candidate: list(waiting[candidate]) for candidate in candidates if waiting.get(candidate)}
     ids = {*shown, *(n.reference for found in shown.values() for n in found)}

@@ -8,7 +8,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from retest.records import VALID_STATUSES, Assignment, AssignmentStatus, Hit, ImageVariant, SelectionFrequency, Split
-from retest.store import schema
+from retest.store import review_tables, schema
 from retest.store.labels import hit_of
 from retest.store.rows import TableGroup
 
@@ -65,7 +65,7 @@ class BulkTable(TableGroup):
 
     def for_resolution(self, ids: Iterable[str]) -> Iterator[tuple[str, str, str, str, float | None, bool]]:
         """(id, wnid, source, photo id, selection frequency or None, left out) of those of these images that are candidates."""
-        e, flag = schema.exclusions, schema.image_flags
+        e, flag = schema.exclusions, review_tables.image_flags
         found = _C.outerjoin(_F, (_F.c.wnid == _C.c.wnid) & (_F.c.image_id == _C.c.id))
         found = found.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
         left_out = sa.or_(e.c.candidate_id.is_not(None), flag.c.image_id.is_not(None))
@@ -76,7 +76,7 @@ class BulkTable(TableGroup):
 
     def labelled_candidates(self) -> Iterator[tuple[str, int, int, int]]:
         """(wnid, times selected, assignments, how many): labelled candidates of a class that nobody left out, by their counts."""
-        e, flag = schema.exclusions, schema.image_flags
+        e, flag = schema.exclusions, review_tables.image_flags
         found = _F.join(_C, (_C.c.id == _F.c.image_id) & (_C.c.wnid == _F.c.wnid))
         kept = (~sa.exists().where(e.c.candidate_id == _C.c.id), ~sa.exists().where(flag.c.image_id == _C.c.id))
         query = sa.select(_F.c.wnid, _F.c.num_selected, _F.c.num_assignments, sa.func.count()).select_from(found)

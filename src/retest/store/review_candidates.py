@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from retest.records import Split
 from retest.sampling import CandidateFacts
-from retest.store import schema
+from retest.store import review_tables, schema
 from retest.store.packed import IDS, fetch_lines, fetch_packed, given, ids_text
 from retest.store.rows import TableGroup, chunks
 
@@ -183,7 +183,7 @@ class ReviewCandidateTable(TableGroup):
 
     def labelled_in(self, wnids: Iterable[str]) -> Iterator[tuple[str, int, int, int]]:
         """(wnid, times selected, assignments, how many): labelled candidates of these classes that nobody left out, by their counts."""
-        e, flag = schema.exclusions, schema.image_flags
+        e, flag = schema.exclusions, review_tables.image_flags
         found = _F.join(_C, (_C.c.id == _F.c.image_id) & (_C.c.wnid == _F.c.wnid))
         found = found.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
         kept = (_F.c.num_assignments > 0, e.c.candidate_id.is_(None), flag.c.image_id.is_(None))
@@ -202,7 +202,7 @@ def _facts_query(dialect: str) -> sa.Select[Any]:
 
 def _cards_query(dialect: str) -> sa.Select[Any]:
     image = given(dialect).alias("image")
-    e, flag, fate = schema.exclusions, schema.image_flags, schema.resolutions
+    e, flag, fate = schema.exclusions, review_tables.image_flags, schema.resolutions
     found = image.outerjoin(_V, (_V.c.image_id == image.c.value) & (_V.c.variant == sa.bindparam("variant")))
     found = found.outerjoin(e, e.c.candidate_id == image.c.value).outerjoin(flag, flag.c.image_id == image.c.value)
     found = found.outerjoin(fate, fate.c.candidate_id == image.c.value)
@@ -248,7 +248,7 @@ def _joined_query(dialect: str) -> sa.Select[Any]:
 @lru_cache(maxsize=64)
 def _standing_query(dialect: str, metrics: tuple[str, ...]) -> sa.Select[Any]:
     image = given(dialect).alias("image")
-    e, flag, fate, reach = schema.exclusions, schema.image_flags, schema.resolutions, schema.review_thresholds
+    e, flag, fate, reach = schema.exclusions, review_tables.image_flags, schema.resolutions, schema.review_thresholds
     found = image.join(_C, _C.c.id == image.c.value).outerjoin(_F, (_F.c.wnid == _C.c.wnid) & (_F.c.image_id == _C.c.id))
     found = found.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
     found = found.outerjoin(fate, fate.c.candidate_id == _C.c.id)
@@ -261,7 +261,7 @@ def _standing_query(dialect: str, metrics: tuple[str, ...]) -> sa.Select[Any]:
 
 
 def _marks_query(dialect: str) -> sa.Select[Any]:
-    e, flag, fate, pair = schema.exclusions, schema.image_flags, schema.resolutions, schema.near_duplicate_pairs
+    e, flag, fate, pair = schema.exclusions, review_tables.image_flags, schema.resolutions, schema.near_duplicate_pairs
     found = _C.outerjoin(e, e.c.candidate_id == _C.c.id).outerjoin(flag, flag.c.image_id == _C.c.id)
     found = found.outerjoin(fate, fate.c.candidate_id == _C.c.id)
     paired = sa.or_(*(sa.exists().where(side == _C.c.id) for side in (pair.c.first, pair.c.second)))
@@ -285,11 +285,11 @@ class ClassCountTable(TableGroup):
     """Counts per class as last derived."""
 
     def put(self, counts: Mapping[str, Mapping[str, Any]]) -> None:
-        self._put(schema.class_counts, ({"wnid": wnid, "counts": values} for wnid, values in counts.items()))
+        self._put(review_tables.class_counts, ({"wnid": wnid, "counts": values} for wnid, values in counts.items()))
 
     def all(self) -> dict[str, dict[str, Any]]:
         """wnid -> its counts, by wnid."""
-        t = schema.class_counts
+        t = review_tables.class_counts
         return {row.wnid: row.counts for row in self._connection.execute(sa.select(t).order_by(t.c.wnid))}
 
     def texts(self) -> dict[str, str]:
@@ -297,10 +297,10 @@ class ClassCountTable(TableGroup):
         return dict(sorted(line.split("\t", 1) for line in fetch_lines(self._connection, _count_lines)))
 
     def get(self, wnid: str) -> dict[str, Any] | None:
-        t = schema.class_counts
+        t = review_tables.class_counts
         return self._connection.execute(sa.select(t.c.counts).where(t.c.wnid == wnid)).scalar_one_or_none()
 
 
 def _count_lines(dialect: str) -> sa.Select[tuple[str]]:
-    t = schema.class_counts
+    t = review_tables.class_counts
     return sa.select(t.c.wnid + "\t" + sa.cast(t.c.counts, sa.Text))

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from retest.store import schema
+from retest.store import review_tables, schema
 from retest.store.rows import TableGroup, chunks
 
-_Q, _E, _C = schema.pair_queue, schema.exclusions, schema.candidates
+_Q, _E, _C = review_tables.pair_queue, schema.exclusions, schema.candidates
 _IDS = 400
 
 

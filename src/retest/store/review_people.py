@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from retest.store import schema
+from retest.store import review_tables
 from retest.store.rows import TableGroup
 
 
@@ -24,8 +24,8 @@ class ReviewerRecord:
 
 
 # Every request asks who sends it.
-_BY_NAME = sa.select(schema.reviewers).where(schema.reviewers.c.name == sa.bindparam("wanted"))
-_BY_TOKEN = sa.select(schema.reviewers).where(schema.reviewers.c.token_hash == sa.bindparam("wanted"))
+_BY_NAME = sa.select(review_tables.reviewers).where(review_tables.reviewers.c.name == sa.bindparam("wanted"))
+_BY_TOKEN = sa.select(review_tables.reviewers).where(review_tables.reviewers.c.token_hash == sa.bindparam("wanted"))
 
 
 class ReviewerTable(TableGroup):
@@ -41,7 +41,7 @@ class ReviewerTable(TableGroup):
             seen=known.seen if known else None,
             token_hash=token_hash,
         )
-        self._put(schema.reviewers, [asdict(record)])
+        self._put(review_tables.reviewers, [asdict(record)])
         return record
 
     def get(self, name: str) -> ReviewerRecord | None:
@@ -51,12 +51,12 @@ class ReviewerTable(TableGroup):
         return self._one(_BY_TOKEN, token_hash)
 
     def note_seen(self, name: str, time: str) -> None:
-        t = schema.reviewers
+        t = review_tables.reviewers
         self._change(t, sa.update(t).where(t.c.name == name).values(seen=time))
 
     def all(self) -> list[ReviewerRecord]:
         """Everybody, by name."""
-        return [_reviewer(row) for row in self._rows(sa.select(schema.reviewers).order_by(schema.reviewers.c.name))]
+        return [_reviewer(row) for row in self._rows(sa.select(review_tables.reviewers).order_by(review_tables.reviewers.c.name))]
 
     def _one(self, query: sa.Select[Any], wanted: str) -> ReviewerRecord | None:
         row = self._connection.execute(query, {"wanted": wanted}).first()
@@ -73,21 +73,21 @@ class FlagTable(TableGroup):
     def put(self, details: Mapping[str, str], *, user: str, time: str) -> None:
         """Flag images: image id -> what is wrong."""
         rows = ({"image_id": image, "detail": detail, "user": user, "time": time} for image, detail in details.items())
-        self._put(schema.image_flags, rows)
+        self._put(review_tables.image_flags, rows)
 
     def remove(self, image_ids: Iterable[str]) -> None:
-        t = schema.image_flags
+        t = review_tables.image_flags
         for image in image_ids:
             self._change(t, sa.delete(t).where(t.c.image_id == image))
 
     def get(self, image_ids: Iterable[str]) -> dict[str, str]:
         """image id -> what is wrong, for those of these images that are flagged."""
-        t = schema.image_flags
+        t = review_tables.image_flags
         return {row.image_id: row.detail for row in self._by_ids(sa.select(t.c.image_id, t.c.detail), t.c.image_id, image_ids)}
 
     def ids(self) -> set[str]:
         """Every flagged image."""
-        return {row.image_id for row in self._rows(sa.select(schema.image_flags.c.image_id))}
+        return {row.image_id for row in self._rows(sa.select(review_tables.image_flags.c.image_id))}
 
     def count(self) -> int:
-        return self._count(schema.image_flags)
+        return self._count(review_tables.image_flags)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from retest.records import Split
-from retest.store import schema
+from retest.store import review_tables, schema
 from retest.store.rows import TableGroup
 
-_T = schema.label_judgements
+_T = review_tables.label_judgements
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 One place that says what is stored. Everything is plain SQL that SQLite and PostgreSQL share; JSON columns hold lists whose
 parts are never searched for. The table ``decisions`` is append-only: the current state lives beside it and is
-written in the same transaction. A migration in ``migrations/versions`` creates exactly these tables (a test compares).
+written in the same transaction. A migration in ``migrations/versions`` creates exactly these tables (a test compares), and those of
+:mod:`retest.store.review_tables` and :mod:`retest.store.figure_tables`.
 """
 
 from __future__ import annotations
@@ -327,59 +328,6 @@ decisions = Table(
     Index(None, "kind", "no"),
     Index(None, "user", "no"),
     Index(None, "time"),
-)
-
-# Images that a reviewer calls problematic: no test set takes them until that is settled.
-image_flags = Table(
-    "image_flags",
-    metadata,
-    Column("image_id", String, primary_key=True),
-    Column("detail", Text, nullable=False),
-    Column("user", String, nullable=False),
-    Column("time", String, nullable=False),
-)
-
-# Who may review: the token itself is nowhere, only its SHA-256 (it has 192 random bits).
-reviewers = Table(
-    "reviewers",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("role", String, nullable=False),
-    Column("token_hash", String, unique=True),  # null: may not come in any more
-    Column("since", String, nullable=False),
-    Column("seen", String),
-)
-
-# Counts per class for the review pages; as of the generations noted with the completion review/class_counts.
-class_counts = Table(
-    "class_counts",
-    metadata,
-    Column("wnid", String, primary_key=True),
-    Column("counts", JSON, nullable=False),
-)
-
-# Where near-duplicate review goes on: per candidate and metric the nearest neighbour that waits; as of the completion review/pair_queue.
-pair_queue = Table(
-    "pair_queue",
-    metadata,
-    Column("metric", String, primary_key=True),
-    Column("candidate_id", String, primary_key=True),
-    Column("nearest", Float, nullable=False),
-    Column("waiting", Integer, nullable=False),  # neighbours that wait up to the review target
-    Index(None, "metric", "nearest", "candidate_id"),
-    sqlite_with_rowid=False,
-)
-
-# What people say of a label that models predict for an image: correct | wrong | unclear | dont_know.
-label_judgements = Table(
-    "label_judgements",
-    metadata,
-    Column("image_id", String, primary_key=True),
-    Column("wnid", String, primary_key=True),
-    Column("verdict", String, nullable=False),
-    Column("user", String, nullable=False),
-    Column("time", String, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 warnings = Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,7 @@ from retest.web.pages import GuardMiddleware, message_page
 from retest.web.participants import Participants
 from retest.web.requester import requester_routes
 from retest.web.review import ReviewOptions, open_desk, review_routes, warm_up
+from retest.web.review.visit import Desk
 from retest.web.tasks import TaskPages
 
 __all__ = ["PARTICIPANTS_FILE", "create_app", "open_participants"]
@@ -59,20 +60,8 @@ def create_app(
     desk = TaskDesk(repository, now=now)
     entry = EntryPages(desk, participants, options=options, settings=study.config.serve, texts=study.config.crowd, now=now)
 
-    desk_of_reviewers = (
-        None if review is None else open_desk(study, options=review, secure=options.public_url.startswith("https:"), now=now)
-    )
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if desk_of_reviewers is not None:
-            warm_up(desk_of_reviewers)
-        yield
-        if desk_of_reviewers is not None:
-            await run_in_threadpool(desk_of_reviewers.close)
-        participants.close()
-        repository.close()
-
+    secure = options.public_url.startswith("https:")
+    desk_of_reviewers = None if review is None else open_desk(study, options=review, secure=secure, now=now)
     app = Starlette(
         routes=[
             *requester_routes(repository, options=options, now=now),
@@ -85,11 +74,29 @@ def create_app(
         ],
         middleware=[Middleware(GuardMiddleware, hostnames=options.hostnames)],
         exception_handlers={TaskRefusedError: _refused, UsageError: _wrong, StoreError: _unavailable, HTTPException: _http},
-        lifespan=lifespan,
+        lifespan=_lifespan(repository, participants, desk_of_reviewers),
     )
     app.router.redirect_slashes = False
     app.state.review_desk = desk_of_reviewers
     return app
+
+
+def _lifespan(
+    repository: SqliteTaskRepository, participants: Participants, desk_of_reviewers: Desk | None
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Counts for the review pages begin with the server, and what is open is closed with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if desk_of_reviewers is not None:
+            warm_up(desk_of_reviewers)
+        yield
+        if desk_of_reviewers is not None:
+            await run_in_threadpool(desk_of_reviewers.close)
+        participants.close()
+        repository.close()
+
+    return lifespan
 
 
 def _health(repository: TaskRepository) -> Callable[[Request], object]:

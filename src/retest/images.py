@@ -166,7 +166,6 @@ class VariantSet:
     """The three variants of one image in the order of :func:`variant_names`, and what was noted on decoding."""
 
     item: str
-    source_format: str
     source_sha256: str
     notes: tuple[str, ...]
     variants: tuple[EncodedVariant, ...]
@@ -232,7 +231,7 @@ def make_variants(data: bytes, *, item: str, parameters: ImageParameters = Image
         same = next((v for v in variants if (v.width, v.height) == size), None)
         # A source that already has the wanted size is not encoded twice: photo services often serve exactly 500 pixels.
         variants.append(replace(same, name=name) if same else _encode(name, _resized(image, size), parameters.jpeg_quality))
-    return VariantSet(item, decoded.format, content_hash(data), decoded.notes, tuple(variants))
+    return VariantSet(item, content_hash(data), decoded.notes, tuple(variants))
 
 
 def load_rgb(data: bytes, *, item: str = "image", parameters: ImageParameters = ImageParameters()) -> NDArray[np.uint8]:

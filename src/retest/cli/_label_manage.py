@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from retest.cli._common import (
+    F,
     bars,
     json_option,
     opened,
@@ -143,50 +145,49 @@ def exit_with(failures: Mapping[str, str]) -> None:
         raise click.exceptions.Exit(1)
 
 
+def _closing_options(command: F) -> F:
+    """``HITS`` or ``--all``, and what every command about a crowd takes: see :func:`_close`."""
+    everything = click.option("--all", "everything", is_flag=True, help="All published HITs.")
+    return click.argument("hits", nargs=-1)(study_option(json_option(crowd_options(everything(command)))))
+
+
 @click.command()
-@click.argument("hits", nargs=-1)
-@study_option
-@json_option
-@crowd_options
-@click.option("--all", "everything", is_flag=True, help="All published HITs.")
-def expire(hits: tuple[str, ...], study_folder: Path, as_json: bool, choice: CrowdChoice, everything: bool) -> None:
+@_closing_options
+def expire(**options: Any) -> None:
     """Stop handing HITs out. What they still lack is planned anew by the next retest label plan.
 
     \b
     Example:
       retest label expire 2c1a... --study my-study --crowd server
     """
-    _close(stage.expire, "closed", hits, study_folder, as_json, choice, everything)
+    _close(stage.expire, "closed", **options)
 
 
 @click.command()
-@click.argument("hits", nargs=-1)
-@study_option
-@json_option
-@crowd_options
-@click.option("--all", "everything", is_flag=True, help="All published HITs.")
-def delete(hits: tuple[str, ...], study_folder: Path, as_json: bool, choice: CrowdChoice, everything: bool) -> None:
+@_closing_options
+def delete(**options: Any) -> None:
     """Remove finished HITs from the back end, never live ones. The study keeps them and their answers.
 
     \b
     Example:
       retest label delete --all --study my-study --crowd server
     """
-    _close(stage.delete, "deleted", hits, study_folder, as_json, choice, everything)
+    _close(stage.delete, "deleted", **options)
 
 
 def _close(
     close: Callable[..., stage.ClosingCounts],
     word: str,
+    *,
     hits: tuple[str, ...],
-    folder: Path,
+    study_folder: Path,
     as_json: bool,
     choice: CrowdChoice,
     everything: bool,
 ) -> None:
     if bool(hits) is everything:
         raise click.UsageError("Name HITs, or give --all")
-    with opened(folder) as study, opened_crowd(study, choice) as crowd:
+    with opened(study_folder) as study, opened_crowd(study, choice) as crowd:
         done = close(study, crowd, hits or None, stamp=stamp_now(), progress=bars)
     if as_json:
         print_json(done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from retest.report.accuracy_chart import accuracy_chart
 from retest.report.chart import Chart
@@ -38,8 +38,6 @@ _TITLES: Mapping[Section, str] = {
     Section.DUPLICATES: "Near-duplicates",
     Section.METHODS: "Methods",
 }
-
-Shown = TypeVar("Shown", Chart, PageTable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from retest.records import Exclusion
+from retest.records import Exclusion, Revision
 from retest.sampling import CandidateFacts, OriginalFacts
 from retest.study import open_study
 from retest.testing.synthetic import SyntheticFacts, SyntheticParameters, random_facts
@@ -192,3 +192,17 @@ def test_reviewing_an_unknown_class_is_refused(cli):
     cli.run("sample", "top-images", "--per-class", 5, "--name", "s-c-1")
     assert "no such class" in str(cli.failing("revision", "review", "s-c-1", "nowhere", "--reviewed").exception)
     assert "nothing to record" in str(cli.failing("revision", "review", "s-c-1", "n00000000").exception)
+
+
+def test_reviews_are_counted_against_the_classes_and_none_begun_is_said_with_the_next_step(cli):
+    images = tuple((f"i{number}", f"n0000000{number % 3}") for number in range(6))
+    with closing(open_study(cli.study)) as study, study.database.write() as tables:
+        tables.revisions.add(Revision("s-a-1", "sample_best", images, is_valid=True, seed=1))
+    shown = cli.run("revision", "show", "s-a-1")
+    assert "no review begun" in shown
+    assert "0 of 0" not in shown
+    assert f"retest revision review s-a-1 WNID --reviewed --study {cli.study}" in " ".join(shown.split())
+    cli.run("revision", "review", "s-a-1", "n00000001", "--reviewed")
+    shown = cli.run("revision", "show", "s-a-1")
+    assert "1 of 3" in shown
+    assert "no review begun" not in shown

@@ -115,3 +115,21 @@ def test_pages_open(server, path):
     with server.browser_client("Ann") as ann:
         assert ann.get(f"/review{path}").status_code == 200
         assert ann.get(f"/review{path.replace('x-a-1', 'nothing')}").status_code == (200 if path == "/revisions" else 404)
+
+
+def test_a_review_that_nobody_began_is_called_that_and_classes_are_those_of_the_revision(server):
+    """Published and imported revisions come without reviews: "0 of 0 classes reviewed" would be done as much as not begun."""
+    add_revision(server, "x-a-1")
+    with server.browser_client("Rex") as rex:
+        for page in ("/review", "/review/revision?name=x-a-1"):
+            text = rex.get(page).text
+            assert "no review begun" in text.lower()
+            assert "0 of 0" not in text
+            assert "Review class after class" in text
+    with server.client("Rex") as rex:
+        assert post(rex, "x-a-1", "apple", DONE).status_code == 200
+    with server.browser_client("Rex") as rex:
+        for page in ("/review", "/review/revision?name=x-a-1"):
+            assert "no review begun" not in rex.get(page).text.lower()
+        assert "1 of 2" in rex.get("/review").text
+        assert "1 of 2 classes reviewed" in rex.get("/review/revision?name=x-a-1").text

@@ -76,8 +76,13 @@ def show_revision(study_folder: Path, name: str, as_json: bool, out: Path | None
     problematic = sum(review.problematic for review in reviews.values())
     rows: list[tuple[str, Any]] = [("function", found.sampling_function), ("images", len(found.images)), ("valid", found.is_valid)]
     rows += [("seed", found.seed), ("starting from", found.starting_from or ""), ("made", f"{found.time} by {found.user}")]
-    rows += [("classes reviewed", f"{reviewed} of {len(reviews)}"), ("classes problematic", problematic)]
+    begun = bool(reviewed or problematic)
+    progress = f"{reviewed} of {len({wnid for _, wnid in found.images})}" if begun else "no review begun"
+    rows += [("classes reviewed", progress), ("classes problematic", problematic)]
     print_table(found.name, ["what", "value"], [*rows, *sorted(found.parameters.items())])
+    if not begun:
+        click.echo(f"Review it class by class on the pages of retest serve --study {study_folder},")
+        click.echo(f"or record a class with retest revision review {name} WNID --reviewed --study {study_folder}")
 
 
 def _write(path: Path | None, text: str) -> None:

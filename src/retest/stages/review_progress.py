@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RevisionProgress:
-    """A revision, and how far its class-by-class review is."""
+    """A revision, and how far the review of its ``classes`` is; without reviewed and problematic ones none is begun."""
 
     summary: RevisionSummary
     classes: int
@@ -62,6 +62,7 @@ def study_progress(study: Study, memo: Memo) -> Progress:
         number = memo.get("number of classes", _key(tables, "classes"), tables.classes.count)
         pairs = memo.get("number of pairs", _key(tables, "near_duplicate_pairs"), tables.pairs.count)
         revisions = memo.get("revisions", _key(tables, "revisions"), tables.revisions.summaries)
+        of_classes = memo.get("classes of revisions", _key(tables, "revisions"), tables.revisions.class_counts)
         reviewed = memo.get("class reviews", _key(tables, "class_reviews"), tables.revisions.review_counts)
         decisions = tables.decisions.newest()
         hits_key, neighbors_key = _key(tables, "hits"), _key(tables, "reviewed_neighbors")
@@ -78,7 +79,7 @@ def study_progress(study: Study, memo: Memo) -> Progress:
         hits_submitted=hits.value[1],
         reviewed_neighbors=neighbors.value,
         pairs=pairs,
-        revisions=tuple(RevisionProgress(summary, *reviewed.get(summary.name, (0, 0, 0))) for summary in revisions),
+        revisions=tuple(RevisionProgress(one, of_classes.get(one.name, 0), *reviewed.get(one.name, (0, 0))) for one in revisions),
         decisions=decisions,
     )
 

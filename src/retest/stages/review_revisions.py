@@ -211,7 +211,7 @@ def facts(study: Study, memo: Memo, name: str) -> RevisionFacts:
     with study.database.read() as tables:
         known, key = _contents(tables, memo, name), _key(tables)
         summaries = memo.get("revisions", generations_key(tables.generations.of("revisions")), tables.revisions.summaries)
-        _, reviewed, problematic = tables.revisions.review_counts().get(name, (0, 0, 0))
+        reviewed, problematic = tables.revisions.review_counts().get(name, (0, 0))
     checked = _checked(study, memo, name, key)
     sizes = [len(images) for images in known.by_class.values()] or [0]
     warnings = tuple(warning for found in checked.value.warnings.values() for warning in found)

@@ -135,12 +135,19 @@ class RevisionTable(TableGroup):
         t = schema.class_reviews
         return (ClassReview(**row._mapping) for row in self._rows(sa.select(t).order_by(t.c.revision, t.c.wnid)))
 
-    def review_counts(self) -> dict[str, tuple[int, int, int]]:
-        """revision -> how many classes somebody decided about, how many are reviewed, how many problematic."""
+    def class_counts(self) -> dict[str, int]:
+        """revision -> of how many classes it has images."""
+        t = schema.revision_images
+        pairs = sa.select(t.c.revision, t.c.wnid).distinct().subquery()
+        rows = self._connection.execute(sa.select(pairs.c.revision, sa.func.count()).group_by(pairs.c.revision))
+        return {row[0]: int(row[1]) for row in rows}
+
+    def review_counts(self) -> dict[str, tuple[int, int]]:
+        """revision -> how many classes are reviewed, how many problematic; nothing for one that nobody decided about."""
         t = schema.class_reviews
         sums = [sa.func.sum(sa.case((column.is_(True), 1), else_=0)) for column in (t.c.reviewed, t.c.problematic)]
-        rows = self._connection.execute(sa.select(t.c.revision, sa.func.count(), *sums).group_by(t.c.revision))
-        return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+        rows = self._connection.execute(sa.select(t.c.revision, *sums).group_by(t.c.revision))
+        return {row[0]: (int(row[1]), int(row[2])) for row in rows}
 
     def reviews(self, name: str, wnids: Iterable[str] | None = None) -> dict[str, ClassReview]:
         """wnid -> what was found of it in a revision, of all classes that somebody decided about or those among ``wnids``, by wnid."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from retest.errors import RetestError
+from retest.records import ClassReview, Revision
 from retest.sampling import SamplingParameters
 from retest.stages import review, sample
 from retest.stages._common import Stamp
@@ -208,3 +210,40 @@ def test_text_that_cannot_be_stored_is_refused(server):
         for text in (r'"\ud800"', r'["\udfff x"]'):
             body = '{"changes": [{"kind": "exclusion", "item": "x", "version": 0, "after": {"reason": ' + text + "}}]}"
             assert rex.post("/review/api/decisions", content=body, headers={"Content-Type": "application/json"}).status_code == 400
+
+
+def test_the_audit_log_offers_to_take_back_exactly_what_will_be(server):
+    """Commands of older versions recorded no state before; a stage can have changed what was decided."""
+    image, other, third = server.ids("apple")[:3]
+    with server.study.database.write() as tables:
+        tables.revisions.add(Revision("x-a-1", "sample_best", ((image, "apple"), (third, "banana")), is_valid=True, seed=1))
+        tables.revisions.put_reviews([ClassReview("x-a-1", "apple", reviewed=True, problematic=False)])
+        tables.pairs.add_overrides([image], user="Old", time=STAMP.time)
+        done = {"reviewed": True, "problematic": False}
+        for kind, item, after in (
+            ("class_review", "x-a-1/apple", done),
+            ("near_duplicate_override", image, True),
+            ("near_duplicate_review", image, {"metric": "l2"}),  # items had no metric once
+            ("exclusion", "gone", {"reason": "x", "detail": ""}),
+            ("carry_over", "x-a-1", {"from": "x-a-0"}),
+        ):
+            tables.decisions.add(time=STAMP.time, user="Old", kind=kind, item=item, after=after)
+    flags = {"reviewed": True, "problematic": True}
+    one, two = review.decide(server.study, [Change("exclusion", other, GONE, 0), Change("exclusion", third, GONE, 0)], stamp=STAMP)
+    (last,) = review.decide(server.study, [Change("exclusion", third, {**GONE, "detail": "twice"}, two.version)], stamp=STAMP)
+    (flagged,) = review.decide(server.study, [Change("class_review", "x-a-1/banana", flags, 0)], stamp=STAMP)
+    review.decide(server.study, [Change("problematic", other, {"detail": ""}, 0)], stamp=STAMP)
+    with server.study.database.write() as tables:
+        tables.flags.put({other: "by a stage"}, user="stage", time=STAMP.time)
+
+    offered = set()
+    for decision in review.history(server.study, review.DecisionFilter()).decisions:
+        with server.browser_client("Rex") as rex:
+            shown = f'data-take-back="{decision.no}"' in rex.get("/review/audit").text
+        if shown:
+            offered.add(decision.no)
+            review.take_back(server.study, [decision.no], stamp=Stamp("Zoë", STAMP.time))
+        else:
+            with pytest.raises(RetestError):
+                review.take_back(server.study, [decision.no], stamp=Stamp("Zoë", STAMP.time))
+    assert offered == {one.no, last.no, flagged.no}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from retest.errors import InputError, NotFoundError
 from retest.stages import _review_hits, _review_marks, _review_pairs, _review_predictions, _review_revisions  # noqa: F401 register their kinds
 from retest.stages._common import Stamp
 from retest.stages._review_checks import check_limit
@@ -55,7 +56,7 @@ __all__ = [
     "history_choices",
     "kind_of",
     "kinds",
-    "latest_numbers",
+    "obstacles",
     "pair_item",
     "paired_images",
     "take_back",
@@ -152,11 +153,33 @@ def history_choices(study: Study) -> tuple[list[str], list[str]]:
         return tables.decisions.users(), tables.decisions.kinds()
 
 
-def latest_numbers(study: Study, decisions: Iterable[Decision]) -> dict[tuple[str, str], int]:
-    """(kind, item) -> number of its latest decision, for the items of these decisions: only that one can be taken back."""
-    items: dict[str, list[str]] = {}
-    for decision in decisions:
-        items.setdefault(decision.kind, []).append(decision.item)
+def obstacles(study: Study, decisions: Iterable[Decision]) -> dict[int, str]:
+    """number -> why :func:`take_back` would refuse a decision, in a few words, for those of these decisions that it would refuse."""
+    listed = list(decisions)
+    known = {kind.name: kind for kind in kinds()}
+    found = {one.no: "not made in the review pages" for one in listed if one.kind not in known}
     with study.database.read() as tables:
-        found = {kind: tables.decisions.versions(kind, dict.fromkeys(listed)) for kind, listed in items.items()}
-    return {(kind, item): no for kind, versions in found.items() for item, no in versions.items()}
+        for name, kind in known.items():
+            latest = tables.decisions.versions(name, dict.fromkeys(one.item for one in listed if one.kind == name))
+            same = [one for one in listed if one.kind == name]
+            found |= {one.no: "decided again since" for one in same if latest[one.item] != one.no}
+            found |= _unfit(study, tables, kind, [one for one in same if latest[one.item] == one.no])
+    return found
+
+
+def _unfit(study: Study, tables: Tables, kind: Kind, decisions: Sequence[Decision]) -> dict[int, str]:
+    """The same for the latest decisions of a kind: what was before is no state (older commands did not record it), or it is another now."""
+    if not decisions:
+        return {}
+    try:
+        kind.check(study, tables, {one.item: one.before for one in decisions})
+        states = kind.states(study, tables, [one.item for one in decisions])
+    except NotFoundError:
+        reason = "its item is no longer there"
+    except InputError:
+        reason = "what was before is not on record"
+    else:
+        return {one.no: "changed since" for one in decisions if states.get(one.item) != one.after}
+    if len(decisions) == 1:
+        return {decisions[0].no: reason}
+    return {no: why for one in decisions for no, why in _unfit(study, tables, kind, [one]).items()}

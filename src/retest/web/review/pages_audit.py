@@ -33,17 +33,13 @@ class AuditQuery(Query):
 def _audit(visit: Visit, query: AuditQuery) -> Response:
     wanted = DecisionFilter(**{name: getattr(query, name) or None for name in ("user", "kind", "item", "since", "until")})
     found = review.history(visit.study, wanted, before=query.before, limit=_LIMIT)
-    latest = review.latest_numbers(visit.study, found.decisions)
+    obstacles = review.obstacles(visit.study, found.decisions)
     users, kinds = review.history_choices(visit.study)
     registered = {kind.name: kind for kind in review.kinds()}
 
     def may_take_back(decision: Decision) -> bool:
-        kind = registered.get(decision.kind)
         own = decision.user == visit.who.name or visit.may(Role.REVIEWER)
-        return kind is not None and decision.kind in visit.decides and own and is_latest(decision)
-
-    def is_latest(decision: Decision) -> bool:
-        return latest.get((decision.kind, decision.item)) == decision.no
+        return decision.no not in obstacles and decision.kind in visit.decides and own
 
     address = cache(partial(query.address, "/audit"))
     return visit.render(
@@ -56,7 +52,7 @@ def _audit(visit: Visit, query: AuditQuery) -> Response:
         may_take_back=may_take_back,
         in_words=_in_words,
         address=address,
-        is_latest=is_latest,
+        obstacles=obstacles,
         following=None if found.next is None else address(before=found.next),
         first=None if query.before is None else address(before=None),
     )

@@ -95,7 +95,7 @@ def test_the_tool_itself_fails_on_a_vulnerability_that_a_service_knows(bad: str,
     monkeypatch.setattr(_Vulnerabilities, "bad", bad)
     monkeypatch.setattr(_Vulnerabilities, "asked", [])
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Vulnerabilities)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     nobody = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
     try:
         command = [str(TOOL), "-m", "pip_audit", "--osv-url", f"http://127.0.0.1:{server.server_port}/v1/query"]

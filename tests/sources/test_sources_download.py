@@ -167,7 +167,7 @@ def test_what_a_host_answers_ends_its_own_image_only() -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         urls = [f"http://127.0.0.1:{server.server_port}{path}" for path in Host.answers]
         outcomes = {o.candidate.url: o for o in downloader(attempts=2).run(map(candidate, urls))}
         server.shutdown()

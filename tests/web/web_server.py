@@ -7,10 +7,8 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from retest.stages import benchmark, collect, images, label, publish
 from retest.stages._common import Stamp
 from retest.study import BenchmarkSettings, ServeSettings, SourceSettings, StudyConfig, StudySettings, create_study, open_study
 from retest.web import ServerOptions, create_app
+from served_app import ServedApp, listen
 
 STAMP = Stamp("tester", "2026-01-01T00:00:00+00:00")
 CLASSES = ("apple", "banana")
@@ -124,24 +123,17 @@ class ServeThread:
 
     def __init__(self, study: Path, **options) -> None:
         self.study = open_study(study)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
+        listener = listen()
+        self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         app = create_app(self.study, options=ServerOptions(port=self.port, worker_key=WORKER_KEY.encode(), **options))
-        self.server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        self.served = ServedApp(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False), listener)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
-        self.server.should_exit = True
-        self.thread.join(30)
-        self.socket.close()
+        self.served.stop()
         self.study.close()
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +22,7 @@ from retest.stages._frequencies import refresh_frequencies
 from retest.stages.review_progress import refresh_counts
 from retest.study import BenchmarkSettings, SourceSettings, Study, StudyConfig, StudySettings, create_study, open_study
 from retest.web import ReviewOptions, ServerOptions, create_app
+from served_app import ServedApp, listen
 
 STAMP = Stamp("tester", "2026-01-01T00:00:00+00:00")
 CLASSES = ("apple", "banana")
@@ -121,24 +119,16 @@ class ReviewServer:
         self._start()
 
     def _start(self) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("127.0.0.1", self.port))
-        self.port = self.socket.getsockname()[1]
+        listener = listen(self.port)
+        self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.app = create_app(self.study, options=ServerOptions(port=self.port), review=ReviewOptions(key=KEY, **self.options))
         config = uvicorn.Config(self.app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        self.served = ServedApp(config, listener)
 
     def pause(self) -> None:
         """Stop listening, as when the connection is lost; :meth:`resume` listens on the same port again."""
-        self.server.should_exit = True
-        self.thread.join(30)
-        self.socket.close()
+        self.served.stop()
 
     def resume(self) -> None:
         self._start()

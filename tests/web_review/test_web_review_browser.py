@@ -524,6 +524,37 @@ def test_pages_fit_the_screen(browser, server, width):
     person.close()
 
 
+def test_a_phone_shows_images_before_filters_and_says_what_is_set(browser, server):
+    person = Person(browser, server, viewport={"width": 360, "height": 740})
+    page = person.browse()
+    first = page.locator("#tile-0").bounding_box()
+    assert first["y"] + first["height"] < 740
+    assert not page.locator("[name=excluded]").is_visible()
+    assert page.inner_text(".fold summary") == "Filters"
+    page.focus(".fold summary")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "sort"  # what is folded out comes next
+    page.select_option("[name=excluded]", "no")
+    page.wait_for_url("**excluded=no**")
+    page.wait_for_function("() => document.querySelector('.fold summary').textContent === 'Filters (1 set)'")
+    assert person.barriers() == []
+    page.click("#reset")
+    page.wait_for_function("() => document.querySelector('.fold summary').textContent === 'Filters'")
+    assert person.problems == []
+    person.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_wide_screen_shows_the_filters_also_without_scripts(browser, server, scripts):
+    person = Person(browser, server, java_script_enabled=scripts)
+    for path, field in (("/class?wnid=apple", "excluded"), ("/hits", "state"), ("/audit", "item")):
+        person.page.goto(f"{server.url}/review{path}")
+        assert person.page.locator(f".filters [name={field}]").is_visible(), path
+        assert not person.page.locator(".fold summary").is_visible(), path
+    person.close()
+
+
 @pytest.mark.skipif("RETEST_SCREENSHOTS" not in os.environ, reason="RETEST_SCREENSHOTS names no folder for screenshots")
 def test_screenshots(browser, tmp_path):
     digits = tuple(range(10))

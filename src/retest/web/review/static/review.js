@@ -446,6 +446,29 @@ if (here) {
   const line = here.parentElement;
   line.scrollLeft = here.offsetLeft - line.offsetLeft - (line.clientWidth - here.offsetWidth) / 2;
 }
+
+// Folded away on narrow screens: the line that is left says how much is set. On wide ones all is open, for readers of the page too.
+const folds = [...document.querySelectorAll("details.fold")];
+function isSet(field) {
+  if (field.type === "checkbox") return field.checked;
+  return field.tagName === "SELECT" ? field.selectedIndex > 0 : field.value !== (field.dataset.usual ?? "");
+}
+
+const OWN = "select, input:not([type=hidden], [type=range])";
+
+function sayWhatIsSet() {
+  for (const fold of folds) {
+    const set = [...fold.querySelectorAll(OWN)].filter(isSet).length;
+    fold.firstElementChild.textContent = set ? `Filters (${set} set)` : "Filters";
+  }
+}
+
+if (folds.length) {
+  for (const fold of folds) fold.open = matchMedia("(min-width: 701px)").matches;
+  sayWhatIsSet();
+  for (const name of ["input", "click"]) document.addEventListener(name, () => setTimeout(sayWhatIsSet));
+  window.addEventListener("popstate", () => setTimeout(sayWhatIsSet));
+}
 if (document.getElementById("keys")) {
   key("?", "Show this sheet", showKeys);
   key("Ctrl+z", "Undo your latest decision", () => void undo());

@@ -33,7 +33,7 @@ $(VENV)/.created:
 
 $(VENV)/.base: $(VENV)/.created requirements/base.txt pyproject.toml
 	@echo "Installing into $(VENV) (once) ..."
-	@$(PIP) install --no-compile -r requirements/base.txt
+	@$(PIP) install -r requirements/base.txt
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 

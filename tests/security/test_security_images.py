@@ -71,8 +71,8 @@ from pathlib import Path
 from retest.errors import ImageError
 from retest.images import ImageParameters, make_variants
 
-small = ImageParameters(display_side=32, compare_side=16, max_pixels=1_000_000)
-whole, *bombs = map(Path, sys.argv[2:])
+small = ImageParameters(display_side=32, compare_side=16, max_pixels=int(sys.argv[2]))
+whole, *bombs = map(Path, sys.argv[3:])
 make_variants(whole.read_bytes(), item="whole", parameters=small)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]),) * 2)
@@ -88,14 +88,14 @@ for bomb in bombs:
 """
 
 
-def in_little_memory(folder: Path, bombs: dict[str, bytes], *, megabytes: int) -> dict[str, str]:
-    """Decode in a process that may take so much more memory than it has."""
+def in_little_memory(folder: Path, bombs: dict[str, bytes], *, max_pixels: int) -> dict[str, str]:
+    """Decode in a process that may take 60 MB more memory than it has, up to images of ``max_pixels`` pixels."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux's /proc")
     (folder / "whole").write_bytes(SAMPLES["tiff lzw"])
     for name, data in bombs.items():
         (folder / name).write_bytes(data)
-    command = [sys.executable, "-c", _IN_LITTLE_MEMORY, str(megabytes * 1_000_000), "whole", *bombs]
+    command = [sys.executable, "-c", _IN_LITTLE_MEMORY, "60000000", str(max_pixels), "whole", *bombs]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(line.split(": ") for line in done.stdout.splitlines())
@@ -103,7 +103,7 @@ def in_little_memory(folder: Path, bombs: dict[str, bytes], *, megabytes: int) -
 
 def test_what_asks_for_much_memory_does_not_get_it(tmp_path: Path):
     bombs = odd.bombs()
-    found = in_little_memory(tmp_path, bombs, megabytes=60)
+    found = in_little_memory(tmp_path, bombs, max_pixels=1_000_000)
     assert set(found) == set(bombs)
     reasons = {"variants", "too_many_pixels", "corrupt", "not_an_image", "truncated"}
     assert {name: reason for name, reason in found.items() if reason not in reasons} == {}
@@ -116,5 +116,5 @@ def test_the_bound_on_memory_is_one(tmp_path: Path):
     from PIL import Image
 
     large = BytesIO()
-    Image.new("RGB", (990, 990)).resize((990, 990)).save(large, "PNG")
-    assert in_little_memory(tmp_path, {"large": large.getvalue()}, megabytes=1) == {"large": "MemoryError"}
+    Image.new("RGB", (6000, 6000)).save(large, "PNG")  # four bytes a pixel in Pillow: 144 MB
+    assert in_little_memory(tmp_path, {"large": large.getvalue()}, max_pixels=40_000_000) == {"large": "MemoryError"}

@@ -135,12 +135,11 @@ def linked(tmp_path: Path) -> Path:
     for name in ("root/a/1", "root/b/2", "root/.git/3", "away/deep/4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    for place, target in (("a/more", "../b"), ("b/up", ".."), ("a/me", "me"), ("a/gone", "nowhere"), ("b/.git", "../a")):
+    for place, target in (("a/more", "../b"), ("a/up", ".."), ("a/me", "me"), ("a/gone", "nowhere"), ("b/.git", "../a")):
         (root / place).symlink_to(target)
     (root / "first").symlink_to(tmp_path / "away")
     (root / "second").symlink_to(tmp_path / "away")
     (tmp_path / "away/deep/back").symlink_to(root)
-    (tmp_path / "away/all").symlink_to(tmp_path)
     return root
 
 
@@ -151,6 +150,28 @@ def test_every_file_is_listed_once(linked: Path):
 def test_links_that_lead_elsewhere_can_be_left_alone(linked: Path):
     why = "is a link that leads elsewhere"
     assert listed(linked, follow_out=False) == (["a/1", "a/gone", "a/me", "b/2"], [("first", why), ("second", why)])
+
+
+@pytest.mark.parametrize("place", ["root/a/out", "away/deep/out"])
+@pytest.mark.parametrize("target", ["/", "", "around"])
+def test_a_link_to_what_holds_the_folder_itself_is_refused_by_name(linked: Path, tmp_path: Path, place: str, target: str):
+    """Followed, a link to / would bring in every file of the machine."""
+    (tmp_path / "around").symlink_to(tmp_path.parent)
+    (tmp_path / place).symlink_to(tmp_path / target)
+    shown = linked / ("a/out" if place.startswith("root") else "first/deep/out")
+    with pytest.raises(InputError, match=rf"^{shown}: is a link to {(tmp_path / target).resolve()}, which holds {linked} itself\. Remove"):
+        listed(linked)
+    assert "a/1" in listed(linked, follow_out=False)[0]
+
+
+def test_a_part_of_a_folder_may_not_lead_to_the_whole(linked: Path, tmp_path: Path):
+    """Classes are listed one by one: also one that is itself a link to the folder of all classes, or above."""
+    for name, target in (("whole", linked), ("above", tmp_path), ("all", Path("/"))):
+        (linked / name).symlink_to(target)
+        with pytest.raises(InputError, match=rf"{name}: is a link to {target}, which holds {linked} itself"):
+            listed(linked / name, within=linked)
+    (linked / "other").symlink_to(linked / "b")
+    assert listed(linked / "other", within=linked) == (["2"], [])
 
 
 def test_folders_that_all_lead_to_each_other_take_no_time(tmp_path: Path):

@@ -15,7 +15,16 @@ from typing import BinaryIO
 
 from retest.errors import InputError, StoreError
 
-__all__ = ["cannot_write", "file_hash", "files_below", "open_atomic", "refuse_left_out", "remove_leftovers", "write_atomic"]
+__all__ = [
+    "cannot_write",
+    "file_hash",
+    "files_below",
+    "open_atomic",
+    "refuse_left_out",
+    "refuse_link_around",
+    "remove_leftovers",
+    "write_atomic",
+]
 
 _LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
 
@@ -100,7 +109,12 @@ def file_hash(path: Path, *, what: str = "") -> str:
 
 
 def files_below(
-    folder: Path, *, skip: Callable[[str], bool], left_out: Callable[[Path, str], None], follow_out: bool = True
+    folder: Path,
+    *,
+    skip: Callable[[str], bool],
+    left_out: Callable[[Path, str], None],
+    follow_out: bool = True,
+    within: Path | None = None,
 ) -> Iterator[Path]:
     """Files below ``folder`` in sorted order, those of a folder before those of its subfolders.
 
@@ -112,13 +126,35 @@ def files_below(
         skip: names of subfolders for which it is true are passed over.
         left_out: is told of every folder that was not looked into although its files may belong here, and why.
         follow_out: whether links to folders elsewhere are followed at all.
+        within: the folder that ``folder`` is a part of, such as the classes of which it is one; by default ``folder`` itself.
+
+    Raises:
+        InputError: a link that is followed leads to a folder that holds ``within`` itself, such as ``/``.
     """
-    return _Walk(folder.resolve(), skip, left_out, follow_out).below(folder)
+    whole = folder if within is None else within
+    if folder != whole:
+        refuse_link_around(folder, whole)
+    return _Walk(folder.resolve(), whole, skip, left_out, follow_out).below(folder)
+
+
+def refuse_link_around(path: Path, folder: Path) -> None:
+    """Refuse a link to ``folder``, or to a folder that ``folder`` lies in: followed, it would bring in everything there.
+
+    Raises:
+        InputError: ``path`` is such a link.
+    """
+    if not path.is_symlink():
+        return
+    target, given = path.resolve(), folder.absolute()
+    if folder.resolve().is_relative_to(target) or any(parent.resolve() == target for parent in given.parents):
+        problem = f"is a link to {target}, which holds {folder} itself"
+        raise InputError(problem, item=str(path), remedy="Remove the link; link the folders that belong here one by one")
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
     root: Path
+    whole: Path
     skip: Callable[[str], bool]
     left_out: Callable[[Path, str], None]
     follow_out: bool
@@ -155,6 +191,7 @@ class _Walk:
             if entry.is_symlink() and not self.follow_out:
                 self.left_out(path, "is a link that leads elsewhere")
                 return None
+            refuse_link_around(path, self.whole)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return "file"  # a link to itself leads nowhere, as one to what is gone

@@ -84,6 +84,9 @@ def test_class_folders_may_be_links(pets, tmp_path_factory):
     (pets / "val/dog").symlink_to(away)
     (away / "again").symlink_to(away)  # leads back: its images are there already
     assert ImageFolder(pets).image_ids[2:4] == ("val/dog/a.png", "val/dog/b.png")
+    (pets / "val/everything").symlink_to("/")
+    with pytest.raises(InputError, match=rf"val/everything: is a link to /, which holds {pets}/val itself"):
+        ImageFolder(pets)
 
 
 def test_the_classes_of_all_splits_are_those_of_the_training_split(pets):

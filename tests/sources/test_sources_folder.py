@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retest.errors import ConfigError, SourceError
+from retest.errors import ConfigError, InputError, SourceError
 from retest.records import Candidate, ClassInfo
 from retest.sources import FolderSource, SearchParameters, identify
 from retest.sources import folder as folder_module
@@ -94,10 +94,18 @@ def test_links_that_leave_the_folder_are_skipped_counted_and_never_read(root: Pa
 
 def test_folders_that_are_not_entered_are_counted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "n01440764/closed").mkdir()
-    (root / "n01440764/linked").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (root / "n01440764/linked").symlink_to(tmp_path / "elsewhere")
     make_unreadable(monkeypatch, "closed")
     source = FolderSource(root)
     assert source.page(source.queries(TENCH)[0], None).skipped == {"linked_folder": 1, "unreadable_folder": 1}
+
+
+@pytest.mark.parametrize("place", ["n02000000", "n01440764/up"])
+def test_a_link_to_what_holds_the_folder_itself_is_refused_by_name(root: Path, place: str) -> None:
+    (root / place).symlink_to("/")
+    with pytest.raises(InputError, match=rf"{place}: is a link to /, which holds {root} itself"):
+        FolderSource(root).queries(ClassInfo(place.split("/")[0], 5))
 
 
 def test_a_class_folder_that_is_a_link_to_the_outside_has_no_photos(root: Path, tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def test_no_folder_of_original_images_is_missed(study: Study, tmp_path: Path, mo
     (tmp_path / "val/cat/all").symlink_to(tmp_path / "cats")
     (tmp_path / "cats/again").symlink_to(tmp_path / "val/cat")  # leads back
     assert benchmark.register_benchmark(study).val == 24
+    for place, target in (("everything", "/"), ("cat/up", ".."), ("all", "../..")):
+        (tmp_path / "val" / place).symlink_to(target)
+        with pytest.raises(InputError, match=f"{place}: is a link to .*, which holds {tmp_path / 'val'} itself"):
+            benchmark.register_benchmark(study)
+        (tmp_path / "val" / place).unlink()
     make_unreadable(monkeypatch, "dog")
     with pytest.raises(InputError, match="dog: cannot be read"):
         benchmark.register_benchmark(study)

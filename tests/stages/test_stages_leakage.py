@@ -169,6 +169,10 @@ def test_no_folder_is_missed(folders, tmp_path, monkeypatch):
     (train / "linked").symlink_to(tmp_path / "elsewhere")
     found = find_leakage(train, test, images=SMALL)
     assert "linked/copy.png" in {pair.train for pair in found.pairs}
+    (test / "around").symlink_to(tmp_path)
+    with pytest.raises(InputError, match=rf"around: is a link to {tmp_path}, which holds {test} itself"):
+        find_leakage(train, test, images=SMALL)
+    (test / "around").unlink()
     make_unreadable(monkeypatch, "class1")
     with pytest.raises(InputError, match="class1: cannot be read"):
         find_leakage(train, test, images=SMALL)

@@ -135,7 +135,7 @@ def _list_images(folders: dict[str, Path], wnids: set[str], *, by_name: bool) ->
     seen: dict[str, Path] = {}
     images = []
     for split, folder in folders.items():
-        for wnid, path in _class_files(folder) if split != "test" else ((None, path) for path in _all_files(folder)):
+        for wnid, path in _class_files(folder) if split != "test" else ((None, path) for path in _all_files(folder, within=folder)):
             if wnid is not None and wnid not in wnids:
                 raise InputError("the class list has no such class", item=str(folder / wnid), remedy="Correct the folder or the class list")
             image_id = path.name if by_name else f"{split}/{path.relative_to(folder).as_posix()}"
@@ -152,12 +152,12 @@ def _class_folders(folder: Path) -> list[Path]:
 
 def _class_files(folder: Path) -> Iterator[tuple[str | None, Path]]:
     for class_folder in _class_folders(folder):
-        for path in _all_files(class_folder):
+        for path in _all_files(class_folder, within=folder):
             yield class_folder.name, path
 
 
-def _all_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(files_below(folder, skip=_is_hidden, left_out=refuse_left_out)):
+def _all_files(folder: Path, *, within: Path) -> Iterator[Path]:
+    for path in sorted(files_below(folder, skip=_is_hidden, left_out=refuse_left_out, within=within)):
         if not _is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             yield _readable(path)
 

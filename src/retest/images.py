@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from retest.errors import ConfigError, ImageError
+from retest.settings import plain_numbers
 
 __all__ = [
     "DECODER_CRASHED",
@@ -105,6 +106,7 @@ _BOMB_ERRORS: Final = (Image.DecompressionBombError, Image.DecompressionBombWarn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ImageParameters:
     """Section ``[images]`` of the study: sizes and limits of the stored variants (method, section 2).
 

@@ -7,14 +7,55 @@ later, as an error of a library or as a wrong figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from numbers import Integral, Real
+import operator
+from collections.abc import Collection, Mapping
+from numbers import Real
+from typing import Any, TypeVar
 
 from retest.errors import ConfigError
 
-__all__ = ["check_choice", "check_count", "check_flag", "check_number"]
+__all__ = ["check_choice", "check_count", "check_flag", "check_number", "plain_numbers"]
+
+T = TypeVar("T")
 
 _REMEDY = "Correct the setting"
+
+
+def plain_numbers(kind: type[T]) -> type[T]:
+    """For parameter dataclasses, below ``@dataclass``: numbers of numpy and the like are held as plain ones, before they are checked.
+
+    A count of a data frame is no ``int``, but means one; JSON, hashes and provenance know only the plain one. What ``operator.index``
+    takes becomes an int, other real numbers a float, also within tuples, lists and mappings; true and false stay what they are.
+    """
+    check = vars(kind).get("__post_init__")
+
+    def made_plain(self: Any) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            plain = _plain(value)
+            if plain is not value:
+                object.__setattr__(self, name, plain)
+        if check is not None:
+            check(self)
+
+    kind.__post_init__ = made_plain  # type: ignore[attr-defined]
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    """The same object where there is nothing to do."""
+    if value is None or type(value) in (int, float, bool, str):
+        return value
+    if type(value) in (tuple, list):
+        plain = [_plain(one) for one in value]
+        return value if all(new is old for new, old in zip(plain, value, strict=True)) else type(value)(plain)
+    if isinstance(value, Mapping):
+        table = {key: _plain(one) for key, one in value.items()}
+        return value if all(table[key] is one for key, one in value.items()) else table
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, Real) else value
 
 
 def check_count(name: str, value: object, *, low: int = 0, high: int | None = None, remedy: str = _REMEDY) -> None:
@@ -26,7 +67,7 @@ def check_count(name: str, value: object, *, low: int = 0, high: int | None = No
     is_count = isinstance(value, int) and not isinstance(value, bool)
     if not is_count or value < low or (high is not None and value > high):  # type: ignore[operator]
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"must be a whole number {bounds}, not {value!r}", item=name, remedy=_plain(value, Integral, "int") or remedy)
+        raise ConfigError(f"must be a whole number {bounds}, not {value!r}", item=name, remedy=remedy)
 
 
 def check_number(
@@ -57,12 +98,7 @@ def check_number(
     if not is_number or not (low <= value <= high if ends else low < value < high):  # type: ignore[operator]
         number = "finite number" if value == math.inf else "number"
         problem = f"{what} must be a {number} {_range(low, high, ends=ends)}, not {value!r}"
-        raise ConfigError(problem, item=name, remedy=_plain(value, Real, "float") or remedy)
-
-
-def _plain(value: object, abstract: type, kind: str) -> str | None:
-    """The remedy for numbers of numpy, such as the length of an array: settings are stored as JSON, which has none of those."""
-    return f"Give {kind}(...) of it" if isinstance(value, abstract) and not isinstance(value, int | float) else None
+        raise ConfigError(problem, item=name, remedy=remedy)
 
 
 def _range(low: float, high: float, *, ends: bool) -> str:

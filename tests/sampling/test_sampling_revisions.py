@@ -113,7 +113,7 @@ documents = st.fixed_dictionaries(
     {"image_filenames": st.lists(st.lists(st.text(max_size=4), min_size=2, max_size=2), max_size=4)},
     optional={
         "sampling_function": st.text(max_size=8),
-        "seed": st.integers(),
+        "seed": st.integers(-(2**63) + 1, 2**63 - 1),
         "is_valid": st.booleans(),
         "time_string": times,
         "username": st.text(max_size=5),

@@ -21,13 +21,14 @@ from retest.analysis.intervals import Estimate
 from retest.analysis.mixture import BetaMixture, count_cells, fit_beta_mixture, fit_cells, pack
 from retest.analysis.subsampling import thin_counts
 from retest.errors import InputError, UsageError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class MatchingParameters:
     """How accuracies are corrected for the noise of selection frequencies."""
 

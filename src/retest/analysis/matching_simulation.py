@@ -14,7 +14,7 @@ from retest.analysis.intervals import Estimate
 from retest.analysis.matching import MatchingParameters, matching_bias
 from retest.analysis.mixture import BetaMixture
 from retest.errors import UsageError
-from retest.settings import check_number
+from retest.settings import check_number, plain_numbers
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +25,7 @@ _LIKE_FLICKR = BetaMixture((0.55, 0.45), (0.4, 4.0), (2.0, 1.5))
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class MatchingScenario:
     """A made-up study: distributions of the true frequency s, and a model's accuracy ``g(s)``.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retest.analysis.intervals import INTERVAL_METHODS
-from retest.settings import check_choice, check_count, check_number
+from retest.settings import check_choice, check_count, check_number, plain_numbers
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class AnalysisParameters:
     """How accuracies, comparisons and fits are computed; the values are passed to the functions' arguments."""
 

@@ -14,7 +14,7 @@ from retest.analysis._checks import check_fraction, check_open_fraction, check_w
 from retest.analysis.matching import MatchingParameters
 from retest.analysis.matching_simulation import EstimatorCheck, MatchingScenario, check_estimators
 from retest.errors import ConfigError, UsageError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,7 @@ _LEAST_POOL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class PlanParameters:
     """A planned study. The defaults are those of ImageNetV2."""
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retest.errors import InputError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class TwoSampleParameters:
     """How the two-sample test is made."""
 

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from retest.errors import InputError
-from retest.settings import check_count
+from retest.settings import check_count, plain_numbers
 
 __all__ = ["ArchiveLimits", "MemberStream", "TarMember", "iter_members", "safe_member_path", "unpack"]
 
@@ -32,6 +32,7 @@ _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, Valu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ArchiveLimits:
     """What an archive may at most contain; beyond it, reading stops with an error.
 

@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 
 from retest.errors import InputError, SourceError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 __all__ = ["DownloadParameters", "RemoteFile", "download", "file_digest"]
 
@@ -43,6 +43,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class DownloadParameters:
     """How patiently files are downloaded.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
-from retest.settings import check_choice, check_count, check_flag
+from retest.settings import check_choice, check_count, check_flag, plain_numbers
 
 __all__ = ["BACKENDS", "CrowdParameters"]
 
@@ -28,6 +28,7 @@ _MAX_AUTO_APPROVAL_S = 2_592_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class CrowdParameters:
     """How HITs are published: back end, money, durations and the texts of the page.
 

@@ -43,7 +43,7 @@ from retest.crowd._simulated_state import SimulatedState, StoredHit
 from retest.crowd.base import HitProgress, HitTask, PublishedHit, RawAnswer, unknown_hit
 from retest.errors import ConflictError, CrowdError, UsageError
 from retest.records import Assignment, AssignmentStatus, Hit
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 __all__ = ["Affinity", "SimulatedAnnotator", "SimulatedCrowd", "SimulatedCrowdParameters", "selection_probability"]
 
@@ -56,6 +56,7 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class SimulatedCrowdParameters:
     """The error model of :class:`SimulatedCrowd` (see the module's docstring for the formula).
 

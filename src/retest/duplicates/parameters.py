@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
-from retest.settings import check_count, check_flag, check_number
+from retest.settings import check_count, check_flag, check_number, plain_numbers
 
 PUBLISHED_TARGETS: dict[str, float] = {"l2": 1.2e8, "dssim": 0.2205, "fc7": 1.32e4}
 """Review targets of the ImageNetV2 study: squared pixel distance, dssim, squared fc7 distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
+@plain_numbers
 class ReviewParameters:
     """What a reviewer is shown and when a candidate counts as sufficiently reviewed.
 
@@ -43,6 +44,7 @@ class ReviewParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+@plain_numbers
 class ResolutionParameters:
     """Which class of a component keeps its image (method, section 6, step 3). All are selection frequencies, 0 to 1.
 

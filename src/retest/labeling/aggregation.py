@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retest.labeling.answers import Answers
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 _F64 = NDArray[np.float64]
 _ANSWERS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class AggregationParameters:
     """How the label models are fitted."""
 

@@ -11,12 +11,13 @@ from numbers import Integral
 from retest.errors import UsageError
 from retest.labeling.plan import HitParameters
 from retest.records import Hit
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 _MAX_ASSIGNMENTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class CostParameters:
     """Prices and pace. The defaults are Mechanical Turk's last published fees and the published study's reward."""
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from retest.errors import ConfigError, InputError, UsageError
 from retest.records import Candidate, Hit
-from retest.settings import check_count, check_flag
+from retest.settings import check_count, check_flag, plain_numbers
 
 _NAMESPACE = uuid.UUID("5f9c1d0e-6a0f-5c0b-9a52-3f0a6f6e6a11")
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class HitParameters:
     """How labelling pages are made. The defaults are the published study's: 42 candidates, 3 + 3 controls, 10 annotators."""
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from retest.records import VALID_STATUSES, Assignment, Hit
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 _LONGEST_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class QualityParameters:
     """When an answer or an annotator is flagged. Flags never exclude anything by themselves."""
 

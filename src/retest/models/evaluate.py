@@ -21,7 +21,7 @@ from retest.models._sets import Distinct, EvaluationSet, predictions_of, set_run
 from retest.models.base import Classifier, UInt8Array
 from retest.models.remote import Answer, Order, Ready, work
 from retest.records import Predictions
-from retest.settings import check_count
+from retest.settings import check_count, plain_numbers
 
 __all__ = [
     "EvaluateParameters",
@@ -38,6 +38,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class EvaluateParameters:
     """How an evaluation runs. Only ``top_k`` changes what is stored."""
 

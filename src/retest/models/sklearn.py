@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from retest.errors import InputError, UsageError
 from retest.models._batched import check_images
 from retest.models.base import Float32Array, UInt8Array
-from retest.settings import check_count, check_flag, check_number
+from retest.settings import check_count, check_flag, check_number, plain_numbers
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class GreyVector:
     """Preprocessing to a small grey vector, as ``sklearn.datasets.load_digits`` holds its images.
 

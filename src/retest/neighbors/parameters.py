@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
-from retest.settings import check_count, check_flag, check_number
+from retest.settings import check_count, check_flag, check_number, plain_numbers
 
 MAX_WINDOW = 181
 """Largest SSIM window: sums of 255² over its pixels stay below 2³¹."""
@@ -15,6 +15,7 @@ PIXEL_METRICS = ("l2", "dssim", "phash")
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class NeighborParameters:
     """What to search for and how to cut the work (method, section 6).
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from retest.errors import ConfigError
 from retest.records import LARGEST_INTEGER
-from retest.settings import check_choice, check_count, check_flag, check_number
+from retest.settings import check_choice, check_count, check_flag, check_number, plain_numbers
 
 PUBLISHED_REVIEW_TARGETS: dict[str, float] = {"l2": 1.2e8, "dssim": 0.2205, "fc7": 1.32e4}
 """How far neighbours must have been reviewed: squared pixel distance, dssim, squared fc7 distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
+@plain_numbers
 class SamplingParameters:
     """What makes a candidate usable and how many images a class gets. Each strategy reads the fields that it needs.
 
@@ -72,6 +73,7 @@ SHARED_STRATA = ("per_class", "one_class")
 
 
 @dataclass(frozen=True, kw_only=True)
+@plain_numbers
 class StratifiedParameters:
     """How a class's images are shared out over strata, e.g. CIFAR-10.1's keywords (method, section 8).
 

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 
 from retest.errors import ConfigError
 from retest.records import Candidate
-from retest.settings import check_count, check_flag, check_number
+from retest.settings import check_count, check_flag, check_number, plain_numbers
 from retest.sources.fetching import Failure, Fetched, Fetcher, FetchLimits
 from retest.sources.guard import GuardedBackend, Resolver, resolve
 from retest.sources.lanes import ByteBudget, Lanes
@@ -55,6 +55,7 @@ FAILURE_REASONS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class DownloadParameters:
     """Section ``[download]`` of the study.
 

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from retest.errors import ConfigError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 
 __all__ = ["TEMPORARY_STATUS", "RetryParameters", "TokenBucket", "retry_after_s"]
 
@@ -46,6 +46,7 @@ class TokenBucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class RetryParameters:
     """When a question is asked again, and how patiently.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from retest.errors import ConfigError
 from retest.records import ClassInfo
-from retest.settings import check_choice, check_count, check_flag
+from retest.settings import check_choice, check_count, check_flag, plain_numbers
 from retest.sources.base import Query, make_query
 
 __all__ = ["SORT_ORDERS", "SearchParameters", "class_queries", "class_terms", "date_bound"]
@@ -28,6 +28,7 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}:\d{2})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class SearchParameters:
     """Section ``[search]`` of the study. The dates default to the published window; an empty date is no bound.
 

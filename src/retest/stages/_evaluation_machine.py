@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from retest.models import Classifier
-from retest.settings import check_count
+from retest.settings import check_count, plain_numbers
 from retest.stages._evaluation_sets import TestSet
 from retest.stages._processes import IsolatingExecutor
 
@@ -21,6 +21,7 @@ _PROCESSES_FROM = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class Machine:
     """How much of this machine a run uses, or which other machines.
 

@@ -27,7 +27,7 @@ from retest.labeling import CostParameters, HitParameters
 from retest.labeling.two_pass import TwoPassParameters
 from retest.neighbors import NeighborParameters
 from retest.sampling import SamplingParameters
-from retest.settings import check_choice, check_count
+from retest.settings import check_choice, check_count, plain_numbers
 from retest.sources import SOURCE_KINDS, SearchParameters
 from retest.sources.download import DownloadParameters
 from retest.study.serve import ServeSettings
@@ -36,6 +36,7 @@ CONFIG_FILE = "study.toml"
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class StudySettings:
     """The study itself: its name and where its data lie."""
 

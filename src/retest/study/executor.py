@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from retest import __version__
 from retest.errors import MissingExtraError, StageError, UsageError
+from retest.settings import plain_numbers
 
 __all__ = ["EXECUTOR_KINDS", "ClusterExecutor", "ExecutorOptions", "executor_slots", "open_executor"]
 
@@ -28,6 +29,7 @@ _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://", "inproc://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ExecutorOptions:
     """Where a heavy stage computes.
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from retest.errors import ConfigError
-from retest.settings import check_count
+from retest.settings import check_count, plain_numbers
 
 
 @dataclass(frozen=True, slots=True)
+@plain_numbers
 class ServeSettings:
     """How annotators reach the labelling server and when they are done."""
 

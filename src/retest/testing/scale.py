@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from retest.errors import ConfigError, ConflictError
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 from retest.study import Study, StudyConfig, StudySettings, create_study
 from retest.testing._scale_labelling import insert_labelling
 from retest.testing._scale_rows import Layout, Writer, insert_images, insert_nearness
@@ -27,6 +27,7 @@ __all__ = ["ScaleFacts", "ScaleParameters", "fill_at_scale", "generate_study"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ScaleParameters:
     """Size and make-up of a study; the defaults are those of a small one with the proportions of the published study.
 

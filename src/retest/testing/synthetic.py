@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from retest.records import Assignment, AssignmentStatus, Candidate, ClassInfo, Exclusion, Hit, Neighbor, OriginalImage, Split
 from retest.sampling import PUBLISHED_REVIEW_TARGETS, CandidateFacts, OriginalFacts
-from retest.settings import check_count, check_number
+from retest.settings import check_count, check_number, plain_numbers
 from retest.store import Tables
 from retest.study import Study
 
@@ -25,6 +25,7 @@ DUPLICATED = "ILSVRC2012_test_00000001.JPEG"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class SyntheticParameters:
     """Size and make-up of a random study.
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from retest.crowd.workers import check_key
 from retest.errors import ConfigError, UsageError
+from retest.settings import plain_numbers
 
 __all__ = [
     "KEY_ID_VARIABLE",
@@ -29,6 +30,7 @@ _MIN_SECRET_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ServerOptions:
     """Options of one run of the server.
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from retest.crowd.workers import MIN_KEY_BYTES, check_key
 from retest.errors import StoreError, UsageError
+from retest.settings import plain_numbers
 from retest.web.options import MAKE_A_KEY
 
 __all__ = ["IMAGE_URLS", "KEY_FILE", "KEY_VARIABLE", "ReviewOptions", "session_key"]
@@ -24,6 +25,7 @@ KEY_FILE = "review.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@plain_numbers
 class ReviewOptions:
     """How the review pages run.
 

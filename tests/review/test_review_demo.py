@@ -7,7 +7,7 @@ import pytest
 from retest.demo import DigitsParameters
 from retest.demo.digits import write_digits
 from retest.errors import ConflictError
-from retest.study import write_atomic
+from retest.files import write_atomic
 
 SMALL = DigitsParameters(train=4, val=3, pool=6, exact_copies=2, near_copies=2, wrong_class=1, ambiguous=1, broken=1)
 

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from retest.errors import UsageError
-from retest.records import OriginalImage, Revision, SelectionFrequency, Split
+from retest.records import Candidate, OriginalImage, Revision, SelectionFrequency, Split
 from retest.sampling import SamplingParameters
 from retest.stages.report import study_report
 from retest.study import StudyConfig, create_study
@@ -35,3 +35,12 @@ def test_the_target_is_that_of_the_revision(study):
 def test_an_original_set_without_predictions_is_refused(study):
     with pytest.raises(UsageError, match=r"nope.*Sets with predictions: none"):
         study_report(study, [], original="nope")
+
+
+def test_candidates_that_other_data_only_mention_were_not_found(study):
+    with study.database.write() as tables:
+        tables.candidates.add(Candidate(f"c{number}", "a", source, "p", "u") for number, source in enumerate(("flickr", "reference")))
+    report = study_report(study, [])
+    sizes = {stage.name: stage.count for stage in report.stages}
+    assert (sizes["Candidates found"], sizes["Candidates kept"]) == (1, 1)
+    assert {fact.name: fact.value for fact in report.facts}["Candidates"] == "1"

@@ -267,9 +267,9 @@ def show_leakage(
       retest duplicates leakage --train data/train --test data/test --out leakage.html
       retest duplicates leakage --train a --test b --metric l2 --threshold l2=2e7 --json
     """
+    from retest.files import write_atomic
     from retest.images import ImageParameters
     from retest.stages import leakage
-    from retest.study import write_atomic
 
     if out is None and not as_json:
         raise click.UsageError("Give --out for a page, --json for figures, or both.")

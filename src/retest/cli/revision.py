@@ -12,9 +12,9 @@ import click
 from retest.cli._common import json_option, opened, print_json, print_table, stamp_now, study_option
 from retest.cli._files import read_json
 from retest.errors import InputError
+from retest.files import write_atomic
 from retest.sampling import diff_revisions, reviews_to_published, revision_text, revision_to_published
 from retest.stages import revisions as stage
-from retest.study import write_atomic
 
 
 @click.group()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageEnhance
 
 from retest.errors import ConflictError
-from retest.study import write_atomic
+from retest.files import write_atomic
 
 SIDE = 64
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

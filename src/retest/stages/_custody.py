@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retest.errors import ConflictError, StoreError
+from retest.files import write_atomic
 from retest.stages._common import Progress
 from retest.store import BlobStore, Tables
 from retest.store.transfer import copy_rows, different_table, row_counts, snapshot_sqlite
-from retest.study import CONFIG_FILE, Study, StudyConfig, format_config, read_config, write_atomic
+from retest.study import CONFIG_FILE, Study, StudyConfig, format_config, read_config
 from retest.study.folder import open_parts
 
 __all__ = [

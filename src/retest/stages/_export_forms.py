@@ -18,10 +18,10 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retest.files import file_hash
+from retest.files import file_hash, open_atomic, write_atomic
 from retest.images import content_hash
 from retest.stages._export_set import COLUMNS, ExportImage, ExportSet
-from retest.study import Study, open_atomic, write_atomic
+from retest.study import Study
 
 CHECKSUMS = "SHA256SUMS"
 SHARD_IMAGES = 1000

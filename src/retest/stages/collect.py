@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import StageError, UsageError
+from retest.files import open_atomic
 from retest.records import ClassInfo
 from retest.sources import (
     Page,
@@ -29,7 +30,7 @@ from retest.sources import (
 )
 from retest.stages._common import Progress, Stamp, silent
 from retest.store import SearchState, Tables
-from retest.study import Study, open_atomic
+from retest.study import Study
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from retest.errors import ConflictError, UsageError
+from retest.files import remove_leftovers, write_atomic
 from retest.images import content_hash
 from retest.stages import _export_documents as documents
 from retest.stages._common import Progress, silent
@@ -20,7 +21,7 @@ from retest.stages._export_forms import CHECKSUMS, Advance, Written, write_image
 from retest.stages._export_set import ExportSet, load_set
 from retest.stages._folder_lock import locked_folder
 from retest.stages._frequencies import refresh_frequencies
-from retest.study import Study, remove_leftovers, write_atomic
+from retest.study import Study
 
 MANIFEST = "manifest.json"
 FORMS = ("imagefolder", "webdataset", "parquet", "huggingface", "croissant")

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retest.files import write_atomic
 from retest.images import ImageParameters
 from retest.neighbors import Knn, NeighborParameters
 from retest.stages._common import Progress, silent
 from retest.stages._features import Featuriser, PerceptualHashes
 from retest.stages._folders import FolderImages, folder_images, search_folders
 from retest.stages._metrics import choose_metrics
-from retest.study import write_atomic
 
 
 @dataclass(frozen=True, slots=True)

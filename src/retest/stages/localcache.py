@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retest.errors import ConflictError, NotFoundError, UsageError
+from retest.files import write_atomic
 from retest.images import content_hash, variant_names
 from retest.records import ImageVariant
 from retest.stages._common import Progress, display_variant, in_order, public_blob_key, silent
 from retest.stages._keys import current_key_version
 from retest.store import BlobStore, Tables, open_blobs
-from retest.study import Study, write_atomic
+from retest.study import Study
 
 __all__ = ["INDEX", "CacheCounts", "fill_cache"]
 

@@ -23,6 +23,7 @@ from retest.analysis import (
 )
 from retest.datasets.features import FeatureStore
 from retest.errors import InputError, NotFoundError, UsageError
+from retest.files import write_atomic
 from retest.images import variant_names
 from retest.records import Predictions, Revision, Split
 from retest.report import (
@@ -46,7 +47,7 @@ from retest.stages._findings import FindingInputs, ImageFeatures, findings
 from retest.stages._multilabel import multilabel_accuracies, multilabel_table
 from retest.stages._report_parts import duplicate_examples, histograms, sample_images, target_comparison
 from retest.store import Tables
-from retest.study import Study, write_atomic
+from retest.study import Study
 
 ORIGINALS = ("original", "imagenet-validation-original", "cifar10")
 """Names of data sets that hold the benchmark's own images: a study's, and the published ones."""
@@ -254,15 +255,20 @@ def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:
     models = len({row.model for row in rows})
     facts = [
         Fact("Classes", f"{tables.classes.count():,}"),
-        Fact("Candidates", f"{tables.candidates.count() - tables.candidates.count(source='reference'):,}"),
+        Fact("Candidates", f"{_found(tables):,}"),
     ]
     return (*facts, Fact("Answers", f"{tables.assignments.count():,}"), Fact("Models", f"{models:,}"))
+
+
+def _found(tables: Tables) -> int:
+    """How many candidates a source gave: without those that other data only mention."""
+    return tables.candidates.count() - tables.candidates.count(source="reference")
 
 
 def _stages(tables: Tables, revisions: Sequence[Revision]) -> tuple[StageSize, ...]:
     originals = tables.originals.counts()
     hits = tables.hits.totals()
-    candidates = tables.candidates.count()
+    candidates = _found(tables)
     sampled = {image for revision in revisions for image, _ in revision.images}
     return (
         StageSize(

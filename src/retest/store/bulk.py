@@ -116,8 +116,8 @@ class BulkTable(TableGroup):
         return self._count(schema.resolutions, schema.resolutions.c.near_duplicate.is_(True))
 
     def kept_candidates(self) -> int:
-        """How many candidates are not excluded."""
-        return self._count(_C, ~sa.exists().where(schema.exclusions.c.candidate_id == _C.c.id))
+        """How many candidates that were found are not excluded; those that other data only mention were not found."""
+        return self._count(_C, _C.c.source != "reference", ~sa.exists().where(schema.exclusions.c.candidate_id == _C.c.id))
 
     def answered_candidates(self) -> int:
         """How many candidates have at least one valid answer, for whatever class."""

@@ -31,8 +31,8 @@ ROOMS = {
     "analysis": "intervals, fits, bias",
     "images": "decode any image safely → upright RGB → variants",
     "records": "the frozen dataclasses that flow through the house",
-    "settings": "checks that parameter dataclasses share",
-    "files": "written whole or not at all",
+    "settings": "what parameter dataclasses share: checks, plain numbers",
+    "files": "written whole or not at all, listed without missing one",
     "errors": "one tree of errors: what is wrong, with which item, the remedy",
 }
 # (what happens, the room that does it, what is left of the candidate in the store)

@@ -55,6 +55,10 @@ def test_modules_that_the_page_names_exist():
     assert len(named) > 50
     for name in named:
         assert (ROOT / "src/retest" / name).exists(), name
+    for name in re.findall(r"`((?:tests/)?[a-z_]+/(?:[a-z_]+/)*)`", PAGE):
+        assert (ROOT / ("" if name.startswith("tests/") else "src/retest") / name).is_dir(), name
+    for name in re.findall(r"\]\(([a-z/]+\.[a-z]+)\)", PAGE):
+        assert (ROOT / "docs" / name).is_file(), name
 
 
 def test_every_room_is_told_where_to_begin(pictures):

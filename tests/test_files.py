@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from forked import PROCESSES
 from ordinary_user import without_privileges
 from retest.errors import InputError, StoreError
 from retest.files import file_hash, files_below, open_atomic, refuse_left_out, remove_leftovers, write_atomic
@@ -44,13 +44,11 @@ def _write_forever(folder: Path, told: Connection) -> None:
 
 
 def test_a_killed_writer_leaves_whole_files_and_leftovers_can_be_removed(tmp_path: Path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["retest.files"])
     folder = tmp_path / "class"
     folder.mkdir()
     for after in range(4):
-        told, far_end = context.Pipe(duplex=False)
-        process = context.Process(target=_write_forever, args=(folder, far_end))
+        told, far_end = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=_write_forever, args=(folder, far_end))
         process.start()
         far_end.close()
         while told.recv() < after:

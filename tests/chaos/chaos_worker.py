@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,10 +11,7 @@ from typing import Any
 import chaos_script
 from chaos_script import Disturbance
 
-PROCESSES = multiprocessing.get_context("forkserver")
-# The server does not have the path of the tests, and leaves out silently what it cannot import: so it is told what the script imports.
-LIBRARIES = ("retest", "numpy", "scipy", "numba", "pyarrow", "PIL", "sqlalchemy", "alembic", "obstore")
-PROCESSES.set_forkserver_preload([*(name for name in list(sys.modules) if name.split(".")[0] in LIBRARIES), "boto3", "botocore.client"])
+from forked import PROCESSES
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import random
 import signal
 import time
@@ -15,13 +14,11 @@ from pathlib import Path
 import pytest
 from e2e_demo_run import DemoRun, run_watched
 
+from forked import PROCESSES
 from retest.study import open_study
 from retest.testing.database import canonical_dump, canonical_predictions, differences
 
 pytestmark = pytest.mark.xdist_group("demo")
-
-# The server imports what takes seconds once and is forked for every attempt; it starts no thread itself.
-PRELOAD = ["e2e_demo_run", "retest.stages", "sklearn.ensemble", "sklearn.svm", "sklearn.neural_network", "sklearn.discriminant_analysis"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,11 @@ class Attempts:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
 
     def run(self, kill: Kill | None) -> int:
         """Run until done, or until the kill; returns the exit code."""
-        events, far_end = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=run_watched, args=(self.out, far_end))
+        events, far_end = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=run_watched, args=(self.out, far_end))
         process.start()
         far_end.close()
         seen = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -19,11 +18,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from forked import PROCESSES
 from retest.errors import StoreError
 from retest.store import Database, engine, schema
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["retest.store", "store_records"])
 
 
 def test_migrations_give_the_schema_of_the_code(database: Database):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 import threading
@@ -13,13 +12,11 @@ import pytest
 import sqlalchemy as sa
 import store_records as make
 
+from forked import PROCESSES
 from retest.errors import StoreError
 from retest.records import AssignmentStatus, NeighborReview
 from retest.store import Database
 from retest.testing.postgres import PostgresServer, postgres_missing, postgres_server
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["retest.store", "store_records", "psycopg"])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -17,12 +16,10 @@ from pathlib import Path
 import pytest
 import store_records as make
 
+from forked import PROCESSES
 from ordinary_user import without_privileges
 from retest.errors import ConflictError, StoreError
 from retest.store import Database, engine
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["retest.store", "store_records"])
 
 
 def test_an_error_within_a_transaction_undoes_all_of_it(database: Database):

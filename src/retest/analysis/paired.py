@@ -145,12 +145,10 @@ def compare_all_pairs(
     names = list(table.models if models is None else models)
     if not names:
         raise UsageError("no model is named", item="models", remedy=f"Models there: {', '.join(table.models)}.")
-    correct = np.stack([table.row(name) for name in names])
-    hits = correct.sum(axis=1)
-    order = sorted(range(len(names)), key=lambda m: (-hits[m], names[m]))
-    names, correct, hits = [names[m] for m in order], correct[order].astype(np.float64), hits[order]
+    names, correct = _best_first(table, names)
     n = correct.shape[1]
     shared = np.rint(correct @ correct.T).astype(np.int64)
+    hits = shared.diagonal()
     pairs = list(combinations(range(len(names)), 2))
     first, second = [i for i, _ in pairs], [j for _, j in pairs]
     only_a, only_b = (hits[first] - shared[first, second], hits[second] - shared[first, second])
@@ -174,6 +172,14 @@ def compare_all_pairs(
         )
         for q, (i, j) in enumerate(pairs)
     ]
+
+
+def _best_first(table: Correctness, names: list[str]) -> tuple[list[str], NDArray[np.float64]]:
+    """The models by their number of right images, equals by name, and 1 where each is right: (models, images)."""
+    correct = np.stack([table.row(name) for name in names]).astype(np.float64)
+    hits = correct.sum(axis=1)
+    order = sorted(range(len(names)), key=lambda m: (-hits[m], names[m]))
+    return [names[m] for m in order], correct[order]
 
 
 def _bootstrap_ends(

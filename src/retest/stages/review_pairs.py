@@ -5,7 +5,7 @@ and how much is left.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from retest.errors import NotFoundError, UsageError
@@ -245,6 +245,7 @@ def _read_place(after: str) -> tuple[float, str]:
 def _views(
     study: Study, tables: Tables, memo: Memo, metric: str, candidates: Sequence[str], threshold: float, *, everything: bool = False
 ) -> list[CandidatePairs]:
+    """Candidates beside the neighbours that wait or, with ``everything``, beside all up to the threshold; without any it is left out."""
     lists = tables.neighbors.get(candidates, metric)
     waiting = waiting_neighbors(study, tables, metric, lists, threshold)
     if everything:
@@ -253,39 +254,50 @@ def _views(
     else:
         shown = {candidate: list(waiting[candidate]) for candidate in candidates if waiting.get(candidate)}
     ids = {*shown, *(n.reference for found in shown.values() for n in found)}
-    views = view_images(study, tables, sorted(ids))
-    known = _known(tables, shown)
-    reviewed = tables.pair_queue.reviewed(metric, sorted(shown))
-    paired = {frozenset(pair) for pair in tables.pairs.touching(sorted(shown))}
+    views, said = view_images(study, tables, sorted(ids)), _Said.of(tables, metric, shown)
     latest = tables.decisions.latest(REVIEW, [review_item(candidate, metric) for candidate in shown])
     classes = known_classes(tables, memo)
-
-    def of_candidate(candidate: str) -> CandidatePairs:
-        done = reviewed.get(candidate, {})
-        waits = {n.reference for n in waiting.get(candidate, ())}
-        item = review_item(candidate, metric)
-
-        def of_neighbor(near: Neighbor) -> NeighborView:
-            pair = frozenset((candidate, near.reference))
-            return NeighborView(
-                image=views[near.reference],
-                distance=near.distance,
-                waits=near.reference in waits,
-                marked=done.get(near.reference),
-                paired=pair in paired,
-                known=tuple(said for where, said in known.get(pair, ()) if where != (candidate, metric)),
+    found = []
+    for candidate, near in shown.items():
+        waits, item = {n.reference for n in waiting.get(candidate, ())}, review_item(candidate, metric)
+        found.append(
+            CandidatePairs(
+                candidate=views[candidate],
+                metric=metric,
+                neighbors=tuple(said.view(candidate, n, views[n.reference], waits=n.reference in waits) for n in near),
+                state=review_state(said.reviewed.get(candidate, {})),
+                version=latest[item].no if item in latest else 0,
+                name=class_name(classes, views[candidate].wnid or ""),
             )
-
-        return CandidatePairs(
-            candidate=views[candidate],
-            metric=metric,
-            neighbors=tuple(of_neighbor(near) for near in shown[candidate]),
-            state=review_state(done),
-            version=latest[item].no if item in latest else 0,
-            name=class_name(classes, views[candidate].wnid or ""),
         )
+    return found
 
-    return [of_candidate(candidate) for candidate in shown]
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was said of candidates and the neighbours shown beside them: in this metric, as pairs, and elsewhere."""
+
+    metric: str
+    reviewed: Mapping[str, Mapping[str, bool]]
+    paired: set[frozenset[str]]
+    known: Mapping[frozenset[str], Sequence[tuple[tuple[str, str], Known]]]
+
+    @classmethod
+    def of(cls, tables: Tables, metric: str, shown: dict[str, list[Neighbor]]) -> _Said:
+        candidates = sorted(shown)
+        paired = {frozenset(pair) for pair in tables.pairs.touching(candidates)}
+        return cls(metric, tables.pair_queue.reviewed(metric, candidates), paired, _known(tables, shown))
+
+    def view(self, candidate: str, near: Neighbor, image: ImageView, *, waits: bool) -> NeighborView:
+        pair = frozenset((candidate, near.reference))
+        return NeighborView(
+            image=image,
+            distance=near.distance,
+            waits=waits,
+            marked=self.reviewed.get(candidate, {}).get(near.reference),
+            paired=pair in self.paired,
+            known=tuple(said for where, said in self.known.get(pair, ()) if where != (candidate, self.metric)),
+        )
 
 
 def _known(tables: Tables, shown: dict[str, list[Neighbor]]) -> dict[frozenset[str], list[tuple[tuple[str, str], Known]]]:

@@ -38,6 +38,13 @@ def pytest_make_parametrize_id(config, val, argname):
     return f"{argname} of {len(val)}" if isinstance(val, (str, bytes)) and len(val) > 80 else None
 
 
+@pytest.fixture
+def no_patience(monkeypatch):
+    """Nobody waits before another attempt, for commands that can be given no clock. They try as often, and wait where they are asked to."""
+    monkeypatch.setattr("retest.crowd._mturk_calls._FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("retest.sources.limits.RetryParameters.wait_s", lambda _self, _attempt, _rng: 0.0)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A running Chromium (Playwright's synchronous kind) for the tests of a module; with it running, asyncio cannot be used."""

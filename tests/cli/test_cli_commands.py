@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run_here
 from retest.cli import _COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments, cwd=None):
-    return subprocess.run([sys.executable, "-m", "retest", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+def run(*arguments):
+    """A process of its own; ``run_here`` where another test has seen that of this command."""
+    return subprocess.run([sys.executable, "-m", "retest", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_help_lists_every_command():
@@ -50,7 +52,7 @@ def test_every_command_has_help_with_an_example(name):
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message):
-    done = run(*arguments)
+    done = run_here(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -70,7 +72,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_a_misspelt_setting_is_named(tmp_path):
-    assert run("init", tmp_path / "s").returncode == 0
+    assert run_here("init", tmp_path / "s").returncode == 0
     path = tmp_path / "s" / "study.toml"
     path.write_text(path.read_text().replace("[labeling]", "[labeling]\nimages_to_lable = 40"))
     done = run("status", tmp_path / "s")
@@ -86,7 +88,7 @@ def test_init_and_status(tmp_path):
     counts = json.loads(done.stdout)
     assert counts["candidates"] == 0
     assert counts["next"].startswith("retest benchmark")
-    assert run("init", tmp_path / "s").returncode == 0  # again: no change, no error
+    assert run_here("init", tmp_path / "s").returncode == 0  # again: no change, no error
 
 
 def test_fit_of_two_tables(tmp_path):
@@ -99,7 +101,7 @@ def test_fit_of_two_tables(tmp_path):
     assert found["intercept"] == pytest.approx(-10.0)
     assert found["n_models"] == 6
     (tmp_path / "b.csv").write_text("model,top1,n\n" + rows.replace("\n", ",nan\n"))
-    broken = run("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv")
+    broken = run_here("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (1, 0)
     assert f"{tmp_path / 'b.csv'}, row 1, column n: 'nan' is no number" in broken.stderr
 
@@ -110,23 +112,23 @@ def test_fit_shows_what_lies_above_the_line_of_a_baseline(tmp_path):
         (tmp_path / f"{name}.csv").write_text(f"model,top1\n{rows}robust,{robust}\n")
     (tmp_path / "standard.txt").write_text("".join(f"m{i}\n" for i in range(6)))
     tables = ("fit", "--table", tmp_path / "a.csv", "--table", tmp_path / "b.csv", "--bootstrap", "200")
-    found = json.loads(run(*tables, "--baseline", f"@{tmp_path}/standard.txt", "--json").stdout)
+    found = json.loads(run_here(*tables, "--baseline", f"@{tmp_path}/standard.txt", "--json").stdout)
     assert found["robustness"][0]["model"] == "robust"
     assert found["robustness"][0]["rho_points"] == pytest.approx(5.0)
     assert {row["model"] for row in found["robustness"] if row["in_baseline"]} == {f"m{i}" for i in range(6)}
-    assert "+5.00 [" in run(*tables, "--baseline", "m0,m1,m2,m3,m4,m5").stdout
-    assert len(json.loads(run(*tables, "--exclude", "robust", "--baseline", "all", "--json").stdout)["robustness"]) == 7
-    wrong = run(*tables, "--baseline", "m0,m1,nobody")
+    assert "+5.00 [" in run_here(*tables, "--baseline", "m0,m1,m2,m3,m4,m5").stdout
+    assert len(json.loads(run_here(*tables, "--exclude", "robust", "--baseline", "all", "--json").stdout)["robustness"]) == 7
+    wrong = run_here(*tables, "--baseline", "m0,m1,nobody")
     assert (wrong.returncode, "nobody" in wrong.stderr) == (2, True)
 
 
 def test_plan_of_a_study():
     from retest.analysis import PlanParameters, plan_study
 
-    done = run("plan", "study", "--classes", "10", "--per-class", "200", "--replications", "0", "--json")
+    done = run_here("plan", "study", "--classes", "10", "--per-class", "200", "--replications", "0", "--json")
     found = json.loads(done.stdout)
     expected = plan_study(PlanParameters(classes=10, per_class=200, replications=0))
     assert found["n_new"] == 2000
     assert found["half_width_points"] == pytest.approx(expected.half_width_points)
     assert found["cost"]["cost_cents"] == expected.cost.cost_cents
-    assert run("plan", "study", "--drop", "1.5").returncode == 2
+    assert run_here("plan", "study", "--drop", "1.5").returncode == 2

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from command_line import run_here
 from retest.stages._common import Stamp
 from retest.stages.images import store_images
 from retest.study import open_study
 
 
 def run(*arguments, cwd=None):
+    """A process of its own, which has nothing imported; ``run_here`` elsewhere."""
     return subprocess.run([sys.executable, "-m", "retest", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
 
 
@@ -30,8 +32,8 @@ def write_images(folder: Path, classes: dict[str, int], *, number: int = 2) -> N
 def benchmark(tmp_path):
     """A study with a registered benchmark whose images are not stored yet."""
     write_images(tmp_path / "val", {"a": 10, "b": 200})
-    assert run("init", tmp_path / "s", "--val", tmp_path / "val").returncode == 0
-    assert run("benchmark", "--study", tmp_path / "s").returncode == 0
+    assert run_here("init", tmp_path / "s", "--val", tmp_path / "val").returncode == 0
+    assert run_here("benchmark", "--study", tmp_path / "s").returncode == 0
     return tmp_path / "s"
 
 
@@ -50,14 +52,14 @@ def test_a_check_with_findings_fails(benchmark):
 
 
 def test_an_incomplete_sample_fails(benchmark):
-    done = run("sample", "threshold", "--study", benchmark, "--name", "a-1")
+    done = run_here("sample", "threshold", "--study", benchmark, "--name", "a-1")
     assert "incomplete" in done.stderr
     assert done.returncode == 1
 
 
 def test_two_studies_in_one_command_are_refused(benchmark, tmp_path):
     for arguments in (["status", benchmark, "--study", tmp_path / "other"], ["accuracy", benchmark, "--study", benchmark]):
-        done = run(*arguments)
+        done = run_here(*arguments)
         assert done.returncode == 2, done.stderr
         assert "not both" in done.stderr
 

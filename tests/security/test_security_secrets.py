@@ -158,6 +158,7 @@ def people(talk: Talk, study: Path, server: ServeProcess, secrets: dict[str, str
         talk.said.write(page.text)
 
 
+@pytest.mark.usefixtures("no_patience")
 def test_no_secret_is_written_or_said(tmp_path: Path, talk: Talk, bucket: str, monkeypatch: pytest.MonkeyPatch):
     secrets = dict(SECRETS)
     (tmp_path / "models").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -11,16 +10,14 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import httpx
 import numpy as np
 import uvicorn
 from PIL import Image
 
-from retest.cli import main
+from command_line import Done, run_here
 from retest.crowd import CrowdParameters
 from retest.labeling import HitParameters
 from retest.sources import FolderSource
@@ -88,28 +85,10 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "RETEST_WORKER_KEY": WORKER_KEY, **changes}
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def retest(*arguments, check: bool = True, stdin: str = "", **changes: str) -> Done:
     """The command line in this process: starting a new one takes seconds."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.dict(os.environ, {"RETEST_WORKER_KEY": WORKER_KEY, **changes}),
-        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as ended:
-            code = ended.code or 0
-    done = Done(code, out.getvalue(), err.getvalue())
-    assert not check or code == 0, done
+    done = run_here(*arguments, stdin=stdin, **{"RETEST_WORKER_KEY": WORKER_KEY, **changes})
+    assert not check or done.returncode == 0, done
     return done
 
 

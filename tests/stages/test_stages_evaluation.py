@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from mean_scores import Mean
 from PIL import Image
 
 from retest.errors import InputError, NotFoundError, UsageError
@@ -123,18 +124,6 @@ def test_an_order_of_classes_that_is_wrong_shows_after_the_run(wrong, classes):
     notes = label_order_notes([Predictions("set", "m", tuple(map(str, range(len(labels)))), labels, first[:, None])])
     assert bool(notes) == bool(wrong)
     assert ("sorted as text" in "".join(notes)) == wrong.startswith("text")
-
-
-class Mean:
-    """Scores = mean colours; can be pickled."""
-
-    name, fingerprint, preprocessing, num_classes, provenance = "mean", "mean", "mean", 3, {"device": "cpu"}
-
-    def preprocess(self, rgb):
-        return rgb.mean(axis=(0, 1)).astype(np.float32)
-
-    def predict(self, batch):
-        return batch
 
 
 def crashing_set(count, crashing):

@@ -138,8 +138,7 @@ class RevisionTable(TableGroup):
     def class_counts(self) -> dict[str, int]:
         """revision -> of how many classes it has images."""
         t = schema.revision_images
-        pairs = sa.select(t.c.revision, t.c.wnid).distinct().subquery()
-        rows = self._connection.execute(sa.select(pairs.c.revision, sa.func.count()).group_by(pairs.c.revision))
+        rows = self._connection.execute(sa.select(t.c.revision, sa.func.count(t.c.wnid.distinct())).group_by(t.c.revision))
         return {row[0]: int(row[1]) for row in rows}
 
     def review_counts(self) -> dict[str, tuple[int, int]]:

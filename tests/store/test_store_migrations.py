@@ -23,6 +23,14 @@ from retest.errors import StoreError
 from retest.store import Database, engine, schema
 
 
+@pytest.fixture(scope="module", autouse=True)
+def really_migrated(fresh_databases_are_copied):
+    """Here no database is the copy of another."""
+    copying, engine.upgrade = engine.upgrade, fresh_databases_are_copied
+    yield
+    engine.upgrade = copying
+
+
 def test_migrations_give_the_schema_of_the_code(database: Database):
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -160,5 +161,10 @@ def upgrade(engine: Engine) -> None:
 
 
 def _is_current(connection: Connection) -> bool:
-    script = ScriptDirectory.from_config(alembic_config())
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(script.get_heads())
+    return set(MigrationContext.configure(connection).get_current_heads()) == _newest()
+
+
+@cache
+def _newest() -> frozenset[str]:
+    """The newest migrations of this installation; to know them, all of them are loaded."""
+    return frozenset(ScriptDirectory.from_config(alembic_config()).get_heads())

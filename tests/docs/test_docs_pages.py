@@ -30,6 +30,7 @@ def with_blocks() -> list[str]:
     return [name for name, path in PAGES.items() if blocks(path.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.usefixtures("no_patience")
 @pytest.mark.parametrize("name", [_case(name) for name in with_blocks()])
 def test_a_page_tells_the_truth(name, folder, request, capsys):
     found = blocks(PAGES[name].read_text(encoding="utf-8"))

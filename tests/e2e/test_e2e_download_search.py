@@ -47,6 +47,7 @@ def found(study: CommandStudy) -> dict[str, Any]:
     }
 
 
+@pytest.mark.usefixtures("no_patience")
 @pytest.mark.parametrize(
     ("tench", "goldfish", "kills"),
     [pytest.param(1400, 510, 2, marks=pytest.mark.slow), pytest.param(4300, 700, 4, marks=pytest.mark.long)],
@@ -113,6 +114,7 @@ def test_without_a_key_nothing_is_asked(tmp_path: Path):
     assert "FLICKR_API_KEY" in done.stderr
 
 
+@pytest.mark.usefixtures("no_patience")
 def test_the_key_is_nowhere_in_what_is_written_or_said(tmp_path: Path):
     key_file = tmp_path / "flickr.json"
     key_file.write_text(f'["{KEY}", "{SECRET}"]')

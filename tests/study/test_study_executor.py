@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from retest.errors import MissingExtraError, StageError, UsageError
 from retest.study import ExecutorOptions, executor_slots, open_executor
 
 needs_dask = pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import distributed"], capture_output=True, check=False).returncode != 0,
+    importlib.util.find_spec("distributed") is None,
     reason="the extra 'cluster' (distributed) is not installed",
 )
 

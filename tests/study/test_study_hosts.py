@@ -7,6 +7,7 @@ processes. What needs namespaces (Linux, root) is skipped with the reason where 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -31,7 +32,7 @@ from retest.testing.database import BOOKKEEPING, canonical_dump, canonical_predi
 
 pytestmark = [
     pytest.mark.xdist_group("hosts"),
-    pytest.mark.skipif(subprocess.run([sys.executable, "-c", "import distributed"], capture_output=True, check=False).returncode != 0,
+    pytest.mark.skipif(importlib.util.find_spec("distributed") is None,
                        reason="the extra 'cluster' (distributed) is not installed"),
 ]  # fmt: skip
 

@@ -6,14 +6,17 @@ it becomes part of the application by its entry in ``_MODULES``.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -106,12 +109,17 @@ def openapi_document() -> dict[str, Any]:
     return describe(_endpoints())
 
 
+@cache
+def _openapi_json() -> bytes:
+    # Made when it is first asked for, and once: it takes longer than all else that a server does before it answers.
+    return json.dumps(openapi_document()).encode()
+
+
 def review_routes(desk: Desk) -> list[BaseRoute]:
     """All routes of the review pages, below ``/review``."""
-    document = openapi_document()
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(document)
+        return Response(await run_in_threadpool(_openapi_json), media_type="application/json")
 
     async def nothing(request: Request) -> Response:
         return message(desk, "There is no such page", "Please check the link.", status=404)

@@ -7,7 +7,9 @@ import dataclasses
 import io
 import json
 import re
+import shlex
 import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -295,7 +297,10 @@ def test_the_sheet_saves_what_was_ticked(study, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     sheet = tmp_path / "sheet.html"
     retest("label", "two-pass", "sheet", "--study", study.folder, "--pass", "first", "--labeller", 'ann "a"', "--out", sheet)
-    assert not re.search(r"(?:src|href)=\"(?!data:)", sheet.read_text(encoding="utf-8"))
+    text = sheet.read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+    command = unescape(re.search("<code>(.*)</code>", text)[1])
+    assert shlex.split(command)[-4:] == ["--pass", "first", "--labeller", 'ann "a"']
     with sync_api.sync_playwright() as playwright:
         browser = launch(playwright)
         page = browser.new_page()

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 import report_fixture
 
-from retest.report import Notice, Section, StudyReport, render_html
+from retest.report import Column, Notice, Section, StudyReport, render_html
 from retest.report.html import web_link
 
 VOID = {"meta", "img", "input", "link", "br", "hr", "wbr"}
@@ -322,3 +322,20 @@ def test_numbers_that_are_too_many_to_look_up_are_left_to_the_csv(report):
 def test_values_that_are_no_numbers_do_not_stop_the_page(report):
     table = dataclasses.replace(report.extra_tables[0], rows=(("x", 1, float("nan"), float("inf")),), section=Section.METHODS)
     assert "nan" in Page(render_html(dataclasses.replace(report, extra_tables=(table,)))).text
+
+
+def test_figures_of_further_tables_have_the_decimals_of_their_kind(report):
+    kinds = ("text", "points", "points", "coefficient", "p", "percent")
+    columns = tuple(Column(f"{kind} {i}", kind) for i, kind in enumerate(kinds))
+    table = dataclasses.replace(report.extra_tables[0], columns=columns, rows=(("x", 3.3333, -4.0, 1.11, 0.0, 0.19333),))
+    text = Page(render_html(dataclasses.replace(report, extra_tables=(table,)))).text
+    assert re.search(r"x\s+3\.3\s+−4\.0\s+1\.110\s+< 0\.001\s+19\.3 %", text)
+
+
+def test_top_5_that_is_always_right_is_a_sentence(report):
+    """As in a benchmark of five classes."""
+    rows = tuple(dataclasses.replace(row, top5=1.0, top5_low=0.98, top5_high=1.0, top5_rank=1) for row in report.accuracy)
+    sentence = "Top-5 accuracy is 100 % of every model on every set."
+    for accuracy, said in ((rows, True), ((*rows[1:], dataclasses.replace(rows[0], top5=0.99)), False)):
+        text = Page(render_html(dataclasses.replace(report, accuracy=accuracy))).text
+        assert (sentence in text, "Top-5 accuracy, percent" in text) == (said, not said)

@@ -121,6 +121,7 @@ def test_a_zero_size_in_the_header_is_refused():
         (lambda: Band((0.1, float("inf")), (0.1, 0.2), (0.2, 0.3), "band"), "not finite"),
         (lambda: Scatter("val", "b", ()), "has no point"),
         (lambda: ExtraTable("t", (Column("a"),), (("x", "y"),)), "a row has 2 cells"),
+        (lambda: Column("a", "integer"), "column 'a': kind is 'integer'"),
         (lambda: StudyReport(title=" "), "title: is empty"),
         (lambda: StudyReport(title="t", datasets=(DatasetFacts("a"), DatasetFacts("a"))), "a name comes twice"),
         (

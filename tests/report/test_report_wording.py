@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retest.report.wording import clean, clean_line, count, decimal, interval, listed, number, percent, plural, signed
+from retest.report.wording import clean, clean_line, count, decimal, interval, listed, number, p_value, percent, plural, signed
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.97794, "97.8"), (1.0, "100.0"), (0.0, "0.0"), (-0.0001, "0.0"), (-0.012, "-1.2")])
@@ -39,11 +39,18 @@ def test_decimal(value, digits, text):
         (1.18e8, "1.18e+08"),
         (9120.5, "9,120"),
         (float("nan"), "nan"),
-        (-3.0, "-3"),
+        (-3.0, "−3"),
+        (-12040.4, "−12,040"),
+        (-2e-5, "−2e-05"),
     ],
 )
 def test_number(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0316, "0.032"), (1.0, "1.000")])
+def test_p_value(value, text):
+    assert p_value(value) == text
 
 
 def test_counts_and_plurals():

@@ -182,7 +182,9 @@ class _Builder:
         if len(top1.lines) <= _MOST_MODELS_IN_DOT_PLOT:
             yield accuracy_chart(top1, styles=self.styles)
         with_top5 = [row for row in rows if row.top5 is not None]
-        if with_top5:
+        if with_top5 and all(row.top5 == 1.0 for row in with_top5):  # as in a benchmark of five classes
+            yield "Top-5 accuracy is 100 % of every model on every set."
+        elif with_top5:
             base = report.original if any(row.dataset == report.original for row in with_top5) else None
             top5 = accuracy_table(with_top5, original=base, metric="top5", datasets=self.order, confidence=report.confidence)
             yield accuracy_page_table(top5, styles=self.styles, numbers=numbers, confidence=report.confidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ from retest.report.numbers import Numbers
 from retest.report.pivot import AccuracyCell, AccuracyTable
 from retest.report.records import ExclusionCount, ExtraTable, StageSize
 from retest.report.styles import SetStyles
-from retest.report.wording import METRIC_NAMES, SCALE_NAMES, count, decimal, interval, number, percent, plural, signed
+from retest.report.wording import METRIC_NAMES, SCALE_NAMES, count, decimal, interval, number, p_value, percent, plural, signed
 
 Kind = Literal["text", "number"]
 
@@ -68,6 +68,14 @@ class PageTable:
 
 
 _EMPTY = PageCell("–")
+_SHOWN: Mapping[str, Callable[[float], str]] = {
+    "count": lambda value: count(int(value)),
+    "number": number,
+    "percent": lambda value: f"{percent(value)} %",
+    "points": lambda value: decimal(value, 1),
+    "coefficient": lambda value: decimal(value, 3),
+    "p": p_value,
+}
 
 
 def accuracy_page_table(table: AccuracyTable, *, styles: SetStyles, numbers: Numbers, confidence: float = 0.95) -> PageTable:
@@ -289,8 +297,7 @@ def _extra_cell(value: str | int | float | None, kind: str) -> PageCell:
         return _EMPTY
     if isinstance(value, str):
         return PageCell(value)
-    shown = f"{percent(value)} %" if kind == "percent" else count(int(value)) if kind == "count" else number(value)
-    return PageCell(shown, value=float(value))
+    return PageCell(_SHOWN[kind](value), value=float(value))
 
 
 def _data_cell(value: object) -> PageCell:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from retest.analysis import AccuracyRow
 from retest.report._checks import require
@@ -128,13 +128,24 @@ class RevisionFacts:
     note: str = ""
 
 
+ColumnKind = Literal["text", "count", "number", "percent", "points", "coefficient", "p"]
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of an extra table. ``kind``: text, a whole number, a number, or a fraction shown in percent."""
+    """A column of an extra table.
+
+    ``kind``: text, a whole number, a number of unknown size, a fraction shown in percent, percentage points, a coefficient (three
+    decimals) or a p-value.
+    """
 
     name: str
-    kind: Literal["text", "count", "number", "percent"] = "text"
+    kind: ColumnKind = "text"
     explanation: str = ""
+
+    def __post_init__(self) -> None:
+        kinds = get_args(ColumnKind)
+        require(self.kind in kinds, f"column {self.name!r}", f"kind is {self.kind!r}", f"Choose among {', '.join(kinds)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,20 @@ def decimal(value: float, digits: int) -> str:
     return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) != 0.0 else text
 
 
+def p_value(value: float) -> str:
+    """A p-value to three decimals: ``0.032``, ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def number(value: float) -> str:
-    """A distance or another quantity of unknown size, four significant digits: ``12,040``, ``0.2205``, ``1.18e+08``."""
+    """A distance or another quantity of unknown size, four significant digits: ``12,040``, ``0.2205``, ``1.18e+08``, ``−3.5``."""
     if not math.isfinite(value):
         return str(value)
-    if value == int(value) and abs(value) < 1e6:
+    if value < 0:
+        return f"\N{MINUS SIGN}{number(-value)}"
+    if value == int(value) and value < 1e6:
         return f"{int(value):,}"
-    if 1e3 <= abs(value) < 1e6:
+    if 1e3 <= value < 1e6:
         return f"{value:,.0f}"
     return f"{value:.4g}"
 

@@ -117,7 +117,9 @@ def _table_of(inputs: FindingInputs, dataset: str, missing: list[tuple[str, str]
 
 
 def _fits(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[ExtraTable]:
-    ends = [Column(name, "number") for name in ("slope", "slope from", "slope to", "intercept", "intercept from", "intercept to", "R2")]
+    ends = [
+        Column(name, "coefficient") for name in ("slope", "slope from", "slope to", "intercept", "intercept from", "intercept to", "R2")
+    ]
     columns = (Column("new set"), Column("scale"), *ends, Column("models", "count"))
     rows: list[tuple[str | int | float | None, ...]] = []
     for name in inputs.new:
@@ -143,7 +145,7 @@ def _robustness(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[E
         except InputError as error:
             missing.append((f"effective robustness on {inputs.label(name)}", str(error)))
             continue
-        columns = (Column("model"), Column("expected", "percent"), Column("new", "percent"), Column("beyond expectation, points", "number"))
+        columns = (Column("model"), Column("expected", "percent"), Column("new", "percent"), Column("beyond expectation, points", "points"))
         rows = tuple((row.model, row.expected, row.new, row.rho_points) for row in found.rows)
         note = "Expected: logit fit over all models shown, which are also the baseline (Taori et al. 2020)."
         tables.append(ExtraTable(f"Effective robustness on {inputs.label(name)}", columns, rows, Section.ACCURACY, note))
@@ -177,7 +179,7 @@ def _aligned(inputs: FindingInputs, results: Correctness, name: str) -> Annotati
 def _bias_table(inputs: FindingInputs, name: str, bias: MatchingBias) -> ExtraTable:
     columns = (
         Column("model"), Column("measured", "percent"), Column("naive", "percent"), Column("jackknife", "percent"),
-        Column("corrected", "percent"), Column("from", "percent"), Column("to", "percent"), Column("bias, points", "number"),
+        Column("corrected", "percent"), Column("from", "percent"), Column("to", "percent"), Column("bias, points", "points"),
     )  # fmt: skip
     rows = tuple(
         (r.model, r.measured, r.naive.value, r.jackknife.value, r.corrected.value, r.corrected.low, r.corrected.high, r.bias_points.value)
@@ -195,7 +197,7 @@ def _gaps(inputs: FindingInputs, name: str, bias: MatchingBias | None) -> list[E
     parts = [decompose_gap(point, matched=matched.get(point.model)) for point in points if point.n_original and point.n_new]
     if not parts:
         return []
-    columns = (Column("model"), Column("drop", "number"), Column("from frequencies", "number"), Column("remainder", "number"))
+    columns = (Column("model"), Column("drop", "points"), Column("from frequencies", "points"), Column("remainder", "points"))
     rows = tuple(
         (
             part.model,
@@ -232,8 +234,8 @@ def _told_apart(inputs: FindingInputs, missing: list[tuple[str, str]]) -> list[E
     if not rows:
         return []
     columns = (
-        Column("new set"), Column("original images", "count"), Column("new images", "count"), Column("AUC", "number"),
-        Column("balanced accuracy", "percent"), Column("p", "number"),
+        Column("new set"), Column("original images", "count"), Column("new images", "count"), Column("AUC", "coefficient"),
+        Column("balanced accuracy", "percent"), Column("p", "p"),
     )  # fmt: skip
     note = (
         f"Ridge classifier on features of {featuriser}, cross-validated; permutations within classes. "
@@ -300,8 +302,8 @@ def _best(table: Correctness) -> list[str]:
 
 def _pairs(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> list[ExtraTable]:
     columns = (
-        Column("model"), Column("against"), Column("difference, points", "number"), Column("from", "number"), Column("to", "number"),
-        Column("McNemar p (Holm)", "number"),
+        Column("model"), Column("against"), Column("difference, points", "points"), Column("from", "points"), Column("to", "points"),
+        Column("McNemar p (Holm)", "p"),
     )  # fmt: skip
     tables = []
     for name, table in results.items():
@@ -321,7 +323,7 @@ def _pairs(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> 
 
 
 def _agreement(inputs: FindingInputs, results: Mapping[str, Correctness | None]) -> list[ExtraTable]:
-    columns = (Column("set"), Column("same prediction", "percent"), Column("error consistency (kappa)", "number"))
+    columns = (Column("set"), Column("same prediction", "percent"), Column("error consistency (kappa)", "coefficient"))
     rows: list[tuple[str | int | float | None, ...]] = []
     for name, table in results.items():
         if table is None or len(table.models) < 2:

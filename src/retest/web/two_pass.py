@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -33,8 +34,7 @@ def sheet_page(items: Sequence[Waiting], *, step: Pass, labeller: str) -> str:
             heading=f"{len(items)} images, {step} pass, {labeller}",
             question=question,
             groups=groups,
-            step=str(step),
-            labeller=labeller,
+            record=shlex.join(["--pass", str(step), "--labeller", labeller]),
             ticked=step is Pass.SECOND and all(item.said_yes for item in items),
             file=f"two-pass-{step}-{labeller}.csv",
             style=Markup(stylesheet() + stylesheet("two_pass.css")),  # noqa: S704 own files

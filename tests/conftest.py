@@ -74,6 +74,25 @@ def fresh_databases_are_copied(tmp_path_factory):
     engine.upgrade = migrate
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_disk_is_waited_for():
+    """What a test confirms in SQLite outlives the process, as everywhere, but not the machine: each transaction would wait for 10 ms.
+
+    Other processes wait, and so do the tests of transactions, which get the real function here.
+    """
+    import sqlalchemy as sa
+
+    from retest.store import engine
+
+    def prepare(connected):
+        real(connected)
+        sa.event.listen(connected, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"))
+
+    real, engine._prepare_sqlite = engine._prepare_sqlite, prepare
+    yield real
+    engine._prepare_sqlite = real
+
+
 @pytest.fixture
 def no_patience(monkeypatch):
     """Nobody waits before another attempt, for commands that can be given no clock. They try as often, and wait where they are asked to."""

@@ -22,6 +22,14 @@ from retest.errors import ConflictError, StoreError
 from retest.store import Database, engine
 
 
+@pytest.fixture(scope="module", autouse=True)
+def wait_for_the_disk(no_disk_is_waited_for):
+    """Here databases are opened as studies are."""
+    hasty, engine._prepare_sqlite = engine._prepare_sqlite, no_disk_is_waited_for
+    yield
+    engine._prepare_sqlite = hasty
+
+
 def test_an_error_within_a_transaction_undoes_all_of_it(database: Database):
     with database.write() as tables:
         tables.revisions.add(make.revision())

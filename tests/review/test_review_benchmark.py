@@ -109,3 +109,15 @@ def test_a_benchmark_of_one_class_has_no_negative_controls(tmp_path):
             classes = {info.wnid: info for info in tables.classes.all()}
         with pytest.raises(StageError, match="needs two classes"):
             label._controls_of(classes, "only", {})
+
+
+def test_numbered_class_folders_are_numbered_by_value(tmp_path):
+    """Sorted as text, "10" would be class 2: a classifier's index 2 would be looked for in another class's images."""
+    for number in range(12):
+        folder = tmp_path / "val" / str(number)
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / "0.png")
+    with closing(create_study(tmp_path / "study", StudyConfig(benchmark=BenchmarkSettings(val=str(tmp_path / "val"))))) as study:
+        register_benchmark(study)
+        with study.database.read() as tables:
+            assert {info.cid: info.wnid for info in tables.classes.all()} == {number: str(number) for number in range(12)}

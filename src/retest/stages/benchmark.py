@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from retest.benchmarks import class_order
 from retest.errors import ConfigError, InputError
 from retest.files import files_below, refuse_left_out
 from retest.images import IMAGE_SUFFIXES
@@ -127,7 +128,7 @@ def _read_json(path: Path, kind: type[Any]) -> Any:
 
 
 def _classes_of_folders(folders: list[Path]) -> list[ClassInfo]:
-    names = sorted({entry.name for folder in folders for entry in _class_folders(folder)})
+    names = class_order([entry.name for folder in folders for entry in _class_folders(folder)])
     return [ClassInfo(wnid=name, cid=cid, synset=(name.replace("_", " "),)) for cid, name in enumerate(names)]
 
 

@@ -162,6 +162,20 @@ def test_a_link_to_what_holds_the_folder_itself_is_refused_by_name(linked: Path,
     assert "a/1" in listed(linked, follow_out=False)[0]
 
 
+def test_a_relative_folder_passes_through_nothing_that_it_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The working directory is no part of ``../root``."""
+    for name in ("work/one/1", "root/b/2"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "root/a").symlink_to(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    assert listed(Path("../root")) == (["a/one/1", "b/2"], [])
+    assert listed(Path("../root/a"), within=Path("../root")) == (["one/1"], [])
+    (tmp_path / "root/up").symlink_to(tmp_path)
+    with pytest.raises(InputError, match=r"^\.\./root/up: is a link to .*, which holds \.\./root itself"):
+        listed(Path("../root"))
+
+
 def test_a_part_of_a_folder_may_not_lead_to_the_whole(linked: Path, tmp_path: Path):
     """Classes are listed one by one: also one that is itself a link to the folder of all classes, or above."""
     for name, target in (("whole", linked), ("above", tmp_path), ("all", Path("/"))):

@@ -145,7 +145,7 @@ def refuse_link_around(path: Path, folder: Path) -> None:
     """
     if not path.is_symlink():
         return
-    target, given = path.resolve(), folder.absolute()
+    target, given = path.resolve(), Path(os.path.abspath(folder))  # noqa: PTH100 resolves ".." alone, no links
     if folder.resolve().is_relative_to(target) or any(parent.resolve() == target for parent in given.parents):
         problem = f"is a link to {target}, which holds {folder} itself"
         raise InputError(problem, item=str(path), remedy="Remove the link; link the folders that belong here one by one")

@@ -55,7 +55,11 @@ def _plain(value: Any) -> Any:
     try:
         return operator.index(value)
     except TypeError:
+        pass
+    try:
         return float(value) if isinstance(value, Real) else value
+    except (TypeError, OverflowError):  # numpy's durations count as numbers, and a fraction may be beyond floats: the check says so
+        return value
 
 
 def check_count(name: str, value: object, *, low: int = 0, high: int | None = None, remedy: str = _REMEDY) -> None:

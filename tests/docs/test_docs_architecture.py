@@ -55,9 +55,13 @@ def test_modules_that_the_page_names_exist():
     assert len(named) > 50
     for name in named:
         assert (ROOT / "src/retest" / name).exists(), name
-    for name in re.findall(r"`((?:tests/)?[a-z_]+/(?:[a-z_]+/)*)`", PAGE):
+    folders = re.findall(r"`((?:tests/)?[a-z_]+/(?:[a-z_]+/)*)`", PAGE)
+    pictures = re.findall(r"\]\(([a-z/]+\.[a-z]+)\)", PAGE)
+    assert folders
+    assert pictures
+    for name in folders:
         assert (ROOT / ("" if name.startswith("tests/") else "src/retest") / name).is_dir(), name
-    for name in re.findall(r"\]\(([a-z/]+\.[a-z]+)\)", PAGE):
+    for name in pictures:
         assert (ROOT / "docs" / name).is_file(), name
 
 

@@ -37,6 +37,21 @@ def test_an_original_set_without_predictions_is_refused(study):
         study_report(study, [], original="nope")
 
 
+def test_a_benchmark_without_a_name_is_the_original_one(study):
+    report = study_report(study, [])
+    assert report.subtitle == "A new test set for the original benchmark, and what models make of it"
+    assert report.datasets[0].description == "The validation images of the original benchmark."
+
+
+def test_originals_that_cannot_be_used_are_told(study):
+    with study.database.write() as tables:
+        tables.originals.add([OriginalImage("train/t", Split.TRAIN, "a")])
+        for image in ("o1", "o4", "train/t", "c1"):
+            tables.problems.put(image, "truncated", "")
+    first = study_report(study, []).datasets[0]
+    assert (first.n_images, first.description) == (5, "The validation images of the original benchmark; 2 of them cannot be used.")
+
+
 def test_candidates_that_other_data_only_mention_were_not_found(study):
     with study.database.write() as tables:
         tables.candidates.add(Candidate(f"c{number}", "a", source, "p", "u") for number, source in enumerate(("flickr", "reference")))

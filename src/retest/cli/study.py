@@ -17,7 +17,7 @@ from retest.study.kinds import KINDS, settings_like
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option("--benchmark", "name", default="folder", show_default=True, help="Name of the benchmark, shown in reports.")
+@click.option("--benchmark", "name", default=BenchmarkSettings().name, show_default=True, help="Name of the benchmark, shown in reports.")
 @click.option("--train", type=click.Path(path_type=Path), help="Folder of training images, one folder per class.")
 @click.option("--val", type=click.Path(path_type=Path), help="Folder of original validation images, one folder per class.")
 @click.option("--class-info", type=click.Path(path_type=Path), help="Classes in the published class_info.json form.")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from retest.errors import ConfigError, SourceError
-from retest.files import refuse_link_around
 from retest.records import Candidate, ClassInfo
 from retest.sources.base import FoundPhoto, Page, Query, decode_cursor, encode_cursor, make_query
 from retest.sources.search import SearchParameters
@@ -26,9 +25,8 @@ class FolderSource:
 
     The photo id and the candidate's ``url`` are the path relative to ``root`` with forward slashes, so a study does not
     depend on where the folder lies. Files come in the order of these paths. Hidden files and folders, other suffixes,
-    names that are not UTF-8, and links that lead out of ``root`` are skipped and counted. Folders behind links are not
-    entered; a link to a folder around ``root`` is refused. Files added later are found by searching again. Nothing is
-    decoded here.
+    names that are not UTF-8, and links that lead out of ``root`` are skipped and counted; folders behind links are not
+    entered. Files added later are found by searching again. Nothing is decoded here.
 
     Args:
         root: the folder; it is read only when the source is asked something.
@@ -48,7 +46,6 @@ class FolderSource:
 
         Raises:
             ConfigError: the root is not a folder.
-            InputError: a link leads to a folder that holds the root itself.
         """
         self._check_root()
         paths, _ = self._listing(info.wnid)
@@ -97,9 +94,6 @@ class FolderSource:
 
     def _listing(self, wnid: str) -> tuple[list[str], dict[str, int]]:
         """Relative paths of the class's image files, sorted, and counts of what was left out."""
-        named = self._root / wnid
-        if named.name == wnid:
-            refuse_link_around(named, self._root)
         folder = self._inside(wnid)
         if folder is None or "/" in wnid or not folder.is_dir():
             return [], {}
@@ -107,7 +101,7 @@ class FolderSource:
 
         paths: list[str] = []
         skipped: Counter[str] = Counter()
-        for path in _files(self._root / wnid, self._root, skipped):
+        for path in _files(self._root / wnid, skipped):
             relative = path.relative_to(self._root).as_posix()
             reason = self._reason(path, relative) if path.suffix.lower() in IMAGE_SUFFIXES else "not_an_image_file"
             if reason is None:
@@ -137,18 +131,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _files(folder: Path, root: Path, skipped: Counter[str]) -> Iterator[Path]:
-    """Files below a folder; counts in ``skipped`` the folders that are not entered: links (they may lead anywhere) and unreadable ones.
-
-    Raises:
-        InputError: a link leads to a folder that holds ``root`` itself.
-    """
+def _files(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+    """Files below a folder; counts in ``skipped`` the folders that are not entered: links (they may lead anywhere) and unreadable ones."""
     unreadable: list[OSError] = []
     for directory, names, files in os.walk(folder, onerror=unreadable.append, followlinks=False):
         names[:] = [name for name in names if not name.startswith(".")]
-        links = [path for path in (Path(directory) / name for name in names) if path.is_symlink()]
-        for link in links:
-            refuse_link_around(link, root)
-        skipped["linked_folder"] += len(links)
+        skipped["linked_folder"] += sum((Path(directory) / name).is_symlink() for name in names)
         yield from (Path(directory) / name for name in files if not name.startswith("."))
     skipped["unreadable_folder"] += len(unreadable)

@@ -56,7 +56,7 @@ def licenses(content: ExportSet) -> dict[str, int]:
 def datasheet(content: ExportSet, form: str) -> bytes:
     """A datasheet in the sections of Gebru et al., "Datasheets for Datasets" (2021), filled from the study."""
     facts = content.facts
-    made = f"A new test set for the benchmark {facts.benchmark}, made by replicating how its test set was made (study {facts.study})."
+    made = f"A new test set for {facts.benchmark}, made by replicating how its test set was made (study {facts.study})."
     one_label = "Each image has one label, its class index; `metadata.csv` has one row per image in the order of the revision."
     sections = {
         "Motivation": [made],

@@ -246,7 +246,9 @@ def _title(revision: Revision) -> str:
 def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[DatasetFacts, ...]:
     count = tables.originals.counts().get(str(Split.VAL), 0)
     labels = revision_labels(revisions)
-    first = DatasetFacts(original, "Original", f"The validation images of {study.config.benchmark.name}.", count)
+    unusable = sum(image.split is Split.VAL for image in tables.originals.get(tables.problems.all()).values())
+    aside = f"; {unusable:,} of them cannot be used" if unusable else ""
+    first = DatasetFacts(original, "Original", f"The validation images of {study.config.benchmark.name}{aside}.", count)
     new = [DatasetFacts(r.name, labels[r.name], _TITLES.get(r.sampling_function, ("", ""))[1], len(r.images)) for r in revisions]
     return (first, *new, DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool."))
 

@@ -162,8 +162,8 @@ def obstacles(study: Study, decisions: Iterable[Decision]) -> dict[int, str]:
         for name, kind in known.items():
             latest = tables.decisions.versions(name, dict.fromkeys(one.item for one in listed if one.kind == name))
             same = [one for one in listed if one.kind == name]
-            found |= {one.no: "decided again since" for one in same if latest[one.item] != one.no}
-            found |= _unfit(study, tables, kind, [one for one in same if latest[one.item] == one.no])
+            found |= {one.no: "decided again since" for one in same if latest.get(one.item) != one.no}
+            found |= _unfit(study, tables, kind, [one for one in same if latest.get(one.item) == one.no])
     return found
 
 

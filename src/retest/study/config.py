@@ -70,7 +70,7 @@ def _holds_password(address: str) -> bool:
 class BenchmarkSettings:
     """The benchmark that is being replicated."""
 
-    name: str = field(default="folder", metadata={"help": "name shown in reports"})
+    name: str = field(default="the original benchmark", metadata={"help": "name shown in reports"})
     train: str = field(default="", metadata={"help": "folder of the training images, one folder per class"})
     val: str = field(default="", metadata={"help": "folder of the validation (or original test) images, one folder per class"})
     test: str = field(default="", metadata={"help": "folder of further original images without labels"})

@@ -118,7 +118,8 @@ class Participants:
     def find(self, who: str) -> list[str]:
         """Worker ids of those with this name, Prolific id or worker id."""
         with self._lock, self._failures():
-            rows = self._db.execute("SELECT worker_id FROM participants WHERE name = ?1 OR worker_id = ?1 ORDER BY 1", (who.strip(),))
+            query = "SELECT worker_id FROM participants WHERE name = :who OR worker_id = :who ORDER BY 1"
+            rows = self._db.execute(query, {"who": who.strip()})
             return [row[0] for row in rows]
 
     def forget(self, worker_id: str) -> bool:

@@ -29,7 +29,7 @@ __all__ = [
 _LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path | str, data: bytes) -> None:
     """Write a file so that readers, and a crash, see either the old or the new content.
 
     Raises:
@@ -40,7 +40,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def open_atomic(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+def open_atomic(path: Path | str, *, durable: bool = False) -> Iterator[BinaryIO]:
     """As :func:`write_atomic` for content that comes in parts: the file takes its name at the end of the block, unless that raises.
 
     ``durable``: missing parent folders are made, and on return the new name is on the disk too, so that a power failure takes
@@ -49,6 +49,7 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     Raises:
         StoreError: the file cannot be written; what was there stays.
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         if durable:
@@ -84,11 +85,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path | str) -> None:
     """Remove the temporary files that killed :func:`write_atomic` calls left in ``folder`` and in the folders right below it.
 
     Only for folders that a single process writes to, such as an export: another writer's files would go as well.
     """
+    folder = Path(folder)
     for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -143,8 +143,8 @@ def safe_member_path(name: str) -> PurePosixPath | None:
 
 
 def unpack(
-    archive: Path,
-    target: Path,
+    archive: Path | str,
+    target: Path | str,
     *,
     limits: ArchiveLimits = DEFAULT_LIMITS,
     progress: Callable[[int], None] | None = None,
@@ -161,6 +161,7 @@ def unpack(
     Raises:
         InputError: as above and as :func:`iter_members`; ``target`` is not created then.
     """
+    archive, target = Path(archive), Path(target)
     if target.exists():
         raise InputError("already exists", item=str(target), remedy="Move it away or unpack elsewhere")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +198,7 @@ def _decompressed(raw: IO[bytes], item: str) -> IO[bytes]:
     if start.lstrip()[:1] == b"<":
         raise InputError("is a web page, not an archive", item=item, remedy="The download failed; download it again")
     if len(start) < 512 or start[257:262] != b"ustar":
-        raise InputError("is not a tar archive", item=item, remedy="Give a .tar or .tar.gz file")
+        raise InputError("is not a tar archive", item=item, remedy="Give a .tar or .tar.gz file, or an unpacked folder")
     return raw
 
 

@@ -84,13 +84,13 @@ class FileImages(_Indexed):
         *,
         image_ids: Sequence[str],
         labels: Sequence[int] | NDArray[np.int64],
-        paths: Sequence[Path],
+        paths: Sequence[Path | str],
         class_names: Sequence[str],
     ) -> None:
         self.name = name
         self.image_ids = tuple(image_ids)
         self.labels = _checked_labels(labels, len(self.image_ids), len(class_names), name)
-        self.paths = tuple(paths)
+        self.paths = tuple(map(Path, paths))
         self.class_names = tuple(class_names)
         if len(self.paths) != len(self.image_ids):
             raise UsageError(f"{len(self.paths)} paths for {len(self.image_ids)} images", item=name, remedy="Give every image one path")

@@ -22,7 +22,7 @@ from retest.errors import InputError
 __all__ = ["read_label_file"]
 
 
-def read_label_file(path: Path, *, images: Sequence[str]) -> dict[str, str]:
+def read_label_file(path: Path | str, *, images: Sequence[str]) -> dict[str, str]:
     """Class name of each image (by file name without its suffix, since forms differ in giving it).
 
     Args:
@@ -32,6 +32,7 @@ def read_label_file(path: Path, *, images: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: the file is in no known form, or names an image twice with different classes.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         pairs = _pairs(path, text, images)

@@ -68,7 +68,7 @@ DEFAULT_PARAMETERS: Final = DownloadParameters()
 
 def download(
     file: RemoteFile,
-    folder: Path,
+    folder: Path | str,
     *,
     progress: Progress | None = None,
     client: httpx.Client | None = None,
@@ -94,6 +94,7 @@ def download(
     """
     if "/" in file.name or "\\" in file.name or file.name in ("", ".", ".."):
         raise InputError(f"{file.name!r} is not a plain file name", remedy="Give the name without folders")
+    folder = Path(folder)
     target = folder / file.name
     if target.exists():
         _verify(target, file, "Move it away and download again")
@@ -113,10 +114,10 @@ def download(
     return target
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
+def file_digest(path: Path | str, algorithm: str = "sha256") -> str:
     """Digest of a file in hexadecimal, read block by block."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as stream:
+    with Path(path).open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

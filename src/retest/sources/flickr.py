@@ -43,7 +43,7 @@ class FlickrKey:
     secret: str = field(default="", repr=False)
 
 
-def read_flickr_key(environment: Mapping[str, str], *, key_file: Path | None = None) -> FlickrKey:
+def read_flickr_key(environment: Mapping[str, str], *, key_file: Path | str | None = None) -> FlickrKey:
     """The key from a file as the published tool took it (a JSON list ``[key, secret]``), else from the environment.
 
     Raises:
@@ -55,7 +55,7 @@ def read_flickr_key(environment: Mapping[str, str], *, key_file: Path | None = N
             raise ConfigError("there is no key for Flickr", remedy=_KEY_REMEDY)
         return FlickrKey(key, environment.get("FLICKR_API_SECRET", "").strip())
     try:
-        values = json.loads(key_file.read_text(encoding="utf-8"))
+        values = json.loads(Path(key_file).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the key file cannot be read ({error.strerror})", item=str(key_file), remedy=_KEY_REMEDY) from None
     except (ValueError, RecursionError):

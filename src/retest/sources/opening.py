@@ -18,14 +18,14 @@ __all__ = ["SOURCE_KINDS", "open_source", "read_hand_terms"]
 SOURCE_KINDS: Final = ("flickr", "openverse", "commons", "folder", "table")
 
 
-def read_hand_terms(path: Path) -> dict[str, tuple[str, ...]]:
+def read_hand_terms(path: Path | str) -> dict[str, tuple[str, ...]]:
     """The hand-selected terms of some classes: a JSON object wnid -> list of terms.
 
     Raises:
         InputError: the file is not that.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON ({error})", item=str(path), remedy="Correct hand_terms in [search].") from error
     if not isinstance(data, dict):
@@ -43,7 +43,7 @@ def open_source(
     parameters: SearchParameters,
     environment: Mapping[str, str],
     hand_terms: Mapping[str, Sequence[str]] | None = None,
-    key_file: Path | None = None,
+    key_file: Path | str | None = None,
 ) -> Source:
     """Open a source by its name; the caller closes it.
 

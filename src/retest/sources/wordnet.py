@@ -22,7 +22,7 @@ _HYPERNYMS: Final = ("@", "@i")
 _REMEDY: Final = "Give the file dict/data.noun of WordNet 3.0, the version of ImageNet's wnids."
 
 
-def with_parents(classes: Sequence[ClassInfo], path: Path) -> list[ClassInfo]:
+def with_parents(classes: Sequence[ClassInfo], path: Path | str) -> list[ClassInfo]:
     """The classes, those without parent terms with the words of their first hypernym, in WordNet's order, blanks for underscores.
 
     Classes whose names are no wnids, and the one without a hypernym (entity), stay as they are.
@@ -30,6 +30,7 @@ def with_parents(classes: Sequence[ClassInfo], path: Path) -> list[ClassInfo]:
     Raises:
         InputError: the file is not WordNet's, or of a version that has no such synset.
     """
+    path = Path(path)
     try:
         with (path / "data.noun" if path.is_dir() else path).open("rb") as file:
             return [info if info.parent_terms else replace(info, parent_terms=_parent_terms(file, info.wnid)) for info in classes]

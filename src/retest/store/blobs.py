@@ -167,7 +167,7 @@ def _checked(key: str) -> str:
     return key
 
 
-def open_blobs(location: str, *, base: Path) -> BlobStore:
+def open_blobs(location: str, *, base: Path | str) -> BlobStore:
     """Open the blob store at ``location``: ``memory://``, a URL such as ``s3://bucket/prefix``, or a folder (relative to ``base``).
 
     S3 end-point, region and credentials come from the usual ``AWS_*`` environment variables.
@@ -182,7 +182,7 @@ def open_blobs(location: str, *, base: Path) -> BlobStore:
             return ObjectStore(from_url(location), root=location)
         except (BaseError, ValueError) as error:
             raise StoreError("cannot open the blob store", item=location, remedy=str(error).splitlines()[0]) from error
-    folder = (base / location).resolve()
+    folder = (Path(base) / location).resolve()
     try:
         return ObjectStore(LocalStore(folder, mkdir=True), root=str(folder))
     except (BaseError, OSError) as error:

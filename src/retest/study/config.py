@@ -185,14 +185,14 @@ def _refuse_unknown(found: Mapping[str, Any], known: Any, *, item: str, kind: st
             raise ConfigError(f"unknown {kind} {name!r}", item=item, remedy=remedy)
 
 
-def read_config(path: Path) -> StudyConfig:
+def read_config(path: Path | str) -> StudyConfig:
     """Read and validate a ``study.toml``.
 
     Raises:
         ConfigError: the file is missing or unreadable, is no TOML, or holds a section, setting or value that there is not.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", item=str(path), remedy="Create a study with: retest init STUDY") from error
     except OSError as error:

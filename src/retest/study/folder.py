@@ -31,13 +31,14 @@ class Study:
         self.database.close()
 
 
-def create_study(folder: Path, config: StudyConfig) -> Study:
+def create_study(folder: Path | str, config: StudyConfig) -> Study:
     """Make a study folder and open it; running it again with the same settings changes nothing.
 
     Raises:
         ConflictError: the folder holds a study with other settings.
         StoreError: the folder cannot be made or written to.
     """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,13 +54,16 @@ def create_study(folder: Path, config: StudyConfig) -> Study:
     return open_study(folder)
 
 
-def open_study(folder: Path) -> Study:
+def open_study(folder: Path | str) -> Study:
     """Open a study, bringing its tables up to date.
 
     Raises:
         NotFoundError: there is no study in this folder.
         ConfigError: its settings are wrong.
     """
+    folder = Path(folder)
+    if folder.is_file():
+        raise NotFoundError("is a file, not the folder of a study", item=str(folder), remedy="Give the folder that holds study.toml")
     if not (folder / CONFIG_FILE).is_file():
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG_FILE}"))
         remedy = f"There is one in {inside[0]}" if inside else "Create one with: retest init STUDY"

@@ -44,7 +44,9 @@ def test_every_command_has_help_with_an_example(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "No such command"),
+        (["nonsense"], "No such command 'nonsense'.\n"),
+        (["sampel", "threshold"], "No such command 'sampel'. Did you mean 'sample'?"),
+        (["label", "prewiew"], "No such command 'prewiew'."),
         (["status"], "Name the study"),
         (["sample", "best", "--study", "x"], "is not one of"),
         (["fit"], "--study STUDY or --table"),
@@ -65,6 +67,20 @@ def test_an_error_names_item_and_remedy_without_traceback(tmp_path):
     assert str(tmp_path / "none") in done.stderr
     assert "retest init" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_system_refuses_names_item_and_remedy(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    done = run_here("demo", "--out", tmp_path / "notes.txt")
+    assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path}/notes.txt: File exists. Check the path and its permissions\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_without_a_file_name_says_what_helps():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "retest", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    remedy = "Free some space and run the same command again: finished work is kept"
+    assert (done.returncode, done.stderr) == (1, f"Error: No space left on device. {remedy}\n")
 
 
 def test_debug_shows_the_traceback(tmp_path):

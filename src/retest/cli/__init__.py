@@ -5,6 +5,7 @@ Commands are imported when they are used, so that ``retest --help`` starts fast.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -62,6 +63,17 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name.replace("-", "_")))
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            # click proposes commands of other groups by itself; those of this one it has not seen.
+            if near := get_close_matches(args[0], _COMMANDS):
+                error.message += f" Did you mean {' or '.join(map(repr, near))}?"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
@@ -109,11 +121,18 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        hint = "Free some space and run the same command again: finished work is kept." if error.errno == 28 else ""
-        click.echo(f"Error: {error.strerror or error}: {error.filename or ''} {hint}".rstrip(), err=True)
+        click.echo(f"Error: {_of_the_system(error)}", err=True)
         sys.exit(1)
     except Exception as error:
         if debug:
             raise
         click.echo(f"Internal error: {type(error).__name__}: {error}. This is a bug: run again with --debug and report it.", err=True)
         sys.exit(70)
+
+
+def _of_the_system(error: OSError) -> RetestError:
+    """What the operating system refused, in the words of all other errors."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Free some space and run the same command again: finished work is kept" if full else "Check the path and its permissions"
+    item = None if error.filename is None else str(error.filename)
+    return RetestError(error.strerror or str(error), item=item, remedy=remedy if full or item else None)

@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 
+import numpy as np
 import pytest
 from layout_tree import (
     B2,
@@ -161,3 +162,33 @@ def test_an_archive_beyond_the_limits_is_refused(tree, tmp_path):
     archive = tar_tree(tree, tmp_path / "clone.tar.gz")
     with pytest.raises(InputError, match="more than 5 members"):
         PublishedData(archive, limits=ArchiveLimits(max_members=5))
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_files_that_nobody_reads_are_told(tmp_path, archive):
+    """A compressed file of search results would otherwise be candidates that are missing without a word."""
+    folder = write_tree(tmp_path / "tree")
+    (folder / "data/search_results/late.json.gz").write_bytes(b"x")
+    (folder / "data/metadata/notes.txt").write_text("x")
+    (folder / "data/metadata/.hidden").write_text("x")
+    (folder / "data/README.md").write_text("of no folder of the layout")
+    data = PublishedData(tar_tree(folder, tmp_path / "tree.tar.gz") if archive else folder)
+    assert [(found.file, found.message) for found in data.warnings if found.kind == "unread_file"] == [
+        ("metadata/notes.txt", "is no file of the published layout; left out"),
+        ("search_results/late.json.gz", "is compressed: unpack it; left out"),
+    ]
+
+
+def test_a_part_of_the_classes_keeps_its_class_indices(tmp_path):
+    """Of 3 classes with the indices 0, 10 and 990, a prediction of 990 is one of them, 991 of none."""
+    places = {name: tmp_path / "data" / name for name in ("metadata", "datasets", "predictions/part")}
+    for place in places.values():
+        place.mkdir(parents=True)
+    rows = [{"cid": cid, "wnid": wnid, "synset": [], "gloss": ""} for cid, wnid in zip((0, 10, 990), WNIDS, strict=False)]
+    (places["metadata"] / "class_info.json").write_text(json.dumps(rows))
+    (places["datasets"] / "part.json").write_text(json.dumps({"image_filenames": [["a", WNIDS[2]]], "seed": 0}))
+    np.save(places["predictions/part"] / "right.npy", np.array([[990, 10]]))
+    np.save(places["predictions/part"] / "wrong.npy", np.array([[991, 10]]))
+    data = PublishedData(tmp_path)
+    assert [found.model for found in data.predictions()] == ["right"]
+    assert [found.file for found in data.warnings if found.kind == "class_index_out_of_range"] == ["predictions/part/wrong.npy"]

@@ -114,6 +114,13 @@ def test_a_file_stored_worst_first_is_written_as_it_was_published(round_trip):
     assert any("fv_16k_model" in note for note in notes)
 
 
+def test_what_the_import_corrected_is_among_the_warnings_that_it_counts(round_trip):
+    folder, _, counts, again = round_trip
+    assert counts.warnings["stored_worst_first"] == again.warnings["stored_worst_first"] == 1
+    with closing(open_study(folder / "one")) as study, study.database.read() as tables:
+        assert counts.warnings == tables.warnings.counts()
+
+
 def test_files_equal_the_published_ones(round_trip, layout_tree):
     folder, _, _, _ = round_trip
     differing = []

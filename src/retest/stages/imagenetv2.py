@@ -6,6 +6,7 @@ Idempotent: what the study has already stays as it is. Inconsistencies of the fi
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -68,7 +69,7 @@ def import_repository(
         with study.database.write() as tables:
             tables.warnings.add("import", ((w.kind, w.file or None, w.item or None, w.message) for w in data.warnings))
         missing = tuple(data.inventory.missing)
-        return ImportCounts(added, missing, data.warning_counts)
+        return ImportCounts(added, missing, dict((Counter(data.warning_counts) + run.warned).most_common()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class _Import:
         self._differing: dict[str, Revision] = {}
         self._last: Revision | None = None
         self._unknown_hit_exclusions: dict[str, str] = {}
+        self.warned: Counter[str] = Counter()
+        """Warnings by kind that this import stored itself, besides those of reading."""
 
     def everything(self) -> dict[str, int]:
         steps: dict[str, Callable[[], int]] = {
@@ -204,6 +207,7 @@ class _Import:
                         self._differing[revision.name] = revision
                         where = f"datasets/{revision.name}.json"
                         tables.warnings.add("import", [("revision_differs", where, revision.name, error.problem)])
+                        self.warned["revision_differs"] += 1
         return added
 
     def _revision(self, name: str) -> Revision | None:
@@ -229,6 +233,7 @@ class _Import:
                 problem = f"holds class indices up to {raw.top.max()}; left out"
                 with self._study.database.write() as tables:
                     tables.warnings.add("import", [("class_index_out_of_range", raw.file, None, problem)])
+                self.warned["class_index_out_of_range"] += 1
                 continue
             revision = self._revision(raw.dataset)
             if revision is not None and len(revision.images) == len(raw.top):
@@ -251,6 +256,7 @@ class _Import:
         corrected = correct_order(predictions)
         turned = [("stored_worst_first", raw.file, raw.model, corrected.notes[-1])] if corrected is not predictions else []
         store_predictions(self._study, corrected, fingerprint=key, warnings=turned)
+        self.warned.update(kind for kind, *_ in turned)
 
     def _documents(self) -> int:
         reviews = list(self._data.neighbor_reviews())

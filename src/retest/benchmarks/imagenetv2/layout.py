@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-__all__ = ["FAMILIES", "Family", "Inventory", "family_of", "take_inventory"]
+__all__ = ["FAMILIES", "Family", "Inventory", "family_of", "stray_files", "take_inventory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +103,9 @@ def take_inventory(sizes: Mapping[str, int], *, also: Iterable[str] = ()) -> Inv
         else:
             files[family.key].append(path)
     return Inventory({key: tuple(paths) for key, paths in files.items()}, dict(sizes), tuple(sorted(unrecognised)))
+
+
+def stray_files(inventory: Inventory) -> tuple[str, ...]:
+    """Files of no family in the layout's own folders, where somebody expects them to be read; hidden files are nobody's."""
+    parts = ((path, PurePosixPath(path).parts) for path in inventory.unrecognised)
+    return tuple(path for path, names in parts if names[0] in FOLDERS and not any(name.startswith(".") for name in names))

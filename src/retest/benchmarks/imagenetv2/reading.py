@@ -21,12 +21,15 @@ _NOT_STORABLE: Final = re.compile("[\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Source:
-    """A tree and where warnings go. ``wnids`` are the known classes (empty: unknown, nothing is checked against them)."""
+    """A tree and where warnings go. ``wnids`` are the known classes (empty: unknown, nothing is checked against them), ``largest_cid``
+    the largest of their class indices, which a part of the classes need not number without gaps.
+    """
 
     tree: Tree
     sink: Callable[[ReadWarning], None]
     on_file: Callable[[str, int], None] | None = None
     wnids: frozenset[str] = frozenset()
+    largest_cid: int | None = None
 
     def warn(self, kind: str, file: str, item: object, message: str) -> None:
         """Record one inconsistency."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 from retest.benchmarks.archives import DEFAULT_LIMITS, ArchiveLimits
 from retest.benchmarks.imagenetv2 import metadata, mturk, nearness, revisions
 from retest.benchmarks.imagenetv2.export import LayoutContent
-from retest.benchmarks.imagenetv2.layout import Inventory, take_inventory
+from retest.benchmarks.imagenetv2.layout import Inventory, stray_files, take_inventory
 from retest.benchmarks.imagenetv2.reading import Source
 from retest.benchmarks.imagenetv2.records import (
     AdditionalImages,
@@ -33,6 +33,7 @@ from retest.records import Assignment, Candidate, ClassInfo, ClassReview, Exclus
 __all__ = ["PublishedData"]
 
 T = TypeVar("T")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 class PublishedData:
@@ -75,6 +76,9 @@ class PublishedData:
         self._classes: list[ClassInfo] | None = None
         for file, message in self._tree.notes:
             self._source.warn("unusable_file", file, "", message)
+        for file in stray_files(self.inventory):
+            advice = "is compressed: unpack it" if file.endswith(_COMPRESSED) else "is no file of the published layout"
+            self._source.warn("unread_file", file, "", f"{advice}; left out")
 
     def __enter__(self) -> PublishedData:
         return self
@@ -103,6 +107,7 @@ class PublishedData:
                 self._source, info=self._file("class_info"), similar=self._file("similar_classes"), wikipedia=self._file("wikipedia_pages")
             )
             self._source.wnids = frozenset(info.wnid for info in self._classes)
+            self._source.largest_cid = max((info.cid for info in self._classes), default=None)
         return self._classes
 
     def candidates(self) -> Iterator[Candidate | Occurrence]:

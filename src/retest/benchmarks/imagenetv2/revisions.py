@@ -172,8 +172,8 @@ def _check_rows(source: Source, path: str, dataset: str, count: int, rows: Mappi
 
 
 def _check_top(source: Source, path: str, top: NDArray[np.int64]) -> bool:
-    classes = len(source.wnids)
-    if top.size and (top.min() < 0 or (classes and top.max() >= classes)):
+    largest = source.largest_cid
+    if top.size and (top.min() < 0 or (largest is not None and top.max() > largest)):
         source.warn("class_index_out_of_range", path, "", f"holds class indices from {top.min()} to {top.max()}; left out")
         return False
     ordered = np.sort(top, axis=1)

@@ -14,7 +14,7 @@ import pytest
 
 import retest
 from retest.errors import NotFoundError
-from retest.study import StudyConfig, StudySettings, create_study, open_study
+from retest.study import Study, StudyConfig, StudySettings, create_study, open_study
 
 MODULES = sorted(json.loads((Path(__file__).parent / "public_names.json").read_text()))
 
@@ -68,6 +68,14 @@ def test_a_study_is_made_and_opened_by_a_text(tmp_path):
     create_study(str(tmp_path / "mine"), config).close()
     with closing(open_study(str(tmp_path / "mine"))) as study:
         assert (study.folder, study.config) == (tmp_path / "mine", config)
+
+
+def test_a_study_is_closed_at_the_end_of_a_with_block(tmp_path, monkeypatch):
+    closed, close = [], Study.close
+    monkeypatch.setattr(Study, "close", lambda study: (closed.append(study), close(study)))
+    with create_study(tmp_path / "mine", StudyConfig(study=StudySettings(name="mine"))) as study:
+        assert closed == []
+    assert closed == [study]
 
 
 def test_a_file_is_no_study(tmp_path):

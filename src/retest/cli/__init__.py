@@ -71,7 +71,7 @@ class _LazyGroup(click.Group):
 
             # click proposes commands of other groups by itself; those of this one it has not seen.
             if near := get_close_matches(args[0], _COMMANDS):
-                error.message += f" Did you mean {' or '.join(map(repr, near))}?"
+                raise click.UsageError(f"{error.message} Did you mean {' or '.join(map(repr, near))}?", ctx) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from retest.errors import ConflictError, NotFoundError
 from retest.files import cannot_write, write_atomic
@@ -15,7 +16,7 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """An open study. Stages take it as their first argument."""
+    """An open study. Stages take it as their first argument; a ``with`` block closes it at its end."""
 
     folder: Path
     config: StudyConfig
@@ -29,6 +30,12 @@ class Study:
     def close(self) -> None:
         """Close the connections to the database."""
         self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def create_study(folder: Path | str, config: StudyConfig) -> Study:

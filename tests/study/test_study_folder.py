@@ -100,3 +100,8 @@ def test_a_folder_that_cannot_be_written():
                 assert caught.value.remedy
         folder.chmod(0o755)
         assert list(folder.iterdir()) == []
+
+
+def test_a_study_shows_its_name_and_folder(tmp_path):
+    with closing(create_study(tmp_path, StudyConfig(study=StudySettings(name="lakes")))) as study:
+        assert repr(study) == f"Study('lakes' in {str(tmp_path)!r})"

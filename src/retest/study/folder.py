@@ -23,6 +23,9 @@ class Study:
     database: Database
     blobs: BlobStore
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config.study.name!r} in {str(self.folder)!r})"
+
     def path(self, location: str) -> Path:
         """A path of the configuration, relative ones seen from the study folder."""
         return (self.folder / Path(location).expanduser()).resolve()

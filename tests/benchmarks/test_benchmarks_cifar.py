@@ -264,6 +264,7 @@ def test_cifar101(tmp_path, version, count, inner):
         ({"data": IMAGES[:2000].astype(np.float32)}, "does not hold uint8 numbers"),
         ({"labels": LABELS[:2000]}, "does not hold int32 numbers"),
         ({"labels": (LABELS[:2000] + 1).astype(np.int32)}, "labels from 1 to 10"),
+        ({"labels": (LABELS[:2000] - 1).astype(np.int32)}, "labels from -1 to 8"),  # elsewhere -1 is an image without a label
         ({"data": np.array([{}])}, "is not a numpy array"),
     ],
 )

@@ -14,6 +14,7 @@ from retest.analysis import fit_accuracies, pair_models
 from retest.cli import cli
 from retest.errors import InputError
 from retest.stages import cifar, evaluate
+from retest.stages.report import study_report
 from retest.study import StudyConfig, create_study
 
 
@@ -65,6 +66,23 @@ def test_again_adds_nothing(imported, published_cifar):
     arguments = ("import", "cifar10.1", published_cifar, "--cifar10", published_cifar / "cifar10-test-labels.npy", "--study", imported)
     done = json.loads(retest(*arguments, "--json").stdout)
     assert done == {"classes": 0, "predictions": dict.fromkeys(SETS, 0), "left_out": []}
+
+
+def test_what_comes_next_is_to_look_at_the_models(imported):
+    assert json.loads(retest("status", imported, "--json").stdout)["next"].startswith("retest accuracy")
+
+
+def test_the_report_shows_imported_sets_as_it_shows_revisions(imported):
+    """The paper's figure: new against original accuracy with the fitted line, for sets that no sampling of this study made."""
+    study = _study(imported)
+    report = study_report(study, evaluate.stored_predictions(study))
+    assert [(scatter.new, scatter.fit.n_models) for scatter in report.scatters] == [("cifar10.1-v4", 30), ("cifar10.1-v6", 30)]
+    assert [round(scatter.fit.slope, 4) for scatter in report.scatters] == [1.6166, 1.5952]
+    assert [(facts.name, facts.n_images) for facts in report.datasets] == [
+        ("cifar10", 10_000),
+        ("cifar10.1-v4", 2_021),
+        ("cifar10.1-v6", 2_000),
+    ]
 
 
 def test_the_report_compares_with_the_original(imported, tmp_path):

@@ -60,6 +60,16 @@ def test_too_few_controls_name_the_class(tmp_path: Path):
             assert tables.hits.totals().hits == 0
 
 
+@pytest.mark.parametrize("originals", [False, True])
+def test_a_class_with_too_few_originals_can_be_left_out(tmp_path: Path, originals: bool):
+    """One class of a few images must not keep all others from being labelled, neither their candidates nor their originals."""
+    with closing(tiny.make_study(tmp_path, labeling={"skip_search_keys": ("cat",)})) as study:
+        tiny.ready_to_label(study)
+        made = label.plan(study, stamp=tiny.STAMP, originals=originals)
+    assert {hit.wnid for hit in made.hits} == {"dog", "owl"}
+    assert made.skipped["skipped_search_key"] == (8 if originals else 6)
+
+
 def test_a_look_at_the_plan_stores_nothing(ready: Study):
     before = canonical_dump(ready)
     looked = label.plan(ready, stamp=tiny.STAMP, store=False)

@@ -80,6 +80,9 @@ class CIFAR101(ArrayImages):
         if data.shape != (count, 32, 32, 3) or labels.shape != (count,):
             problem = f"has shapes {data.shape} and {labels.shape}, not ({count}, 32, 32, 3) and ({count},)"
             raise InputError(problem, item=str(paths["data"]), remedy="Use the published files")
+        if labels.min() < 0:  # elsewhere -1 stands for an image without a label; here every image has one
+            problem = f"labels from {labels.min()} to {labels.max()} for {len(CIFAR_CLASSES)} classes"
+            raise InputError(problem, item=str(paths["labels"]), remedy="Use the published files")
         name = f"cifar10.1-{version}"
         super().__init__(name, image_ids=_row_ids(name, count), labels=labels.astype(np.int64), data=data, class_names=CIFAR_CLASSES)
 

@@ -30,7 +30,7 @@ class HitParameters:
     assignments_per_hit: int = field(default=10, metadata={"help": "different annotators who answer each page"})
     min_assignments: int = field(default=10, metadata={"help": "valid answers that an image needs to count as labelled"})
     max_classes: int | None = field(default=None, metadata={"help": "plan only the first N classes in sorted order; empty means all"})
-    skip_search_keys: tuple[str, ...] = field(default=(), metadata={"help": "search terms or classes whose candidates are not labelled"})
+    skip_search_keys: tuple[str, ...] = field(default=(), metadata={"help": "search terms or classes whose images are not labelled"})
     count_outstanding: bool = field(
         default=True, metadata={"help": "count answers that open pages still wait for, so that nothing is bought twice"}
     )
@@ -305,7 +305,8 @@ def _draw(rng: random.Random, pool: list[str], number: int, wnid: str, kind: str
         raise InputError(
             f"a HIT needs {number} {kind} controls and there are only {len(pool)}",
             item=f"class {wnid}",
-            remedy=f"Add original images to the {kind} pool of the class, or lower {kind}_controls or images_to_label.",
+            remedy=f"Add original images to the {kind} pool of the class, or lower {kind}_controls or images_to_label; "
+            "to leave the class out, name it in skip_search_keys.",
         )
     return rng.sample(pool, number)
 

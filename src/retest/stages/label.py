@@ -158,7 +158,11 @@ def _candidates_to_label(tables: Tables, study: Study, classes: Mapping[str, Cla
 
 def _originals_to_label(tables: Tables, controls: _Controls, parameters: HitParameters) -> _Need:
     for wnid in tables.originals.classes(Split.VAL)[: parameters.max_classes]:
-        answered, expected, images = _answered(tables, wnid), _outstanding(tables, wnid), controls.of_class(wnid)
+        images = controls.of_class(wnid)
+        if wnid in parameters.skip_search_keys:
+            yield wnid, (), {"skipped_search_key": len(images)}
+            continue
+        answered, expected = _answered(tables, wnid), _outstanding(tables, wnid)
         ids = [i for i in images if answered.get((i, wnid), 0) + expected.get((i, wnid), 0) < parameters.min_assignments]
         yield wnid, tuple(ids), {"labelled": len(images) - len(ids)}
 

@@ -121,7 +121,7 @@ def study_report(
     original = original or original_dataset(rows) or ORIGINALS[0]
     with study.database.read() as tables:
         revisions = _shown_revisions(tables, rows, original)
-        datasets = _datasets(study, tables, revisions, original)
+        datasets = _datasets(study, tables, revisions, rows, original)
         found = findings(_inputs(study, tables, revisions, predictions, rows, datasets, original))
         names = {facts.name: facts.label or facts.name for facts in datasets}
         multilabel = multilabel_table(multilabel_accuracies(tables, predictions), names)
@@ -143,7 +143,7 @@ def study_report(
             duplicates=duplicate_examples(study, tables),
             planted=planted,
             accuracy=tuple(rows) or None,
-            scatters=scatters(rows, [revision.name for revision in revisions], original),
+            scatters=scatters(rows, [facts.name for facts in datasets if facts.name != original], original),
             methods=_methods(study),
             revisions=tuple(revision_facts(revision) for revision in revisions) or None,
             software=_software(),
@@ -243,14 +243,27 @@ def _title(revision: Revision) -> str:
     return title
 
 
-def _datasets(study: Study, tables: Tables, revisions: Sequence[Revision], original: str) -> tuple[DatasetFacts, ...]:
-    count = tables.originals.counts().get(str(Split.VAL), 0)
+def _datasets(
+    study: Study, tables: Tables, revisions: Sequence[Revision], rows: Sequence[AccuracyRow], original: str
+) -> tuple[DatasetFacts, ...]:
+    """The original, the revisions, and what else models were run on: test sets that were imported or lie outside the study."""
+    evaluated: dict[str, int] = {}
+    for row in rows:
+        evaluated[row.dataset] = max(row.n, evaluated.get(row.dataset, 0))
     labels = revision_labels(revisions)
+    new = [DatasetFacts(r.name, labels[r.name], _TITLES.get(r.sampling_function, ("", ""))[1], len(r.images)) for r in revisions]
+    others = [DatasetFacts(name, n_images=n) for name, n in evaluated.items() if name != original and name not in labels]
+    pool = [DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool.")] if tables.candidates.count() else []
+    return (_original_facts(study, tables, original, evaluated.get(original, 0)), *new, *others, *pool)
+
+
+def _original_facts(study: Study, tables: Tables, original: str, evaluated: int) -> DatasetFacts:
+    """The benchmark's own images; where the study holds none of them, those that models were run on."""
+    held = tables.originals.counts().get(str(Split.VAL), 0)
     unusable = sum(image.split is Split.VAL for image in tables.originals.get(tables.problems.all()).values())
     aside = f"; {unusable:,} of them cannot be used" if unusable else ""
-    first = DatasetFacts(original, "Original", f"The validation images of {study.config.benchmark.name}{aside}.", count)
-    new = [DatasetFacts(r.name, labels[r.name], _TITLES.get(r.sampling_function, ("", ""))[1], len(r.images)) for r in revisions]
-    return (first, *new, DatasetFacts("candidates", "Candidates", "All labelled candidates of the pool."))
+    kind = "validation" if held else "test"
+    return DatasetFacts(original, "Original", f"The {kind} images of {study.config.benchmark.name}{aside}.", held or evaluated)
 
 
 def _facts(tables: Tables, rows: Sequence[AccuracyRow]) -> tuple[Fact, ...]:

@@ -75,6 +75,10 @@ def _counts(study: Study, tables: Tables) -> dict[str, Any]:
 def _next_step(counts: Mapping[str, Any]) -> str:
     steps = (
         (not counts["classes"], "retest benchmark: register the classes and original images"),
+        (
+            counts["predictions"] and not counts["candidates"] + counts["originals_val"],
+            "retest accuracy: compare the models of these predictions",
+        ),
         (not counts["candidates"], "retest search: find candidates"),
         (counts["images_waiting"], "retest download: fetch images and store their variants"),
         (counts["opaque_names_missing"], "retest publish: give images their opaque names"),
